@@ -25,6 +25,7 @@ pytest_plugins = [
     "support.editors.lsp_fixtures",
     "support.servers.real_model_server",
     "support.page.page_fixtures",
+    "support.page.lone_page",
 ]
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)

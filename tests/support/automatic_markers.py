@@ -14,8 +14,8 @@ from types import FunctionType, ModuleType
 import pytest
 
 FIXTURES = {
-    "browser_page": "browser",
     "built": "process",  # Compiles the native kernels.
+    "chromium": "browser",
     "page_server": "process",
     "served_model": "process",
     "story_server": "server",

@@ -58,7 +58,7 @@ body.dark {{ background: #0b0f19; color: #f1f5f9; }}
 body {{ --body-text-color: #1f2328; --background-fill-primary: #ffffff; --border-color-primary: #d0d7de; }}
 body.dark {{ --body-text-color: #f1f5f9; --background-fill-primary: #101318; --border-color-primary: #343b47; }}
 {css}
-</style></head><body class="{theme}"><main><h1>Compare</h1><div id="place"></div></main>
+</style></head><body><main><h1>Compare</h1><div id="place"></div></main>
 {scripts}</body></html>"""
 
 MOUNT = """first => {
@@ -81,30 +81,41 @@ act: (data) => window.actBatch(data) });
 
 @dataclass
 class ComparePage:
-    """The page, the server side, and errors."""
+    """The page, the server side that a test sets, and errors."""
 
     page: Page
-    view: CompareView
+    view: CompareView = field(init=False)
     problems: list[str] = field(default_factory=list)
     requested: list[str] = field(default_factory=list)
 
-    async def open(self, theme: str = "", fragment: str = "") -> None:
-        """Open the page with the list of models."""
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
-        self.page.on("request", lambda request: self.requested.append(request.url))
-        await self.page.expose_function("act", self._act)
-        await self.page.expose_function("actBatch", self._act_batch)
-        await self.page.route("**/*", lambda route: _answer(route, theme))
-        await self.load(fragment)
+    async def open(self, fragment: str = "") -> None:
+        """Open the page with the list of models, in a browser without stored values."""
+        if self.page.url == "about:blank":
+            self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+            self.page.on(
+                "console", lambda message: self.problems.append(message.text) if message.type == "error" else None
+            )
+            self.page.on("request", lambda request: self.requested.append(request.url))
+            await self.page.expose_function("act", self._act)
+            await self.page.expose_function("actBatch", self._act_batch)
+            await self.page.route("**/*", _answer)
+        await self.page.set_viewport_size({"width": 1280, "height": 720})
+        await self.page.mouse.move(0, 0)
+        await self.load(fragment, "sessionStorage.clear(); localStorage.clear()")
 
-    async def load(self, fragment: str = "") -> None:
-        """Load or reload the page."""
+    async def load(self, fragment: str = "", first: str = "") -> None:
+        """Load or reload the page, with a script to run ``first``."""
         await self.page.goto("about:blank")
         await self.page.goto(ADDRESS + fragment)
+        await self.page.evaluate(first)
         await self.page.evaluate(MOUNT, dict(NOTHING) | await self.view.opened("me"))
         await self.page.evaluate(MOUNT_BATCH)
         await self.page.locator(".pl-column-form").nth(1).wait_for()
+
+    def check(self) -> None:
+        """Assert that the page reported no errors and made no external requests."""
+        assert self.problems == []
+        assert [url for url in self.requested if not url.startswith((ADDRESS, "about:", "blob:"))] == []
 
     async def compare(self) -> None:
         """Press Compare, and wait for the summary."""
@@ -138,12 +149,10 @@ class ComparePage:
         return found
 
 
-async def _answer(route: Route, theme: str) -> None:
+async def _answer(route: Route) -> None:
     if route.request.url.split("#")[0] != ADDRESS:
         await route.abort()
         return
     scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
     css = "\n".join(asset(f"{name}.css") for name in STYLES)
-    await route.fulfill(
-        body=HTML.format(css=css, scripts=scripts, theme=theme), content_type="text/html; charset=utf-8"
-    )
+    await route.fulfill(body=HTML.format(css=css, scripts=scripts), content_type="text/html; charset=utf-8")

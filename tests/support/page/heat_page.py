@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from math import exp, log
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,23 @@ body {{ margin: 0; background: #ffffff; color: #1f2328; font-family: system-ui, 
 body.dark {{ background: #0b0f19; color: #f1f5f9; }}
 main {{ max-width: 60rem; margin: 0 auto; padding: 1rem; }}
 {css}
-</style></head><body class="{theme}"><main><h1>Heat map</h1><div id="place"></div>\
-<button id="after">After</button></main>
+</style></head><body><main></main>
 {scripts}</body></html>"""
 
+CLEAN = """theme => {
+  if (window.map) window.map.destroy();
+  for (const name of ["map", "other", "branched", "selected", "hurt"]) delete window[name];
+  try { localStorage.clear(); } catch { /* there is none */ }
+  document.head.querySelectorAll("style ~ style").forEach((style) => style.remove());
+  document.body.className = theme;
+  document.querySelector("main").innerHTML =
+    '<h1>Heat map</h1><div id="place"></div><button id="after">After</button>';
+  scrollTo(0, 0);
+}"""
+"""Gives a page that a test has used the state of a new page."""
 
+
+@cache
 def asset(name: str) -> str:
     """Return the text of the page's script or style with this file name, from any folder."""
     (found,) = ASSETS.rglob(name)
@@ -59,7 +72,7 @@ def asset(name: str) -> str:
 
 @dataclass
 class HeatPage:
-    """The page, all requested addresses, and errors."""
+    """The page, all addresses requested since the page was loaded, and errors."""
 
     page: Page
     requested: list[str] = field(default_factory=list)
@@ -68,14 +81,23 @@ class HeatPage:
     async def open(
         self, records: Sequence[Record], *, theme: str = "", options: str = "{}", branches: bool = True
     ) -> None:
-        """Create a map of these tokens as ``window.map``, with ``options`` as a script."""
+        """Create a map of these tokens as ``window.map``, with ``options`` as a script.
+
+        A page with a map is used again, without the map and without stored settings.
+        """
+        if self.page.url != ADDRESS:
+            await self._load()
+        await self.page.evaluate(CLEAN, theme)
+        await self.make(records, options=options, branches=branches)
+
+    async def _load(self) -> None:
         self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
         self.page.on("dialog", lambda dialog: self.problems.append(dialog.message))
-        await self.page.route("**/*", lambda route: self._answer(route, theme))
+        await self.page.route("**/*", self._answer)
         await self.page.goto(ADDRESS)
-        await self.make(records, options=options, branches=branches)
+        self.requested.clear()
 
     async def make(self, records: Sequence[Record], *, options: str = "{}", branches: bool = True) -> None:
         """Replace the map."""
@@ -87,12 +109,12 @@ class HeatPage:
             list(records),
         )
 
-    async def _answer(self, route: Route, theme: str) -> None:
+    async def _answer(self, route: Route) -> None:
         if route.request.url != ADDRESS:
             await route.abort()
             return
         scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
-        html = HTML.format(css=asset("heatmap.css") + asset("colours.css"), scripts=scripts, theme=theme)
+        html = HTML.format(css=asset("heatmap.css") + asset("colours.css"), scripts=scripts)
         await route.fulfill(body=html, content_type="text/html; charset=utf-8")
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
 from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Token
 from support.page.scripted_assistant import Item, ScriptedPageAssistant, usage
@@ -57,3 +58,22 @@ class ScriptedReader(ScriptedPageAssistant):
                 yield Finish(FinishReason.STOP, usage(len(script)))
         finally:
             request.closed = True
+
+
+@dataclass
+class TwoModels(ScriptedReader):
+    """A reader with a large and a small model."""
+
+    async def cards(self) -> list[ModelCard]:
+        return [
+            ModelCard(name=name, context=64, infill=True, chat=True, weight_bytes=1, description="", licence=None)
+            for name in ("large", "small")
+        ]
+
+
+def last_message(text: Text) -> str:
+    """Return the text of the last of the messages."""
+    assert not isinstance(text, str)
+    last = text[-1]
+    assert isinstance(last, Message)
+    return last.content

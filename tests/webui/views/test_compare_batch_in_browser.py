@@ -12,39 +12,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import FilePayload, Locator, Page, expect
 
 from pellucid.client.assistant_protocol import shared
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.finish import Finish, OnUsage
-from pellucid.vocabulary.message import Message
-from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery
 from pellucid.vocabulary.token import Token
 from pellucid_webui.views.compare import CompareView
 from support.page.compare_page import ComparePage
-from support.page.page_tabs import BEYOND
+from support.page.lone_page import check_part
 from support.page.scripted_assistant import tokens
-from support.page.scripted_reader import ScriptedReader, Text
+from support.page.scripted_reader import Text, TwoModels, last_message
 
-FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+LONG = 400
+"""Number of long words that make an answer too long for a picture."""
 
 
-class Counting(ScriptedReader):
-    """Serves two models.
-
-    To "N words" the small model answers N words, and the large model N + 1 words.
-    """
+class Counting(TwoModels):
+    """To "N words" the small model answers N words, and the large model N + 1 words."""
 
     hold: asyncio.Event | None = None
-
-    async def cards(self) -> list[ModelCard]:
-        names = ("large", "small")
-        return [
-            ModelCard(name=one, context=64, infill=True, chat=True, weight_bytes=1, description="", licence=None)
-            for one in names
-        ]
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         found = re.match(r"\d+", query.messages[-1].content)
@@ -53,27 +41,30 @@ class Counting(ScriptedReader):
         count = int(found[0])
         if self.hold is not None and count > 5:
             await self.hold.wait()
-        self.scripts = [tokens(*(f" w{n}" for n in range(count + (query.model == "large"))))]
+        word = " w" if count < LONG else " " + "w" * 60
+        self.scripts = [tokens(*(f"{word}{n}" for n in range(count + (query.model == "large"))))]
         async for item in super().chat(query, on_usage=on_usage):
             yield item
 
 
 def read(text: Text, model: str | None) -> Sequence[Token]:
     """Read an answer; the small model finds longer answers less likely."""
-    assert not isinstance(text, str)
-    last = text[-1]
-    assert isinstance(last, Message)
-    words = re.findall(r" \w+", last.content)
+    words = re.findall(r" \w+", last_message(text))
     return [replace(one, logprob=-0.25 - 0.1 * len(words) * (model == "small")) for one in tokens(*words)]
 
 
+@pytest.fixture(scope="module")
+def compare_page(lone_page: Page) -> ComparePage:
+    return ComparePage(lone_page)
+
+
 @pytest.fixture
-async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
+async def compared(compare_page: ComparePage) -> AsyncIterator[ComparePage]:
     """Provide the page before a comparison; check for errors and external requests at the end."""
-    found = ComparePage(browser_page, CompareView(shared(Counting([], reads=read))))
-    yield found
-    assert found.problems == []
-    assert [url for url in found.requested if not url.startswith(("http://compare.test/", "about:", "blob:"))] == []
+    compare_page.view = CompareView(shared(Counting([], reads=read)))
+    await compare_page.open()
+    yield compare_page
+    compare_page.check()
 
 
 async def choose(compared: ComparePage, name: str, text: str) -> None:
@@ -105,8 +96,10 @@ def content(file: Path) -> bytes:
 
 
 async def test_a_batch(compared: ComparePage) -> None:
-    """A batch of a file has a summary with intervals, and a table with a row for each prompt."""
-    await compared.open()
+    """A batch of a file has a summary with intervals, and a table with a row for each prompt.
+
+    The results are saved as CSV and JSON.
+    """
     await run(compared, "3 words", "1 word", "2 words")
     said = await compared.page.locator(".pl-batch-summary").inner_text()
     assert "3 prompts: 3 of 3 done." in said
@@ -116,11 +109,20 @@ async def test_a_batch(compared: ComparePage) -> None:
     assert (cells[0], cells[1]) == ("1", "4")
     await compared.page.get_by_text("Mean of each figure").click()
     assert "3.0" in await compared.page.get_by_role("row", name=re.compile("^A: tokens")).inner_text()
+    for name in ("CSV", "JSON"):
+        async with compared.page.expect_download() as waiting:
+            await compared.page.get_by_role("button", name=f"Download results as {name}").click()
+        download = await waiting.value
+        text = content(await download.path()).decode()
+        assert download.suggested_filename == f"comparisons.{name.lower()}"
+        assert len(json.loads(text)["rows"] if name == "JSON" else text.splitlines()[1:]) == 3
 
 
-async def test_sorting_by_keyboard(compared: ComparePage) -> None:
-    """Each head sorts, reverses on a second press and keeps the focus; arrows visit rows."""
-    await compared.open()
+async def test_rows(compared: ComparePage) -> None:
+    """Each head sorts, reverses on a second press and keeps the focus; arrows visit rows.
+
+    A row opens as a comparison with a title, links to the neighbours and back to the table.
+    """
     await run(compared, "3 words", "1 word", "2 words")
     heads = compared.page.locator(".pl-batch-sort")
     for at in range(await heads.count()):
@@ -138,12 +140,6 @@ async def test_sorting_by_keyboard(compared: ComparePage) -> None:
     await compared.page.keyboard.press("ArrowDown")
     await expect(rows(compared).nth(1)).to_be_focused()
 
-
-async def test_a_row_opens(compared: ComparePage) -> None:
-    """A row opens as a comparison with a title, links to the neighbours and back to the table."""
-    await compared.open()
-    await run(compared, "3 words", "1 word", "2 words")
-    await compared.page.locator(".pl-batch-sort").filter(has_text="A: tokens").click()
     await rows(compared).first.click()
     await compared.page.locator(".pl-compare-result[data-done=true]").wait_for()
     title = compared.page.locator(".pl-batch-opened")
@@ -162,7 +158,6 @@ async def test_a_row_opens(compared: ComparePage) -> None:
 
 async def test_a_reload(compared: ComparePage) -> None:
     """After a reload file, batch and open row are restored; a single comparison closes the row."""
-    await compared.open()
     await run(compared, "3 words", "1 word")
     await rows(compared).nth(1).click()
     await expect(compared.page.locator(".pl-batch-opened")).to_have_text("Row 2: 1 word")
@@ -197,7 +192,6 @@ async def test_stop_and_resume(compared: ComparePage) -> None:
 
 async def test_failed_rows(compared: ComparePage) -> None:
     """A failed row has the reason, and is last in every order of figures."""
-    await compared.open()
     await run(compared, "no number", "1 word", "2 words")
     failed = compared.page.locator(".pl-batch-table tr", has_text="no number")
     await expect(failed).to_contain_text("Column A: There is no number in the prompt.")
@@ -208,7 +202,6 @@ async def test_failed_rows(compared: ComparePage) -> None:
 
 async def test_a_wrong_file(compared: ComparePage) -> None:
     """An invalid file is refused with the line and the reason."""
-    await compared.open()
     await choose(compared, "prompts.jsonl", '{"prompt": "1 word"}\n{"prompt": 7}')
     await expect(compared.status).to_have_text(
         "prompts.jsonl was not used. Line 2: the prompt must be text, not 7. Mend the file and choose it again."
@@ -218,7 +211,6 @@ async def test_a_wrong_file(compared: ComparePage) -> None:
 
 async def test_seeds(compared: ComparePage) -> None:
     """Seeds repeat the form's prompt, and are refused for greedy columns."""
-    await compared.open()
     await compared.page.get_by_label("Prompt", exact=True).fill("2 words")
     await compared.page.get_by_text("Many prompts or seeds").click()
     await compared.page.get_by_label(re.compile("^Seeds")).fill("3")
@@ -233,32 +225,18 @@ async def test_seeds(compared: ComparePage) -> None:
     await expect(compared.page.get_by_label(re.compile("^Seeds"))).to_have_value("3")
 
 
-async def test_a_thousand_prompts(compared: ComparePage) -> None:
-    """The page has only a page of rows of a thousand, and tokens only for an open row."""
-    await compared.open()
-    await run(compared, *(f"{n % 4 + 1} words, number {n}" for n in range(1000)))
-    await expect(compared.page.locator(".pl-batch-summary")).to_contain_text("1000 of 1000 done")
+async def test_many_prompts(compared: ComparePage) -> None:
+    """The page has only a page of rows of many, and tokens only for an open row."""
+    await run(compared, *(f"{n % 4 + 1} words, number {n}" for n in range(60)))
+    await expect(compared.page.locator(".pl-batch-summary")).to_contain_text("60 of 60 done")
     assert await rows(compared).count() == 25
     assert await compared.page.locator(".pl-compare [role=option]").count() == 0
     await compared.page.get_by_role("button", name="Next page").click()
-    await expect(compared.page.get_by_text("Rows 26 to 50 of 1000")).to_be_visible()
+    await expect(compared.page.get_by_text("Rows 26 to 50 of 60")).to_be_visible()
     await compared.page.locator(".pl-batch-sort").filter(has_text="Row").click()
-    await expect(rows(compared).first).to_have_text("4 words, number 999")
+    await expect(rows(compared).first).to_have_text("4 words, number 59")
     await rows(compared).first.click()
     await expect(compared.tokens("A")).to_have_count(5)
-
-
-async def test_downloads(compared: ComparePage) -> None:
-    """The results are saved as CSV and JSON."""
-    await compared.open()
-    await run(compared, "3 words", "1 word")
-    for name in ("CSV", "JSON"):
-        async with compared.page.expect_download() as waiting:
-            await compared.page.get_by_role("button", name=f"Download results as {name}").click()
-        download = await waiting.value
-        text = content(await download.path()).decode()
-        assert download.suggested_filename == f"comparisons.{name.lower()}"
-        assert len(json.loads(text)["rows"] if name == "JSON" else text.splitlines()[1:]) == 2
 
 
 PIXELS = """async (url) => {
@@ -285,12 +263,11 @@ def rgba(colour: str) -> str:
     return ",".join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5)) + ",255"
 
 
-@pytest.mark.parametrize("theme", ["", "dark"])
-async def test_a_picture(compared: ComparePage, theme: str) -> None:
+async def test_a_picture(compared: ComparePage) -> None:
     """A picture has the theme's paper and the columns' colours, and grows with the answers."""
-    await compared.open(theme)
     sizes = []
-    for prompt in ("3 words", "50 words"):
+    for prompt, theme in (("3 words", ""), ("50 words", ""), ("50 words", "dark")):
+        await compared.page.evaluate("theme => { document.body.className = theme; }", theme)
         await compared.page.get_by_label("Prompt", exact=True).fill(prompt)
         await compared.compare()
         await expect(compared.tokens("B")).to_have_count(int(prompt.split()[0]))
@@ -303,20 +280,19 @@ async def test_a_picture(compared: ComparePage, theme: str) -> None:
         assert download.suggested_filename == "comparison.png"
         assert picture.startswith(b"\x89PNG")
         sizes.append(struct.unpack(">II", picture[16:24]))
+        url = "data:image/png;base64," + b64encode(picture).decode()
+        frequent = await compared.page.evaluate(PIXELS, url)
+        names = ["--compare-paper", "--column-a", "--column-b"]
+        paper, a, b = await compared.page.locator(".pl-compare").evaluate(COLOURS, names)
+        assert frequent[0] == rgba(paper)
+        assert {rgba(a), rgba(b)} <= set(frequent)
     assert sizes[0][0] == sizes[1][0]
     assert sizes[0][1] < sizes[1][1]
-    url = "data:image/png;base64," + b64encode(picture).decode()
-    frequent = await compared.page.evaluate(PIXELS, url)
-    names = ["--compare-paper", "--column-a", "--column-b"]
-    paper, a, b = await compared.page.locator(".pl-compare").evaluate(COLOURS, names)
-    assert frequent[0] == rgba(paper)
-    assert {rgba(a), rgba(b)} <= set(frequent)
 
 
 async def test_a_picture_that_is_too_long(compared: ComparePage) -> None:
     """A comparison too long for a picture is refused with the remedy, and can be folded."""
-    await compared.open()
-    await compared.page.get_by_label("Prompt", exact=True).fill("6000 words")
+    await compared.page.get_by_label("Prompt", exact=True).fill(f"{LONG} words")
     await compared.compare()
     await compared.page.get_by_role("button", name="Download PNG").click()
     await expect(compared.status).to_have_text(
@@ -327,23 +303,10 @@ async def test_a_picture_that_is_too_long(compared: ComparePage) -> None:
         await compared.page.get_by_role("button", name="Download PNG").click()
 
 
-@pytest.mark.parametrize("theme", ["", "dark"])
-async def test_looks(compared: ComparePage, theme: str) -> None:
+async def test_looks(compared: ComparePage) -> None:
     """With a batch and an open row axe finds nothing serious, and nothing is cut off."""
-    await compared.open(theme)
-    await run(compared, *(f"{n} words" for n in range(1, 30)), "no number")
+    await run(compared, *(f"{n} words" for n in range(1, 8)), "no number")
     await rows(compared).nth(1).click()
     await expect(compared.page.locator(".pl-batch-opened")).to_have_text("Row 2: 2 words")
     await compared.page.get_by_text("Mean of each figure").click()
-    for width in (1920, 390, 360):
-        await compared.page.set_viewport_size({"width": width, "height": 800})
-        await compared.page.evaluate(FRAMES)
-        assert await compared.page.evaluate("document.documentElement.scrollWidth") <= width
-        assert await compared.page.evaluate(BEYOND) == [], width
-        found = await Axe().run(compared.page)
-        problems = [
-            (one["id"], [node["html"] for node in one["nodes"]])
-            for one in found.response["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert problems == []
+    await check_part(compared.page)

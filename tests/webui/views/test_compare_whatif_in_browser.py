@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from math import exp, log
+from math import log
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from pellucid.client.assistant_protocol import shared
-from pellucid.vocabulary.message import Message
-from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.views.compare import CompareView
 from support.page.compare_page import ComparePage
-from support.page.page_tabs import BEYOND
+from support.page.lone_page import check_part
+from support.page.page_tabs import FRAMES
 from support.page.scripted_assistant import Item
-from support.page.scripted_reader import ScriptedReader, Text
+from support.page.scripted_reader import Text, TwoModels, last_message
 
 VOCABULARY = ("red", "green", "blue", "grey")
 
@@ -46,38 +44,28 @@ def chosen(word: str, model: str) -> Token:
 
 
 def read(text: Text, model: str | None) -> Sequence[Token]:
-    assert not isinstance(text, str)
-    last = text[-1]
-    assert isinstance(last, Message)
     assert model is not None
-    return [chosen(word, model) for word in re.findall("|".join(VOCABULARY), last.content)]
+    return [chosen(word, model) for word in re.findall("|".join(VOCABULARY), last_message(text))]
 
 
-class TwoModels(ScriptedReader):
-    async def cards(self) -> list[ModelCard]:
-        names = ("large", "small")
-        return [
-            ModelCard(name=one, context=64, infill=True, chat=True, weight_bytes=1, description="", licence=None)
-            for one in names
-        ]
+@pytest.fixture(scope="module")
+def compare_page(lone_page: Page) -> ComparePage:
+    return ComparePage(lone_page)
 
 
 @pytest.fixture
-async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
+async def compared(compare_page: ComparePage) -> AsyncIterator[ComparePage]:
     """Provide the page of a comparison with the sliders open, and check for errors at the end."""
     scripts: list[Sequence[Item]] = [
         [chosen(word, "large") for word in ("red", "blue", "red")],
         [chosen(word, "small") for word in ("red", "green", "blue")],
     ]
-    found = ComparePage(browser_page, CompareView(shared(TwoModels(scripts, reads=read))))
-    yield found
-    assert found.problems == []
-
-
-async def opened(compared: ComparePage, theme: str = "") -> None:
-    await compared.open(theme)
-    await compared.compare()
-    await compared.page.get_by_label("Probabilities").select_option("whatif")
+    compare_page.view = CompareView(shared(TwoModels(scripts, reads=read)))
+    await compare_page.open()
+    await compare_page.compare()
+    await compare_page.page.get_by_label("Probabilities").select_option("whatif")
+    yield compare_page
+    compare_page.check()
 
 
 async def move(compared: ComparePage, name: str, value: float) -> None:
@@ -87,9 +75,7 @@ async def move(compared: ComparePage, name: str, value: float) -> None:
         "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', { bubbles: true })); }",
         str(value),
     )
-    await compared.page.evaluate(
-        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-    )
+    await compared.page.evaluate(FRAMES)
 
 
 def at(temperature: float, model: str) -> list[float]:
@@ -107,46 +93,46 @@ async def shares(compared: ComparePage) -> dict[str, list[float]]:
     }
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.2])
-async def test_temperature(compared: ComparePage, temperature: float) -> None:
-    """Card, labels and divergence follow the temperature in the browser, without requests."""
-    await opened(compared)
+async def test_sliders(compared: ComparePage) -> None:
+    """Card, labels and divergence follow the sliders in the browser, without requests.
+
+    With top-k 1 only first choices remain, and the divergence is infinite. With the sliders open
+    nothing is cut off, and axe finds nothing serious.
+    """
     before = len(compared.requested)
-    await move(compared, "temperature", temperature)
-    await compared.tokens("A").nth(1).focus()
-    large, small = at(temperature, "large"), at(temperature, "small")
-    found = await shares(compared)
-    for index, word in enumerate(VOCABULARY):
-        assert found[word] == pytest.approx([large[index], small[index]], abs=1e-2)
-    kl = sum(p * log(p / q) for p, q in zip(large, small, strict=True))
+    said = compared.page.locator(".pl-compare-whatif-kl")
     line = compared.card.locator("[data-kl-low]")
-    low = float(await line.get_attribute("data-kl-low") or "nan")
-    assert low == pytest.approx(kl, abs=2e-2)
-    assert low <= kl + 1e-4
-    ratio = float(await line.get_attribute("data-ratio-low") or "nan")
-    assert ratio == pytest.approx(log(large[2] / small[2]), abs=2e-2)
-    said = await compared.page.locator(".pl-compare-whatif-kl").inner_text()
-    assert f"KL(A‖B) is at least {low / log(2):.3f} bits per token on average over A's answer." in said
-    assert len(compared.requested) == before
+    for temperature in (0.5, 1.0, 1.2):
+        await move(compared, "temperature", temperature)
+        await compared.tokens("A").nth(1).focus()
+        large, small = at(temperature, "large"), at(temperature, "small")
+        found = await shares(compared)
+        for index, word in enumerate(VOCABULARY):
+            assert found[word] == pytest.approx([large[index], small[index]], abs=1e-2)
+        kl = sum(p * log(p / q) for p, q in zip(large, small, strict=True))
+        low = float(await line.get_attribute("data-kl-low") or "nan")
+        assert low == pytest.approx(kl, abs=2e-2)
+        assert low <= kl + 1e-4
+        ratio = float(await line.get_attribute("data-ratio-low") or "nan")
+        assert ratio == pytest.approx(log(large[2] / small[2]), abs=2e-2)
+        mean = f"KL(A‖B) is at least {low / log(2):.3f} bits per token on average over A's answer."
+        assert mean in await said.inner_text()
+    await check_part(compared.page)
 
-
-async def test_truncation(compared: ComparePage) -> None:
-    """With top-k 1 only first choices remain, and the divergence is infinite."""
-    await opened(compared)
+    await move(compared, "temperature", 1)
     await move(compared, "top_k", 1)
     labels = [await compared.tokens("A").nth(at).get_attribute("aria-label") or "" for at in range(3)]
     assert ["100 percent" in label for label in labels] == [True, False, True]
     assert "0 percent" in labels[1]
-    said = await compared.page.locator(".pl-compare-whatif-kl").inner_text()
-    assert "KL(A‖B) is infinite at 3 of 3 tokens of A's answer, where A could take a token that B never takes." in said
+    infinite = "KL(A‖B) is infinite at 3 of 3 tokens of A's answer, where A could take a token that B never takes."
+    assert infinite in await said.inner_text()
     await compared.tokens("A").nth(0).focus()
-    await expect(compared.card.locator("[data-kl-low]")).to_contain_text("KL(A‖B) is infinite")
+    await expect(line).to_contain_text("KL(A‖B) is infinite")
+    assert len(compared.requested) == before
 
 
 async def test_other_views(compared: ComparePage) -> None:
     """Closed sliders, or a different view, restore the former probabilities."""
-    await opened(compared)
-    before = exp(log(0.15))
     await move(compared, "temperature", 0)
     await compared.tokens("A").nth(1).focus()
     assert (await shares(compared))["blue"][0] == 0
@@ -154,30 +140,9 @@ async def test_other_views(compared: ComparePage) -> None:
     await expect(compared.page.locator(".pl-compare-whatif")).to_be_hidden()
     await expect(compared.page.get_by_label("Probabilities")).to_have_value("own")
     await compared.tokens("A").nth(1).focus()
-    assert (await shares(compared))["blue"][0] == pytest.approx(before, abs=1e-3)
+    assert (await shares(compared))["blue"][0] == pytest.approx(0.15, abs=1e-3)
     await compared.page.get_by_label("Probabilities").select_option("whatif")
     assert (await shares(compared))["blue"][0] == 0
     await compared.page.get_by_label("Probabilities").select_option("sampled")
     await expect(compared.page.locator(".pl-compare-whatif")).to_be_hidden()
     await expect(compared.page.get_by_label("Probabilities")).to_have_value("sampled")
-
-
-@pytest.mark.parametrize("theme", ["", "dark"])
-async def test_looks(compared: ComparePage, theme: str) -> None:
-    """With the sliders open axe finds nothing serious, and nothing is cut off."""
-    await opened(compared, theme)
-    await move(compared, "temperature", 0.6)
-    for width in (1920, 360):
-        await compared.page.set_viewport_size({"width": width, "height": 800})
-        await compared.page.evaluate(
-            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-        )
-        assert await compared.page.evaluate("document.documentElement.scrollWidth") <= width
-        assert await compared.page.evaluate(BEYOND) == [], width
-        found = await Axe().run(compared.page)
-        problems = [
-            (one["id"], [node["html"] for node in one["nodes"]])
-            for one in found.response["violations"]
-            if one["impact"] in ("serious", "critical")
-        ]
-        assert problems == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from math import exp, isclose, log
 from typing import Any
@@ -11,51 +12,39 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
-from support.page.colour_vision import SIGHTS, ciede2000, lab
+from support.page.colour_vision import SIGHTS, ciede2000, contrast, lab
 from support.page.heat_page import HeatPage, Record, bounded, many, token
+from support.page.page_tabs import COLOURS
+
+OTHERS: list[tuple[int, str | bytes, float]] = [(2, "Hi", 0.2), (3, " hello", 0.1), (4, b"\xf0\x9f", 0.05)]
 
 HELLO = [
-    token(
-        "Hello",
-        0.62,
-        id=1,
-        entropy=1.25,
-        sampled=0.81,
-        others=[(2, "Hi", 0.2), (3, " hello", 0.1), (4, b"\xf0\x9f", 0.05)],
-    ),
+    token("Hello", 0.62, id=1, entropy=1.25, sampled=0.81, others=OTHERS),
     token(",", 0.97, id=5),
     token(" world", 0.04, id=6, rank=3, entropy=2.5, others=[(7, " there", 0.6), (8, " you", 0.3)]),
     token("\n", 0.8, id=9),
     token("Bye", 0.0005, id=10, rank=420, entropy=4.0, others=[(7, "And", 0.5)]),
 ]
 
+LINE = [*[token(" word", 0.5)] * 11, token("\n")]
+
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 640}, "has_touch": True}
 
-CONTRAST = """() => {
-  const channel = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
-  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const luminance = (colour) => numbers(colour).slice(0, 3).map((value) => channel(value / 255))
-    .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
-  const ratio = (one, other) => {
-    const [high, low] = [luminance(one), luminance(other)].sort((a, b) => b - a);
-    return (high + 0.05) / (low + 0.05);
-  };
+INKS = """() => {
   const filled = (element) => {
     const colour = getComputedStyle(element).backgroundColor;
-    return numbers(colour)[3] === 0 ? filled(element.parentElement) : colour;
+    return colour === "rgba(0, 0, 0, 0)" ? filled(element.parentElement) : colour;
   };
   return Object.keys(Pellucid.colours.MODES).flatMap((mode) => {
     map.setMode(mode);
     return [...document.querySelectorAll(".pl-token")].flatMap((cell) => {
       const parts = [[cell, null], ...[...cell.querySelectorAll(".pl-glyph")].map((part) => [part, null]),
         ...[...cell.querySelectorAll(".pl-newline, .pl-tab")].map((part) => [part, "::before"])];
-      const fill = filled(cell);
-      return parts.map(([part, pseudo]) => ({ mode, fill, ratio: ratio(getComputedStyle(part, pseudo).color, fill) }));
+      return parts.map(([part, pseudo]) => [mode, filled(cell), getComputedStyle(part, pseudo).color]);
     });
   });
 }"""
-"""Returns the contrast of every token and of every symbol in a token, in every mode."""
-
+"""Returns the fill and the colour of every token and of every symbol in a token, in every mode."""
 
 FILLS = """() => {
   const names = ["s", "e", "lower", "higher"].flatMap((scale) => Array.from({ length: 9 }, (_, step) => scale + step));
@@ -69,10 +58,18 @@ FILLS = """() => {
 """Returns the fill of every step of the scales."""
 
 
+@pytest.fixture(scope="module")
+def shared(lone_page: Page) -> HeatPage:
+    return HeatPage(lone_page)
+
+
 @pytest.fixture
-def heat(browser_page: Page) -> HeatPage:
-    """Provide a page for a map."""
-    return HeatPage(browser_page)
+async def heat(shared: HeatPage) -> AsyncIterator[HeatPage]:
+    """Provide a page for a map, and check for errors and requests at the end."""
+    await shared.page.set_viewport_size({"width": 1280, "height": 720})
+    await shared.page.mouse.move(0, 0)
+    yield shared
+    assert (shared.problems, shared.requested) == ([], [])
 
 
 def every_level() -> list[Record]:
@@ -83,6 +80,13 @@ def every_level() -> list[Record]:
         found.append(token("a\n\t\x1b", max(2.0**-bits, 1e-9), rank=(1, 50, 500, 5000)[step % 4], entropy=step / 12))
     return found
 
+
+AXE = "axe.run({ resultTypes: ['violations'] })"
+"""Runs axe again, which is in the page already."""
+
+LABELS = "cells => cells.map((cell) => cell.getAttribute('aria-label'))"
+
+MODES = ("probability", "rank", "surprisal", "entropy", "difference")
 
 MARKS = "Array.from({ length: 49 }, (_, step) => ({ text: `difference ${step}`, value: step / 24 - 1 }))"
 
@@ -105,59 +109,46 @@ class TestColours:
         )
 
     @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
-    async def test_contrast(self, heat: HeatPage, theme: str) -> None:
-        """Text has a contrast of at least 4.5 on every step, in light and dark mode."""
+    async def test_fills(self, heat: HeatPage, theme: str) -> None:
+        """Text has enough contrast on every step, and all colour vision tells the fills apart.
+
+        Lightness alone orders the steps, so that no hue is needed for the order, and the sides of a
+        difference are apart.
+        """
         await heat.open(every_level(), theme=theme)
         await heat.page.evaluate(f"map.setDifferences({MARKS})")
-        found = await heat.page.evaluate(CONTRAST)
+        inks = {tuple(found) for found in await heat.page.evaluate(INKS)}
+        for mode, count in (("probability", 9), ("rank", 4), ("surprisal", 9), ("entropy", 9), ("difference", 17)):
+            assert len({fill for used, fill, _ in inks if used == mode}) == count
+        assert min(contrast(ink, fill) for _, fill, ink in inks) >= 4.5
 
-        for mode, fills in (("probability", 9), ("rank", 4), ("surprisal", 9), ("entropy", 9), ("difference", 17)):
-            assert len({one["fill"] for one in found if one["mode"] == mode}) == fills
-        assert min(one["ratio"] for one in found) >= 4.5
-
-    @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
-    async def test_scale_is_even(self, heat: HeatPage, theme: str) -> None:
-        """The fills change monotonically in contrast, so that no hue is needed for the order."""
-        await heat.open(every_level(), theme=theme)
-        await heat.page.evaluate("map.setMode('surprisal')")
-        script = CONTRAST.replace("Object.keys(Pellucid.colours.MODES)", "['surprisal']").replace(
-            "parts.map", "parts.slice(0, 1).map"
-        )
-        ratios = [one["ratio"] for one in await heat.page.evaluate(script)]
-        assert ratios == sorted(ratios, reverse=True)
-
-    @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
-    @pytest.mark.parametrize("sight", SIGHTS)
-    async def test_seen_without_all_colours(self, heat: HeatPage, theme: str, sight: str) -> None:
-        """All kinds of colour blindness keep the order of steps and the sides apart."""
-        await heat.open(every_level(), theme=theme)
-        await heat.page.evaluate(f"map.setDifferences({MARKS})")
         fills: dict[str, str] = await heat.page.evaluate(FILLS)
-        seen = {name: lab(SIGHTS[sight], fill) for name, fill in fills.items()}
-        for scale in ("s", "e", "lower", "higher"):
-            steps = [seen[f"{scale}{step}"] for step in range(9)]
-            lightness = [step[0] for step in steps]
-            assert lightness == sorted(lightness, reverse=not theme)
-            assert min(ciede2000(one, other) for one, other in pairwise(steps)) >= 2.5
-        # Without colours the legend and the card have to suffice.
-        if sight != "no colour":
-            for step in range(4, 9):
-                assert ciede2000(seen[f"lower{step}"], seen[f"higher{step}"]) > 10
+        for sight, matrix in SIGHTS.items():
+            seen = {name: lab(matrix, fill) for name, fill in fills.items()}
+            for scale in ("s", "e", "lower", "higher"):
+                steps = [seen[f"{scale}{step}"] for step in range(9)]
+                lightness = [step[0] for step in steps]
+                assert lightness == sorted(lightness, reverse=not theme), sight
+                assert min(ciede2000(one, other) for one, other in pairwise(steps)) >= 2.5, sight
+            # Without colours the legend and the card have to suffice.
+            if sight != "no colour":
+                for step in range(4, 9):
+                    assert ciede2000(seen[f"lower{step}"], seen[f"higher{step}"]) > 10, sight
 
-    @pytest.mark.parametrize("mode", ["probability", "rank", "surprisal", "entropy", "difference"])
-    async def test_legend(self, heat: HeatPage, mode: str) -> None:
+    async def test_legend(self, heat: HeatPage) -> None:
         """The legend has a sample of every fill and line of a mode."""
         await heat.open([*every_level(), token("plain", 1.0, entropy=0.0)])
         await heat.page.evaluate(f"map.setDifferences({MARKS})")
-        await heat.page.evaluate("mode => map.setMode(mode)", mode)
-        assert await heat.page.get_by_role("group", name="What the colours mean").is_visible()
         looks = "parts => parts.map((part) => { const { %s } = getComputedStyle(part); return String([%s]); })"
         fills = looks % (("backgroundColor",) * 2)
         lines = looks % (("textDecorationLine, textDecorationStyle, textDecorationThickness",) * 2)
         samples = heat.page.locator(".pl-legend :is(.pl-swatch, .pl-sample)")
-        for script in (fills, lines):
-            used = set(await heat.cells.evaluate_all(script))
-            assert used <= set(await samples.evaluate_all(script))
+        for mode in MODES:
+            await heat.page.evaluate("mode => map.setMode(mode)", mode)
+            assert await heat.page.get_by_role("group", name="What the colours mean").is_visible()
+            for script in (fills, lines):
+                used = set(await heat.cells.evaluate_all(script))
+                assert used <= set(await samples.evaluate_all(script)), mode
 
     async def test_lines_in_addition_to_fills(self, heat: HeatPage) -> None:
         """Surprising tokens and unsure choices have lines, distinct for bins of ranks."""
@@ -181,22 +172,36 @@ class TestColours:
         assert [bool(line) for line in await lines("entropy")] == [bool(record["e"] / log(2) >= 2) for record in shown]
 
     async def test_a_mode_that_is_gone(self, heat: HeatPage) -> None:
-        """A remembered mode that no longer exists is replaced, with a single notice."""
+        """A remembered mode that no longer exists is replaced, with a single notice.
+
+        A mode that never existed is refused by name.
+        """
         await heat.open(HELLO)
         await heat.page.evaluate("Pellucid.memory.set('heat.mode', 'two')")
-        await heat.make(HELLO)
-        assert await heat.page.get_by_label("Colour by").input_value() == "surprisal"
-        assert "is now two modes" in await heat.page.get_by_role("status").first.inner_text()
-        await heat.make(HELLO)
-        assert await heat.page.get_by_label("Colour by").input_value() == "surprisal"
-        assert await heat.page.get_by_role("status").first.inner_text() == ""
+        notices = []
+        for _ in range(2):
+            await heat.make(HELLO)
+            assert await heat.page.get_by_label("Colour by").input_value() == "surprisal"
+            notices.append(await heat.page.get_by_role("status").first.inner_text())
+        assert "is now two modes" in notices[0]
+        assert notices[1] == ""
+        message = await heat.page.evaluate(
+            "() => { try { map.setMode('rainbow'); } catch (error) { return error.message; } }"
+        )
+        assert "rainbow" in message
+        assert "surprisal" in message
 
     async def test_unsure_choices(self, heat: HeatPage) -> None:
-        """By entropy, the button goes to the next choice as open as a choice among four."""
-        await heat.open([token("a", 0.01, entropy=0.1), token("b", 0.9, entropy=1.4), token("c", 0.9, entropy=0.1)])
+        """By entropy, the button goes to the next choice as open as a choice among four.
+
+        The button uses the middle of a range, and skips unknown entropies.
+        """
+        unsure = [bounded("c", 1.5, 3.0), token("d", 0.9, entropy=1.4)]
+        await heat.open([token("a", entropy=None), bounded("b", 0.5, 2.5), *unsure, token("e", 0.01, entropy=0.1)])
         await heat.page.get_by_label("Colour by").select_option("entropy")
-        await heat.page.get_by_role("button", name="Next unsure choice").click()
-        assert await heat.card.get_attribute("data-index") == "1"
+        for index in ("2", "3", "2"):
+            await heat.page.get_by_role("button", name="Next unsure choice").click()
+            assert await heat.card.get_attribute("data-index") == index
 
     async def test_a_range_of_entropies(self, heat: HeatPage) -> None:
         """A token with a range of entropies has the colour of the middle and a mark."""
@@ -215,14 +220,6 @@ class TestColours:
 
         await heat.page.evaluate("records => map.set(records)", [middle])
         assert "range" not in await legend.inner_text()
-
-    async def test_an_unsure_choice_by_the_middle_of_a_range(self, heat: HeatPage) -> None:
-        """The button uses the middle of a range, and skips unknown entropies."""
-        shown = [token("a", entropy=None), bounded("b", 0.5, 2.5), bounded("c", 1.5, 3.0)]
-        await heat.open(shown)
-        await heat.page.get_by_label("Colour by").select_option("entropy")
-        await heat.page.get_by_role("button", name="Next unsure choice").click()
-        assert await heat.card.get_attribute("data-index") == "2"
 
     async def test_the_card_shows_a_range(self, heat: HeatPage) -> None:
         """The card has both bounds of an entropy, or no number for an unknown entropy."""
@@ -298,13 +295,14 @@ class TestColours:
         assert [round(one, 4) for one in shown] == [0.9, 0.1, 0.0]
         assert "unconstrained\n36.0 %" in await heat.card.inner_text()
 
-    async def test_without_memory(self, heat: HeatPage) -> None:
+    async def test_without_memory(self, browser_page: Page) -> None:
         """A browser that stores nothing shows the map."""
-        await heat.page.add_init_script(
+        heat = HeatPage(browser_page)
+        await browser_page.add_init_script(
             "Object.defineProperty(window, 'localStorage', { get() { throw new Error('no') } })"
         )
         await heat.open(HELLO)
-        await heat.page.get_by_label("Colour by").select_option("surprisal")
+        await browser_page.get_by_label("Colour by").select_option("surprisal")
         assert await heat.cells.count() == 5
         assert heat.problems == []
 
@@ -325,29 +323,13 @@ class TestColours:
         assert "B by 9 bits" in await heat.card.inner_text()
         assert "B by 9 bits" in str(await heat.cells.nth(2).get_attribute("aria-label"))
 
-    async def test_unknown_mode(self, heat: HeatPage) -> None:
-        """An unknown mode is refused by name."""
-        await heat.open(HELLO)
-        message = await heat.page.evaluate(
-            "() => { try { map.setMode('rainbow'); } catch (error) { return error.message; } }"
-        )
-        assert "rainbow" in message
-        assert "surprisal" in message
-
 
 class TestKeyboard:
-    async def test_one_tab_stop(self, heat: HeatPage) -> None:
-        """All tokens are a single tab stop: Tab enters the last focused token, then leaves."""
-        await heat.open(HELLO)
-        await heat.page.evaluate("map.focusToken(2)")
-        await heat.press("Tab")
-        assert await heat.page.evaluate("document.activeElement.id") == "after"
-        await heat.press("Shift+Tab")
-        assert await heat.focused() == 2
-        assert await heat.page.locator("#place [role=option][tabindex='0']").count() == 1
-
     async def test_walk(self, heat: HeatPage) -> None:
-        """Left and right move through the text, Home and End to the ends, and no further."""
+        """Keys move through the text, to its ends and no further, and between marked tokens.
+
+        All tokens are a single tab stop: Tab enters the last focused token, then leaves.
+        """
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         walked = []
@@ -355,6 +337,21 @@ class TestKeyboard:
             await heat.press(key)
             walked.append(await heat.focused())
         assert walked == [0, 1, 2, 4, 4, 3, 0]
+        walked = []
+        for key in ("n", "n", "n", "p"):
+            await heat.press(key)
+            walked.append(await heat.focused())
+        assert walked == [2, 4, 2, 4]
+        await heat.page.evaluate("map.setMode('rank'); map.focusToken(2)")
+        await heat.press("n")
+        assert await heat.focused() == 4
+
+        await heat.page.evaluate("map.focusToken(2)")
+        await heat.press("Tab")
+        assert await heat.page.evaluate("document.activeElement.id") == "after"
+        await heat.press("Shift+Tab")
+        assert await heat.focused() == 2
+        assert await heat.page.locator("#place [role=option][tabindex='0']").count() == 1
 
     async def test_lines(self, heat: HeatPage) -> None:
         """Up and down go to the token above and below, and keep the column across a short line."""
@@ -366,20 +363,6 @@ class TestKeyboard:
             await heat.press(key)
             walked.append(await heat.focused())
         assert walked == [3, 6, 6, 3, 2, 2]
-
-    async def test_surprising(self, heat: HeatPage) -> None:
-        """N and p go to the next and previous marked token, in a circle."""
-        await heat.open(HELLO)
-        await heat.page.evaluate("map.focusToken(0)")
-        walked = []
-        for key in ("n", "n", "n", "p"):
-            await heat.press(key)
-            walked.append(await heat.focused())
-        assert walked == [2, 4, 2, 4]
-
-        await heat.page.evaluate("map.setMode('rank'); map.focusToken(0)")
-        await heat.press("n")
-        assert await heat.focused() == 4
 
     async def test_nothing_surprising(self, heat: HeatPage) -> None:
         """Without a surprising token the map shows a notice."""
@@ -419,7 +402,10 @@ class TestKeyboard:
         assert await heat.page.evaluate("left") == [True, False]
 
     async def test_branch(self, heat: HeatPage) -> None:
-        """Enter or a click on an alternative reports token and alternative."""
+        """Enter or a click on an alternative reports token and alternative.
+
+        An alternative of half a character cannot be chosen, and has a reason.
+        """
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(2)")
         await heat.press("Enter", "ArrowUp", "Enter")
@@ -427,112 +413,91 @@ class TestKeyboard:
         assert await heat.card.count() == 0
 
         await heat.page.evaluate("map.focusToken(0)")
-        await heat.rows.nth(2).click()
-        assert await heat.page.evaluate("branched") == [[2, 1], [0, 2]]
-
-    async def test_half_a_character(self, heat: HeatPage) -> None:
-        """An alternative of half a character cannot be chosen, and has a reason."""
-        await heat.open(HELLO)
-        await heat.page.evaluate("map.focusToken(0)")
         half = heat.rows.nth(3)
         assert "⟨F0 9F⟩" in await half.inner_text()
         assert await half.get_attribute("aria-disabled") == "true"
         assert "half a character" in str(await half.get_attribute("title"))
         await half.click(force=True)  # Playwright waits for disabled elements, users do not
         await half.press("Enter")
-        assert await heat.page.evaluate("window.branched") is None
+        await heat.rows.nth(2).click()
+        assert await heat.page.evaluate("branched") == [[2, 1], [0, 2]]
 
     async def test_where_one_cannot_branch(self, heat: HeatPage) -> None:
-        """Without branching the alternatives can be focused, and are not buttons."""
-        await heat.open(HELLO, branches=False)
+        """Without branching the alternatives can be focused, and are not buttons.
+
+        A callback receives the focused token.
+        """
+        select = "{ onSelect: (index) => { window.selected = index; } }"
+        await heat.open(HELLO, branches=False, options=select)
         await heat.page.evaluate("map.focusToken(0)")
+        assert await heat.page.evaluate("selected") == 0
         await heat.press("Enter", "ArrowDown", "Enter")
         assert await heat.page.evaluate("document.activeElement.dataset.alternative") == "1"
         assert await heat.card.locator("button.pl-alternative").count() == 0
 
-    async def test_select(self, heat: HeatPage) -> None:
-        """A callback receives the focused token."""
-        await heat.open(HELLO, options="{ onSelect: (index) => { window.selected = index; } }")
-        await heat.page.evaluate("map.focusToken(3)")
-        assert await heat.page.evaluate("selected") == 3
-
 
 class TestHeard:
-    @pytest.mark.parametrize(
-        ("text", "label"),
-        [
-            (" the", "token space the, 93 percent, rank 1"),
-            ("\n\n", "token 2 new lines, 93 percent, rank 1"),
-            ("    ", "token 4 spaces, 93 percent, rank 1"),
-            (");\n", "token right parenthesis semicolon new line, 93 percent, rank 1"),
-            ("\n    ", "token new line 4 spaces, 93 percent, rank 1"),
-            ("x = 1\n}", "token x = 1 new line right brace, 93 percent, rank 1"),
-            (") {", "token right parenthesis left brace, 93 percent, rank 1"),
-            (" ( ", "token space left parenthesis space, 93 percent, rank 1"),
-            ("\t", "token tab, 93 percent, rank 1"),
-            ("\u202e", "token U+202E, 93 percent, rank 1"),
-            ("naïve", "token naïve, 93 percent, rank 1"),
-        ],
-    )
-    async def test_token(self, heat: HeatPage, text: str, label: str) -> None:
-        """A screen reader gets token, probability and rank, and names of invisible characters."""
-        await heat.open([token(text, 0.93)])
-        assert await heat.cells.first.get_attribute("aria-label") == label
+    async def test_tokens(self, heat: HeatPage) -> None:
+        """A screen reader gets token, probability and rank, and names of invisible characters.
 
-    @pytest.mark.parametrize(
-        ("probability", "percent"),
-        [
-            (1.0, "100"),
-            (0.9999999, "more than 99.999"),
-            (0.97254, "97.3"),
-            (0.05, "5"),
-            (0.0103, "1.03"),
-            (0.0002, "0.02"),
-            (1e-9, "less than 0.001"),
-        ],
-    )
-    async def test_percent(self, heat: HeatPage, probability: float, percent: str) -> None:
+        Half a character is announced as bytes.
+        """
+        heard = {
+            " the": "space the",
+            "\n\n": "2 new lines",
+            "    ": "4 spaces",
+            ");\n": "right parenthesis semicolon new line",
+            "\n    ": "new line 4 spaces",
+            "x = 1\n}": "x = 1 new line right brace",
+            ") {": "right parenthesis left brace",
+            " ( ": "space left parenthesis space",
+            "\t": "tab",
+            "\u202e": "U+202E",
+            "naïve": "naïve",
+        }
+        await heat.open([*(token(text, 0.93) for text in heard), token("", 0.93, data=b"\xf0\x9f"), token("A", None)])
+        assert await heat.cells.evaluate_all(LABELS) == [
+            *(f"token {name}, 93 percent, rank 1" for name in (*heard.values(), "F0 9F")),
+            "token A, no probability",
+        ]
+
+    async def test_percent(self, heat: HeatPage) -> None:
         """A probability has no meaningless digits, and is certain or impossible only if true."""
-        await heat.open([token("a", probability)])
-        assert await heat.cells.first.get_attribute("aria-label") == f"token a, {percent} percent, rank 1"
+        percents = {
+            1.0: "100",
+            0.9999999: "more than 99.999",
+            0.97254: "97.3",
+            0.05: "5",
+            0.0103: "1.03",
+            0.0002: "0.02",
+            1e-9: "less than 0.001",
+        }
+        await heat.open([token("a", probability) for probability in percents])
+        assert await heat.cells.evaluate_all(LABELS) == [
+            f"token a, {percent} percent, rank 1" for percent in percents.values()
+        ]
 
-    async def test_half(self, heat: HeatPage) -> None:
-        """Half a character is announced as bytes."""
-        await heat.open([token("", 0.93, data=b"\xf0\x9f")])
-        assert await heat.cells.first.get_attribute("aria-label") == "token F0 9F, 93 percent, rank 1"
-
-    async def test_no_probability(self, heat: HeatPage) -> None:
-        """A token without a probability is announced so."""
-        await heat.open([token("A", None)])
-        assert await heat.cells.first.get_attribute("aria-label") == "token A, no probability"
-
-    @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
-    @pytest.mark.parametrize("branches", [True, False], ids=["branches", "reads"])
+    @pytest.mark.parametrize(("theme", "branches"), [("", True), ("dark", False)], ids=["branches-light", "reads-dark"])
     async def test_axe(self, heat: HeatPage, theme: str, branches: bool) -> None:
-        """Axe finds nothing in any mode, with and without the card and the sliders."""
-        await heat.open([*HELLO, *every_level()], theme=theme, branches=branches)
+        """Axe finds nothing in any mode, with and without tokens, the card and the sliders.
+
+        ``test_fills`` measures the tokens' contrast in each mode and theme.
+        """
+        await heat.open([], theme=theme)
+        assert (await Axe().run(heat.page)).response["violations"] == []
+        await heat.make([*HELLO, *every_level()[::6]], branches=branches)
         await heat.page.evaluate(f"map.setDifferences({MARKS})")
-        for mode in ("probability", "rank", "surprisal", "entropy", "difference"):
+        for mode in MODES:
             await heat.page.evaluate("mode => map.setMode(mode)", mode)
-            await self._check(heat)
+            assert (await heat.page.evaluate(COLOURS))["violations"] == [], mode
         await heat.page.evaluate("map.focusToken(0)")
-        await self._check(heat)
         await heat.ask(top_k=1)
-        await self._check(heat)
-
-    async def test_axe_empty(self, heat: HeatPage) -> None:
-        """Axe finds nothing before there are tokens."""
-        await heat.open([])
-        await self._check(heat)
-
-    async def _check(self, heat: HeatPage) -> None:
-        found = await Axe().run(heat.page)
-        assert found.violations_count == 0, found.generate_report()
+        assert (await heat.page.evaluate(AXE))["violations"] == []
 
 
 class TestCard:
     async def test_numbers(self, heat: HeatPage) -> None:
-        """The card has the unchanged numbers of the token, and shows the numbers."""
+        """The card has the unchanged numbers of a token, and bars as long as the probabilities."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         assert await heat.number("logprob") == pytest.approx(log(0.62), rel=1e-5)
@@ -550,11 +515,6 @@ class TestCard:
         logprobs = [float(str(await row.get_attribute("data-logprob"))) for row in await heat.rows.all()]
         assert [exp(one) for one in logprobs] == pytest.approx([0.62, 0.2, 0.1, 0.05], rel=1e-5)
         assert await heat.card.locator("[aria-current=true]").inner_text() == await heat.rows.first.inner_text()
-
-    async def test_bars(self, heat: HeatPage) -> None:
-        """The bars are proportional to the probabilities."""
-        await heat.open(HELLO)
-        await heat.page.evaluate("map.focusToken(0)")
         widths = await heat.card.locator(".pl-bar").evaluate_all(
             "bars => bars.map((bar) => bar.offsetWidth / bar.parentElement.offsetWidth)"
         )
@@ -591,7 +551,10 @@ class TestCard:
         assert await heat.card.locator(".pl-name").first.inner_text() == "␣a↵"
 
     async def test_hover(self, heat: HeatPage) -> None:
-        """A resting pointer opens a token's card, which stays while the pointer is inside."""
+        """A resting pointer opens a token's card, which stays while the pointer is inside.
+
+        Escape closes the card, and after hovering, the card shows the focused token again.
+        """
         await heat.open(HELLO)
         await heat.cells.nth(2).hover()
         await heat.card.wait_for()
@@ -603,37 +566,42 @@ class TestCard:
         await heat.page.mouse.move(2, 2)
         await heat.card.wait_for(state="detached")
 
-    async def test_hover_can_be_dismissed(self, heat: HeatPage) -> None:
-        """Escape closes a card opened by the pointer."""
-        await heat.open(HELLO)
         await heat.cells.nth(2).hover()
         await heat.card.wait_for()
         await heat.press("Escape")
         assert await heat.card.count() == 0
 
-    async def test_back_to_the_focus(self, heat: HeatPage) -> None:
-        """After hovering, the card shows the focused token again."""
-        await heat.open(HELLO)
+        await heat.page.mouse.move(2, 2)
         await heat.page.evaluate("map.focusToken(0)")
         await heat.cells.nth(2).hover()  # In the same line, as the card covers the next
         await heat.page.wait_for_selector(".pl-card[data-index='2']")
         await heat.page.mouse.move(2, 2)
         await heat.page.wait_for_selector(".pl-card[data-index='0']")
 
-    async def test_click_within(self, heat: HeatPage) -> None:
-        """A click into the card keeps the card open; an outside click closes the card."""
+    async def test_close(self, heat: HeatPage) -> None:
+        """An outside click closes the card, as does a button outside the tab order.
+
+        A click into the card keeps the card open, and the button returns the focus to the token.
+        """
         await heat.open(HELLO)
-        await heat.cells.nth(0).click()
+        await heat.cells.nth(2).click()
         await heat.card.click(position={"x": 5, "y": 5})
         assert await heat.card.count() == 1
+        close = heat.card.get_by_role("button", name="Close")
+        assert await close.get_attribute("tabindex") == "-1"
+        await close.click()
+        assert await heat.card.count() == 0
+        assert await heat.focused() == 2
+        await heat.cells.nth(0).click()
         await heat.page.mouse.click(2, 2)
         assert await heat.card.count() == 0
 
     @pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])
-    async def test_phone(self, heat: HeatPage) -> None:
+    async def test_phone(self, browser_page: Page) -> None:
         """On a phone a tap opens a card that fits the screen and does not cover the token."""
-        await heat.open(many(300))
-        for index in (0, 5, 10, 250, 299):
+        heat = HeatPage(browser_page)
+        await heat.open(many(150))
+        for index in (0, 5, 10, 149):
             await heat.page.evaluate(
                 "index => document.querySelectorAll('.pl-token')[index].scrollIntoView({block: 'end'})", index
             )
@@ -652,9 +620,9 @@ class TestCard:
             assert await heat.card.count() == 0
         assert await heat.page.evaluate("document.documentElement.scrollWidth") == 360
 
-    @pytest.mark.parametrize("browser_page", [{"viewport": {"width": 700, "height": 330}}], indirect=True, ids=["low"])
     async def test_low_window(self, heat: HeatPage) -> None:
         """In a window lower than the card, the card scrolls to the last row."""
+        await heat.page.set_viewport_size({"width": 700, "height": 330})
         await heat.open(many(40))
         await heat.page.evaluate("map.focusToken(14)")
         box = await heat.card.bounding_box()
@@ -667,21 +635,9 @@ class TestCard:
         assert box["y"] <= row["y"]
         assert row["y"] + row["height"] <= box["y"] + box["height"]
 
-    async def test_close(self, heat: HeatPage) -> None:
-        """A button outside the tab order closes the card, and the focus returns to the token."""
-        await heat.open(HELLO)
-        await heat.cells.nth(2).click()
-        close = heat.card.get_by_role("button", name="Close")
-        assert await close.get_attribute("tabindex") == "-1"
-        await close.click()
-        assert await heat.card.count() == 0
-        assert await heat.focused() == 2
-
-    @pytest.mark.parametrize(
-        "browser_page", [{"viewport": {"width": 1280, "height": 1200}}], indirect=True, ids=["high"]
-    )
     async def test_two_maps(self, heat: HeatPage) -> None:
         """A page has a single open card: a card of a second map closes the first."""
+        await heat.page.set_viewport_size({"width": 1280, "height": 1200})
         await heat.open(HELLO)
         # The margin puts the second map below the card of the first map.
         await heat.page.evaluate(
@@ -693,6 +649,7 @@ class TestCard:
         await heat.page.evaluate("map.focusToken(0)")
         await heat.page.locator("[aria-label=Other] [role=option]").first.hover()
         await heat.page.wait_for_function("other.card.isOpen && !map.card.isOpen")
+        await heat.page.evaluate("other.destroy()")
 
 
 class TestText:
@@ -748,11 +705,12 @@ class TestText:
 
         assert await heat.cells.all_inner_texts() == texts
         assert await heat.page.evaluate("window.hurt") is None
-        assert heat.requested == ["http://heat.test/"]
-        assert heat.problems == []
 
     async def test_nothing_hidden(self, heat: HeatPage) -> None:
-        """Invisible characters get a visible form."""
+        """Invisible characters get a visible form, half a character is shown as bytes.
+
+        A marker without text is shown by name.
+        """
         shown = {
             "\x1b[0m": "␛[0m",
             "\x00": "␀",
@@ -767,22 +725,12 @@ class TestText:
             "❤\ufe0f": "❤\ufe0f",
             "\ufe0f": "⟨U+FE0F⟩",
             "a\u2028b": "a⟨U+2028⟩b",
+            "\ufffd": "\ufffd",
         }
-        await heat.open([token(text) for text in shown])
-        assert await heat.cells.evaluate_all("cells => cells.map((cell) => cell.textContent)") == list(shown.values())
-
-    async def test_halves(self, heat: HeatPage) -> None:
-        """Half a character is shown as bytes, and a marker without text by name."""
-        records = [
-            token("", data=b"\xf0\x9f"),
-            token("😀", data=b"\x98\x80"),
-            token("a\ufffd", data=b"a\xff"),
-            token("", data=b"<|im_end|>"),
-            token("\ufffd"),
-            token("", data=b""),
-        ]
-        await heat.open(records)
-        assert await heat.cells.all_inner_texts() == ["⟨F0 9F⟩", "😀", "a⟨FF⟩", "⟨<|im_end|>⟩", "\ufffd", "⟨⟩"]
+        halves = [("", b"\xf0\x9f"), ("😀", b"\x98\x80"), ("a\ufffd", b"a\xff"), ("", b"<|im_end|>"), ("", b"")]
+        await heat.open([*map(token, shown), *(token(text, data=data) for text, data in halves)])
+        found = await heat.cells.evaluate_all("cells => cells.map((cell) => cell.textContent)")
+        assert found == [*shown.values(), "⟨F0 9F⟩", "😀", "a⟨FF⟩", "⟨<|im_end|>⟩", "⟨⟩"]
 
     async def test_right_to_left(self, heat: HeatPage) -> None:
         """Tokens are in the order of the text, for any text direction."""
@@ -790,12 +738,11 @@ class TestText:
         lefts = await heat.cells.evaluate_all("cells => cells.map((cell) => cell.getClientRects()[0].left)")
         assert lefts == sorted(lefts)
 
-    @pytest.mark.parametrize("browser_page", [PHONE, {}], indirect=True, ids=["phone", "desktop"])
     async def test_long_line(self, heat: HeatPage) -> None:
-        """A line of 20,000 characters without a space is wrapped, also in the card."""
-        await heat.open([token("x" * 20_000, 0.5), token("\n"), *[token("yyyyy") for _ in range(4_000)]])
-        width, inner = await heat.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-        assert width <= inner
+        """A line of 20,000 characters without a space is wrapped on a phone, also in the card."""
+        await heat.page.set_viewport_size(PHONE["viewport"])
+        await heat.open([token("x" * 20_000, 0.5), token("\n"), *[token("yyyyy") for _ in range(500)]])
+        assert await heat.page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         await heat.page.evaluate("map.focusToken(0)")
         box = await heat.card.bounding_box()
         assert box is not None
@@ -814,26 +761,26 @@ class TestText:
 class TestManyTokens:
     async def test_windowing(self, heat: HeatPage) -> None:
         """Only blocks near the window are laid out, and a distant token can be focused."""
-        await heat.open(many(4_000))
+        await heat.open(LINE * 170)
         script = "() => [...document.querySelectorAll('.pl-tokens [role=group]')].map((block) => "
         script += "block.firstElementChild.checkVisibility({ contentVisibilityAuto: true }))"
         await heat.page.wait_for_function(
             f"() => {{ const laid = ({script})(); return laid[0] && !laid[laid.length - 1]; }}"
         )
         laid = await heat.page.evaluate(script)
-        assert 30 <= len(laid) <= 40
+        assert 15 <= len(laid) <= 20
         assert sum(laid) <= 10
 
-        await heat.page.evaluate("map.focusToken(3999)")
+        await heat.page.evaluate("map.focusToken(2039)")
         await heat.page.wait_for_function(f"() => {{ const laid = ({script})(); return laid[laid.length - 1]; }}")
-        assert await heat.focused() == 3999
-        box = await heat.cells.nth(3999).bounding_box()
+        assert await heat.focused() == 2039
+        box = await heat.cells.nth(2039).bounding_box()
         assert box is not None
         assert 0 <= box["y"] <= 720
 
     async def test_few_are_described(self, heat: HeatPage) -> None:
         """Marks and limits of ranks cost only tokens near the window, at first."""
-        await heat.open(many(12_000))
+        await heat.open(LINE * 510)
         await heat.page.wait_for_function("map.cells.made[0] !== undefined && !map.cells.awaited.length")
         await heat.page.evaluate(
             "() => { window.described = 0; const own = map.description.bind(map);"
@@ -844,17 +791,17 @@ class TestManyTokens:
             await heat.page.evaluate(f"() => {{ window.described = 0; {change}; }}")
             assert 0 < await heat.page.evaluate("window.described") < 3_000
             assert "mark 0" in str(await heat.page.locator("[data-token='0']").get_attribute("aria-label"))
-        await heat.page.evaluate("map.focusToken(11_998)")
-        assert "mark 11998" in str(await heat.page.locator("[data-token='11998']").get_attribute("aria-label"))
+        await heat.page.evaluate("map.focusToken(6_118)")
+        assert "mark 6118" in str(await heat.page.locator("[data-token='6118']").get_attribute("aria-label"))
 
     async def test_add(self, heat: HeatPage) -> None:
         """New tokens are appended, and existing tokens remain the same elements."""
-        records = many(500)
-        await heat.open(records[:250])
+        records = many(250)
+        await heat.open(records[:120])
         await heat.page.evaluate("window.before = [...document.querySelectorAll('.pl-token')]; map.focusToken(3)")
         await heat.page.evaluate(
             "records => { for (let at = 0; at < records.length; at += 7) map.add(records.slice(at, at + 7)); }",
-            records[250:],
+            records[120:],
         )
         assert await heat.page.evaluate(
             "before.every((cell, index) => cell === document.querySelectorAll('.pl-token')[index])"
@@ -890,23 +837,19 @@ class TestManyTokens:
         await heat.press("Escape", "n")
         await heat.page.set_viewport_size({"width": 500, "height": 500})
         assert await heat.page.locator("#place").evaluate("place => place.childElementCount") == 0
-        assert heat.problems == []
 
 
 class TestSurprisalBars:
-    async def test_name(self, heat: HeatPage) -> None:
-        """The surprisal bars have a description, and are not in the tab order."""
+    async def test_leads_to_tokens(self, heat: HeatPage) -> None:
+        """A click on a bar focuses the token, and bars and tokens mark each other.
+
+        The surprisal bars have a description, and are not in the tab order.
+        """
         await heat.open(HELLO)
         line = heat.page.get_by_role("img", name="Surprisal of 5 tokens: at most 11.0 bits, for “Bye”")
-        await line.wait_for()
-        assert await line.get_attribute("tabindex") is None
-
-    async def test_leads_to_tokens(self, heat: HeatPage) -> None:
-        """A click on a bar focuses the token, and bars and tokens mark each other."""
-        await heat.open(HELLO)
-        line = heat.page.locator(".pl-spark")
         cursor = heat.page.locator(".pl-spark-cursor")
         await heat.page.wait_for_function("document.querySelector('.pl-spark-bars').hasAttribute('d')")
+        assert await line.get_attribute("tabindex") is None
         await line.hover(position={"x": 30, "y": 10})
         assert "pl-pointed" in str(await heat.cells.nth(2).get_attribute("class"))
         await line.click(position={"x": 54, "y": 10})
@@ -917,13 +860,13 @@ class TestSurprisalBars:
 
     async def test_more_tokens_than_pixels(self, heat: HeatPage) -> None:
         """A column shared by several tokens shows the most surprising token."""
-        records = [token("a ", 0.99) for _ in range(5_000)]
-        records[2_501] = token("b ", 1e-4)
+        records = [token("a ", 0.99)] * 2_000
+        records[1_001] = token("b ", 1e-4)
         await heat.open(records)
         await heat.page.wait_for_function("document.querySelector('.pl-spark-bars').hasAttribute('d')")
         columns = await heat.page.evaluate("map.surprisalBars.columns")
         assert len(columns) < 1_000
-        assert 2_501 in columns
+        assert 1_001 in columns
 
     async def test_saved(self, heat: HeatPage) -> None:
         """The surprisal bars of all tokens can be saved as an image with a description."""
