@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.types import Message, Scope
 
 from pellucid.client.assistant_protocol import AssistantFor
-from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage
@@ -84,7 +83,6 @@ def test_a_stream_is_its_users(diary: PagedServer, ben: PagedServer) -> None:
     assert join(diary, RECALL, "tab", None).status_code == 200
     assert join(ben, RECALL, "tab", None).status_code == 200
     of_ben = read_stream(ben, "tab")
-
     assert "secret" not in of_ben
     assert '"data":["nothing"]' in of_ben
     assert '"data":["anna: my secret"]' in read_stream(diary, "tab")
@@ -115,13 +113,10 @@ async def passed(path: str, *, owner: str = "anna", query: str = "", body: bytes
         return {"type": "http.request", "body": body, "more_body": False}
 
     scope = {
-        "type": "http",
-        "method": "POST" if path == JOIN else "GET",
-        "path": path,
-        "raw_path": path.encode(),
+        "type": "http", "method": "POST" if path == JOIN else "GET", "path": path, "raw_path": path.encode(),
         "query_string": query.encode(),
         "headers": [(b"content-length", str(len(body)).encode()), (b"x-kept", b"yes")],
-    }
+    }  # fmt: skip
     found = await with_owner_session(Request(scope, receive), owner)
     return found.scope, (await found.receive())["body"]
 
@@ -167,11 +162,9 @@ async def test_a_heartbeat_keeps_its_path() -> None:
 async def test_a_call_is_passed_on() -> None:
     """The body of a call reaches Gradio with the same content and the correct length."""
     call = {
-        "fn_index": 3,
-        "data": ["é\U0001f600", None, 1e300, {"a": [True]}],
-        "event_data": {"verb": "x"},
+        "fn_index": 3, "data": ["é\U0001f600", None, 1e300, {"a": [True]}], "event_data": {"verb": "x"},
         "session_hash": "s1",
-    }
+    }  # fmt: skip
     scope, body = await passed(JOIN, body=json.dumps(call).encode())
     assert json.loads(body) == call | {"session_hash": json.loads(body)["session_hash"]}
     assert dict(scope["headers"]) == {b"content-length": str(len(body)).encode(), b"x-kept": b"yes"}
@@ -190,32 +183,21 @@ BAD: list[tuple[bytes, str]] = [
     (b'{"session_hash": "s1", "data": ["\xed\xa0\x80"]}', "must be JSON without deep nesting"),
     ('{"session_hash": "s1", "data": []}'.encode("utf-16"), "must be JSON without deep nesting"),
     (b'{"session_hash": "s1", "data": [{"text": "\\ud83d"}]}', "half a character"),
-    (b"", "must be JSON without deep nesting"),
-    (b"{", "must be JSON without deep nesting"),
+    (b"", "must be JSON without deep nesting"), (b"{", "must be JSON without deep nesting"),
     (b"\xff\xfe\x00", "must be JSON without deep nesting"),
     (b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "must be JSON without deep nesting"),
-    (b'{"data":[' + b"9" * 5000 + b"]}", "must be JSON without deep nesting"),
-    (b"[]", "must be a JSON object"),
-    (b"null", "must be a JSON object"),
-    (b"{}", "must name its session"),
-    (b'{"session_hash": null}', "must name its session"),
-    (b'{"session_hash": ""}', "must name its session"),
+    (b'{"data":[' + b"9" * 5000 + b"]}", "must be JSON without deep nesting"), (b"[]", "must be a JSON object"),
+    (b"null", "must be a JSON object"), (b"{}", "must name its session"),
+    (b'{"session_hash": null}', "must name its session"), (b'{"session_hash": ""}', "must name its session"),
     (b'{"session_hash": ["s1"]}', "must name its session"),
     (b'{"session_hash": "s1", "data": [[[{"a": {"path": null}}]]]}', "accepts the content of a file, not a path"),
     (b'{"session_hash": "s1", "path": 1}', "accepts the content of a file, not a path"),
     (b'{"session_hash": "s1", "data": [{"\\u0070ath": "/etc/hostname"}]}', "accepts the content of a file, not a path"),
-]
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("body", "sentence"), BAD, ids=range(len(BAD)))
-async def test_bad_calls(body: bytes, sentence: str) -> None:
-    """A body that is not a call of the page is refused in a sentence before Gradio."""
-    with pytest.raises(InvalidRequestError, match=sentence):
-        await passed(JOIN, body=body)
-
-
-def test_bad_calls_over_http(diary: PagedServer) -> None:
-    """Invalid calls get the API's error responses, and the page keeps working."""
+def test_bad_calls(diary: PagedServer) -> None:
+    """A body that is not a call is refused in a sentence, and the page keeps working."""
     for body, sentence in BAD:
         answer = diary.http.post("/gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 400
@@ -231,7 +213,7 @@ def test_many_users_at_once(diary: PagedServer, ben: PagedServer) -> None:
     found: dict[str, list[Any]] = {"anna": [], "ben": []}
 
     def use(server: PagedServer, name: str) -> None:
-        for number in range(20):
+        for number in range(5):
             server.call(NOTE, f"{name}-{number}", session=f"busy{number}")
             found[name] += server.call(RECALL, None, session=f"busy{number}")
 
@@ -240,4 +222,4 @@ def test_many_users_at_once(diary: PagedServer, ben: PagedServer) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == {name: [f"{name}: {name}-{number}" for number in range(20)] for name in found}
+    assert found == {name: [f"{name}: {name}-{number}" for number in range(5)] for name in found}

@@ -20,14 +20,8 @@ from starlette.types import Message, Receive, Scope, Send
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
+from pellucid_webui.hosting import gradio_tabs
 from pellucid_webui.hosting.gradio_host import GradioPage
-from pellucid_webui.hosting.gradio_tabs import (
-    MAX_RUNNING_CALLS,
-    MAX_STOP_CALLS,
-    MAX_STREAMS,
-    MAX_TABS,
-    MAX_UNREAD_MESSAGES,
-)
 from pellucid_webui.hosting.login import owner_of
 from pellucid_webui.hosting.mount import Page
 from support.page.small_page_server import PagedServer, paged
@@ -35,6 +29,9 @@ from support.page.small_page_server import PagedServer, paged
 pytestmark = pytest.mark.slow
 
 NOTE, RECALL, WAIT, RELEASE, FAIL = range(5)
+
+MAX_TABS, MAX_STREAMS, MAX_RUNNING_CALLS, MAX_STOP_CALLS, MAX_UNREAD_MESSAGES = 12, 20, 8, 2, 50
+"""Smaller limits than those of a real page."""
 
 PATIENCE = 60
 """Timeout in seconds, reached only if a test fails."""
@@ -78,8 +75,10 @@ def waiting_page(assistant_for: AssistantFor, store: ConversationStore, turns: T
 
 
 @pytest.fixture
-def anna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """Provide the browser of anna, a user of a server with two users."""
+def anna(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[PagedServer]:
+    """Provide the browser of anna, a user of a server with two users and small limits."""
+    for name in ("MAX_TABS", "MAX_STREAMS", "MAX_RUNNING_CALLS", "MAX_STOP_CALLS", "MAX_UNREAD_MESSAGES"):
+        monkeypatch.setattr(gradio_tabs, name, globals()[name])
     with paged(tmp_path_factory.mktemp("data"), waiting_page, keys="anna:key-of-anna,ben:key-of-ben") as server:
         server.http.post("/login", data={"key": "key-of-anna"})
         server.wait()
@@ -105,10 +104,13 @@ def gradio(server: PagedServer) -> gr.Blocks:
     return server.page._gradio.blocks
 
 
-@pytest.mark.slow
 def test_tabs_are_forgotten_for_their_own_user(anna: PagedServer, ben: PagedServer) -> None:
-    """Too many tabs of ben displace only ben's least recently used tabs."""
+    """Too many tabs of ben displace only ben's least recently used tabs.
+
+    A tab with a running call is not dropped for newer tabs, and gets the answer.
+    """
     anna.call(NOTE, "hers", session="tab")
+    assert join(ben, WAIT, "patient").status_code == 200
     for number in range(MAX_TABS + 5):
         ben.call(NOTE, f"his {number}", session=f"tab{number}")
     assert anna.call(RECALL, None, session="tab") == ["hers"]
@@ -119,9 +121,11 @@ def test_tabs_are_forgotten_for_their_own_user(anna: PagedServer, ben: PagedServ
     assert len(blocks.state_holder.session_data) <= MAX_TABS + 1
     assert len(blocks._queue.pending_messages_per_session) <= MAX_TABS + 1
     assert len(blocks._queue.pending_event_ids_session) <= MAX_TABS + 1
+    ben.call(RELEASE, session=f"tab{newest}")
+    with ben.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "patient"}) as stream:
+        assert any('"data":["released"]' in line for line in stream.iter_lines())
 
 
-@pytest.mark.slow
 def test_closed_tabs_are_forgotten_first(anna: PagedServer) -> None:
     """Closed tabs, as left by reloads, are dropped before open tabs."""
     anna.call(NOTE, "kept", session="open")
@@ -156,7 +160,10 @@ def test_unread_messages(anna: PagedServer) -> None:
 
 
 def test_calls_at_a_time(anna: PagedServer, ben: PagedServer) -> None:
-    """The running calls are limited for each user, in any number of tabs."""
+    """The running calls are limited for each user, in any number of tabs.
+
+    A user at the limit of calls can still stop answers.
+    """
     for number in range(MAX_RUNNING_CALLS):
         assert join(ben, WAIT, f"tab{number % 7}").status_code == 200
     refused = join(ben, NOTE, "new", "x")
@@ -165,31 +172,12 @@ def test_calls_at_a_time(anna: PagedServer, ben: PagedServer) -> None:
     assert refused.json()["error"]["message"] == sentence
     assert anna.call(NOTE, "hers", session="tab0") == [None]
     assert ben.http.get("/").status_code == 200
-
+    assert join(ben, WAIT, "tab", verb="send").status_code == 429
+    stops = [join(ben, WAIT, "tab", verb="stop").status_code for _ in range(MAX_STOP_CALLS + 1)]
+    assert stops == [200] * MAX_STOP_CALLS + [429]
     assert join(anna, WAIT, "tab1").status_code == 200
     anna.call(RELEASE, session="tab2")
     assert anna.call(WAIT, session="tab3") == ["released"]
-
-
-def test_stopping_is_possible_at_the_limit(anna: PagedServer) -> None:
-    """A user at the limit of calls can still stop answers."""
-    for _ in range(MAX_RUNNING_CALLS):
-        assert join(anna, WAIT, "tab").status_code == 200
-    assert join(anna, WAIT, "tab", verb="send").status_code == 429
-    assert [join(anna, WAIT, "tab", verb="stop").status_code for _ in range(MAX_STOP_CALLS + 1)] == [
-        200
-    ] * MAX_STOP_CALLS + [429]
-
-
-@pytest.mark.slow
-def test_tabs_with_a_running_call_stay(anna: PagedServer) -> None:
-    """A tab with a running call is not dropped for newer tabs, and gets the answer."""
-    assert join(anna, WAIT, "patient").status_code == 200
-    for number in range(MAX_TABS + 5):
-        anna.call(NOTE, "x", session=f"tab{number}")
-    anna.call(RELEASE, session="other")
-    with anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "patient"}) as stream:
-        assert any('"data":["released"]' in line for line in stream.iter_lines())
 
 
 def test_open_connections(anna: PagedServer, ben: PagedServer) -> None:
@@ -257,37 +245,25 @@ def test_a_call_while_a_stream_ends(anna: PagedServer, monkeypatch: pytest.Monke
 
 
 NO_CALLS: list[dict[str, Any]] = [
-    {"fn_index": -1},
-    {"fn_index": 99},
-    {"fn_index": 10**4000},
-    {"fn_index": True},
-    {"fn_index": None},
-    {"data": []},
-    {"data": ["x", "y"]},
-    {"data": None},
-]
+    {"fn_index": -1}, {"fn_index": 99}, {"fn_index": 10**4000}, {"fn_index": True}, {"fn_index": None}, {"data": []},
+    {"data": ["x", "y"]}, {"data": None},
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("call", NO_CALLS, ids=range(len(NO_CALLS)))
-def test_calls_of_no_event(anna: PagedServer, call: dict[str, Any]) -> None:
-    """A call that matches no event of the page is refused in a sentence."""
-    answer = anna.http.post(
-        "/gradio_api/queue/join", json={"fn_index": NOTE, "data": ["x"], "session_hash": "s1"} | call
-    )
-    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "The page has no such call: reload it.")
+def test_calls_of_no_event(anna: PagedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that matches no event of the page is refused in a sentence.
 
-
-def test_results_of_no_call(anna: PagedServer) -> None:
-    """A tab without calls has no results."""
+    A tab without calls has no results, and a failed call ends, even if the log cannot be written.
+    """
+    for call in NO_CALLS:
+        body = {"fn_index": NOTE, "data": ["x"], "session_hash": "s1"} | call
+        answer = anna.http.post("/gradio_api/queue/join", json=body)
+        assert (answer.status_code, answer.json()["error"]["message"]) == (400, "The page has no such call: reload it.")
     answer = anna.http.get("/gradio_api/queue/data", params={"session_hash": "silent"})
     assert (answer.status_code, answer.json()["error"]["message"]) == (
         404,
         "No results are expected for this tab: reload the page.",
     )
-
-
-def test_a_failure_on_a_full_disk(anna: PagedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failed call ends, even if the log cannot be written."""
 
     class Full(io.StringIO):
         def write(self, text: str) -> int:

@@ -83,7 +83,6 @@ def test_form(locked: PagedServer) -> None:
         text = http.get("/").text
         assert http.get("/config").status_code == 401
         assert http.get("/gradio_api/queue/data", params={"session_hash": "s1"}).status_code == 401
-
     assert '<form method="post" action="/login">' in text
     assert '<label for="key">' in text
     assert 'autocomplete="current-password"' in text
@@ -99,7 +98,6 @@ def test_logging_in(locked: PagedServer) -> None:
         answer = log_in(http, "key-of-ben")
         cookie = answer.headers["set-cookie"]
         text = http.get("/").text
-
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     parts = {part.strip().lower() for part in cookie.split(";")[1:]}
     assert parts == {"httponly", f"max-age={SESSION_SECONDS}", "path=/", "samesite=strict"}
@@ -115,7 +113,6 @@ def test_cookie_is_secure_over_https(locked: PagedServer, tmp_path: Path) -> Non
         response = proxied.http.post("/login", data={"key": "key-of-ben"}, headers=over_https)
     with browser(locked).http as http:
         claimed = http.post("/login", data={"key": "key-of-ben"}, headers=over_https)
-
     assert "; secure" in response.headers["set-cookie"].lower()
     assert "; secure" not in claimed.headers["set-cookie"].lower()
 
@@ -123,21 +120,14 @@ def test_cookie_is_secure_over_https(locked: PagedServer, tmp_path: Path) -> Non
 def test_wrong_keys(tmp_path: Path) -> None:
     """A wrong or missing key gives an error without a cookie, and several wrong keys a delay."""
     bodies = [
-        b"key=wrong",
-        b"",
-        b"key=%FF",
-        b"key=a",
-        b"x" * 10_000,
-        b"key=key-of-anna" + b"x" * 10_000,
-        b"key=wrong",
+        b"key=wrong", b"", b"key=%FF", b"key=a", b"x" * 10_000, b"key=key-of-anna" + b"x" * 10_000, b"key=wrong",
         b"key=b",
-    ]
+    ]  # fmt: skip
     assert len({0, 1, 2, 3, 7}) == FREE_ATTEMPTS, "a key that is too long counts as none, and one counts once"
     state = scripted_state(keys=KEYS, login_rate_limit=LoginRateLimit(lambda: 0.0))
     with paged(tmp_path, state=state) as server:
         answers = [server.http.post("/login", content=body) for body in bodies]
         late = log_in(server.http, "key-of-anna")
-
     for answer in answers:
         assert answer.status_code == 403
         assert "That is not an API key of this server." in answer.text
@@ -182,7 +172,6 @@ def test_owners_are_apart(locked: PagedServer) -> None:
     with ben.http:
         log_in(ben.http, "ben:key-of-ben")
         (id,) = locked.call(BEGIN, "a secret", session="anna1")
-
         assert locked.call(OWNER, session="anna2") == ["anna"]
         assert ben.call(OWNER, session="ben1") == ["ben"]
         assert locked.call(TITLES, session="anna3") == ["a secret"]
@@ -205,7 +194,6 @@ def test_without_a_key(tmp_path: Path) -> None:
         for answer in (server.http.get("/login"), log_in(server.http, "x"), server.http.post("/logout")):
             assert (answer.status_code, answer.headers["location"]) == (303, "/")
             assert "set-cookie" not in answer.headers
-
     assert not (tmp_path / "sessions.db").exists()
 
 
@@ -215,7 +203,6 @@ def test_sessions_outlive_the_server(tmp_path: Path) -> None:
     id = sessions.begin("anna")
     sessions.close()
     again = LoginSessions(tmp_path / "sessions.db", KEYS)
-
     assert again.owner_of(id) == "anna"
     assert again.owner_of(id + "x") is None
     again.close()
@@ -250,32 +237,23 @@ def test_sessions_end(tmp_path: Path) -> None:
 
 
 def test_sessions_that_cannot_be_opened(tmp_path: Path) -> None:
-    """A file that is not a database is reported by name."""
-    (tmp_path / "sessions.db").write_bytes(b"no database" * 100)
-    with pytest.raises(
-        ConfigError, match=r"^The login sessions in .*sessions\.db cannot be opened \(file is not a database\)"
-    ):
-        LoginSessions(tmp_path / "sessions.db", KEYS)
-
-
-def test_sessions_in_the_file_of_another_program(tmp_path: Path) -> None:
-    """A database of another program is refused by name, unchanged."""
+    """A file that is no database, belongs to another program, or is a folder is refused by name."""
     path = tmp_path / "sessions.db"
-    other = sqlite3.connect(path)
-    other.execute("CREATE TABLE song (name TEXT)")
-    other.close()
+    path.write_bytes(b"no database" * 100)
+    cannot = r"^The login sessions in .*sessions\.db cannot be opened"
+    with pytest.raises(ConfigError, match=rf"{cannot} \(file is not a database\)"):
+        LoginSessions(path, KEYS)
+    path.unlink()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE song (name TEXT)")
     before = path.read_bytes()
     with pytest.raises(ConfigError, match=r"sessions\.db belongs to another program: move it away"):
         LoginSessions(path, KEYS)
-
     assert path.read_bytes() == before
-
-
-def test_sessions_that_cannot_be_made(tmp_path: Path) -> None:
-    """A file that cannot be created is reported by name."""
-    (tmp_path / "sessions.db").mkdir()
-    with pytest.raises(ConfigError, match=r"^The login sessions in .*sessions\.db cannot be opened"):
-        LoginSessions(tmp_path / "sessions.db", KEYS)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ConfigError, match=cannot):
+        LoginSessions(path, KEYS)
 
 
 def test_sessions_are_the_users_own(tmp_path: Path) -> None:
@@ -284,7 +262,6 @@ def test_sessions_are_the_users_own(tmp_path: Path) -> None:
     sessions.begin("anna")
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     sessions.close()
-
     assert set(modes.values()) == {0o600}, modes
 
 
@@ -349,7 +326,6 @@ async def test_looking_up_a_session_delays_no_request(tmp_path: Path, monkeypatc
     others_went_on.set()
     found = await looking
     lock.close()
-
     assert found == "anna"
 
 
@@ -360,7 +336,6 @@ def test_nothing_is_looked_up_without_need(tmp_path: Path, owner: str | None, ke
     with pytest.raises(StopIteration) as stopped:
         lock.owner_of(with_cookie()).send(None)
     lock.close()
-
     assert stopped.value.value == owner
 
 
@@ -389,10 +364,8 @@ def test_removed_users_are_logged_out(tmp_path: Path) -> None:
             log_in(anna.http, "key-of-anna")
             log_in(ben.http, "key-of-ben")
             assert ["Log in" in one.http.get("/").text for one in (anna, ben)] == [False, False]
-
             path.write_text("anna:key-of-anna\n")
             now[0] += CHECK_SECONDS
-
             assert ["Log in" in one.http.get("/").text for one in (anna, ben)] == [False, True]
             assert log_in(ben.http, "key-of-ben").status_code == 403
 
@@ -403,7 +376,6 @@ def test_key_removed_during_a_request(tmp_path: Path) -> None:
     with closing(LoginSessions(tmp_path / "sessions.db", Keys(keys))) as sessions:
         id = sessions.begin("anna")
         keys.clear()
-
         assert sessions.owner_of(id) is None
         with pytest.raises(AuthenticationError, match="Your API key was removed"):
             sessions.open_sessions("anna", id)

@@ -58,46 +58,46 @@ def test_near_and_far_speak() -> None:
     assert callable(assistants)
 
 
-@pytest.mark.process
-def test_importing_it_is_light() -> None:
-    """A server with an unopened page imports neither Gradio nor torch."""
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process that has not imported Gradio before, as in a server."""
     folders = [
         str(Path(module.__file__ or "").parents[2])
         for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.http_client"])
     ]
-    code = "import sys, pellucid_webui.hosting.mount, pellucid.serving.page_only_server; print(*sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
-    found = subprocess.run(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout.split()
+    kept = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
+    environment = kept | {"PYTHONPATH": os.pathsep.join(folders)} | environment
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
 
+
+@pytest.mark.process
+def test_importing_it_is_light() -> None:
+    """A server with an unopened page imports neither Gradio nor torch."""
+    code = "import sys, pellucid_webui.hosting.mount, pellucid.serving.page_only_server; print(*sys.modules)"
+    found = run_python(code).stdout.split()
+    assert "pellucid_webui.hosting.mount" in found
     assert not {"gradio", "torch", "transformers", "pandas", "numpy"} & set(found)
 
 
 @pytest.mark.process
 def test_a_killed_server_leaves_no_files(tmp_path: Path) -> None:
-    """After a kill, no temporary file of the page remains."""
+    """A page is created in a fresh process, and no temporary file remains after a kill."""
     temporary, data = tmp_path / "temporary", tmp_path / "data"
     temporary.mkdir()
     data.mkdir()
     code = f"""
 import os
 from pathlib import Path
+from pellucid.client.assistant_protocol import shared
+from pellucid.client.http_client import Client
 from pellucid_webui.hosting.gradio_host import build, pellucid_view
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-build(pellucid_view, None, ConversationStore(Path({str(data)!r}) / "conversations.db"), Turns(), 1000)
+assistants = shared(Client("http://127.0.0.1:9"))
+build(pellucid_view, assistants, ConversationStore(Path({str(data)!r}) / "conversations.db"), Turns(), 1000)
 print("made", flush=True)
 os._exit(9)
 """
-    folders = [
-        str(Path(module.__file__ or "").parents[2])
-        for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.http_client"])
-    ]
-    environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
-    environment |= {"PYTHONPATH": os.pathsep.join(folders), "TMPDIR": str(temporary), "XDG_CACHE_HOME": str(data)}
-    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-
+    found = run_python(code, TMPDIR=str(temporary), XDG_CACHE_HOME=str(data))
     assert (found.returncode, found.stdout) == (9, "made\n"), found.stderr
     assert list(temporary.iterdir()) == []
 
@@ -116,7 +116,6 @@ def test_plain_page_until_gradio_is_there(tmp_path: Path) -> None:
         asset = server.http.get("/theme.css")
         go.set()
         after = server.wait()
-
     assert PREPARING.sentence in before.text
     assert "location.reload()" in before.text
     assert answer.status_code == 200
@@ -132,7 +131,6 @@ def test_plain_page_while_models_load(tmp_path: Path) -> None:
     with paged(tmp_path, state=state) as server:
         text = server.http.get("/").text
         assert server.page._gradio_task is None
-
     assert "The models are being loaded: tiny.gguf." in text
     assert '<progress max="100" value="25"' in text
     assert "location.reload()" in text
@@ -143,7 +141,6 @@ def test_nothing_is_made_before_anybody_looks(tmp_path: Path) -> None:
     """A server with an unopened page writes no conversations."""
     with paged(tmp_path / "data") as server:
         assert server.http.get("/v1/models").status_code == 200
-
     assert not (tmp_path / "data").exists()
 
 
@@ -151,7 +148,6 @@ def test_what_is_kept_is_the_users_own(tmp_path: Path) -> None:
     """Other users of the machine cannot read the conversations."""
     with paged(tmp_path / "data") as server:
         server.wait()
-
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0
     assert (tmp_path / "data" / "conversations.db").exists()
 
@@ -165,7 +161,6 @@ def test_without_gradio(tmp_path: Path) -> None:
     with paged(tmp_path, create) as server:
         text = settled(server)
         answer = server.http.post("/v1/completions", json={"prompt": "x"})
-
     assert (
         "The page needs gradio, which is not installed: run pip install &quot;pellucid[webui]&quot; and "
         "restart the server."
@@ -183,7 +178,6 @@ def test_page_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     with paged(tmp_path, create) as server:
         text = settled(server)
         assert server.http.get("/health").status_code == 200
-
     assert "The page could not be created; see the server log." in text
     assert "the insides" not in text
     assert "RuntimeError: the insides" in caplog.text
@@ -208,7 +202,6 @@ def test_nothing_from_elsewhere(small: PagedServer) -> None:
     page = small.http.get("/")
     config = small.http.get("/config")
     css = small.http.get("/theme.css")
-
     for answer in (page, config, css):
         elsewhere = {found for found in ADDRESS.findall(answer.text) if not found.startswith(small.server.url)}
         assert elsewhere - {"http://www.w3.org/2000/svg"} == set()
@@ -220,14 +213,10 @@ def test_nothing_from_elsewhere(small: PagedServer) -> None:
 def test_gradio_keeps_to_itself(small: PagedServer) -> None:
     """Gradio's analytics, history and links are off, and files have the limit of bodies."""
     config = small.http.get("/config").json()
-
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert (config["analytics_enabled"], config["run_history"], config["footer_links"], config["mcp_server"]) == (
-        False,
-        False,
-        [],
-        False,
-    )
+        False, False, [], False,
+    )  # fmt: skip
     assert (config["show_error"], config["max_file_size"], config["space_id"]) == (False, 20_000, None)
 
 
@@ -238,30 +227,16 @@ def test_no_endpoints(small: PagedServer) -> None:
     assert small.http.get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
 
     posts = (
-        "run/whose",
-        "api/whose",
-        "call/whose",
-        "call/v2/whose",
-        "run/predict",
-        "vibe-edit",
-        "process_recording",
-        "stream/x",
-        "component_server",
-    )
+        "run/whose", "api/whose", "call/whose", "call/v2/whose", "run/predict", "vibe-edit", "process_recording",
+        "stream/x", "component_server",
+    )  # fmt: skip
     for call in posts:
         answer = small.http.post(f"/gradio_api/{call}", json={"data": []})
         assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error"), call
     gets = (
-        "openapi.json",
-        "mcp",
-        "mcp/sse",
-        "runs",
-        "deep_link?session_hash=s1",
-        "dev/reload",
-        "startup-events",
-        "token",
-        "proxy=http://x.hf.space",
-    )
+        "openapi.json", "mcp", "mcp/sse", "runs", "deep_link?session_hash=s1", "dev/reload", "startup-events",
+        "token", "proxy=http://x.hf.space",
+    )  # fmt: skip
     for call in gets:
         assert small.http.get(f"/gradio_api/{call}").status_code == 404, call
     for path in ("/monitoring", "/monitoring/summary", "/svelte/x.js", "/robots.txt", "/docs"):
@@ -280,7 +255,6 @@ def test_no_file_is_stored_or_served(small: PagedServer) -> None:
 def test_api_stays_as_it_was(small: PagedServer) -> None:
     """Errors of the API keep the API's format."""
     unknown, wrong = small.http.get("/v1/nowhere"), small.http.get("/v1/completions")
-
     assert (unknown.status_code, unknown.json()["error"]["message"]) == (
         404,
         "There is no /v1/nowhere here: /openapi.json lists all routes.",
@@ -295,7 +269,6 @@ def test_page_owns_nothing_of_the_api(tmp_path: Path) -> None:
     state = scripted_state()
     app, page = create_app(state), page_of(state, tmp_path)
     paths = [route.path for route in app.routes if isinstance(route, Route | APIRoute)] + list(app.openapi()["paths"])
-
     assert {"/v1/score", "/infill", "/openapi.json"} <= set(paths)
     assert [path for path in paths if page.owns(path)] == []
 
@@ -303,7 +276,6 @@ def test_page_owns_nothing_of_the_api(tmp_path: Path) -> None:
 def test_handlers_run_and_stream(small: PagedServer) -> None:
     """A handler uses the assistant of this process, and the answer is streamed."""
     events = list(small.events(ANSWER, "hi"))
-
     assert [event["msg"] for event in events].count("process_generating") >= 2
     assert events[-1]["output"]["data"] == ["Hello world"]
     assert small.call(OWNER) == ["local"]
@@ -312,7 +284,6 @@ def test_handlers_run_and_stream(small: PagedServer) -> None:
 def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixture[str]) -> None:
     """An error in a handler is not shown on the page."""
     last = list(small.events(NOTHING, "secrets"))[-1]
-
     assert last["success"] is False
     assert "insides" not in str(last)
 
@@ -320,12 +291,9 @@ def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     "headers",
     [
-        {},
-        {"origin": "https://evil.example"},
-        {"origin": "https://ide.example"},
-        {"host": "evil.example"},
+        {}, {"origin": "https://evil.example"}, {"origin": "https://ide.example"}, {"host": "evil.example"},
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize("call", ["queue/join", "upload", "cancel"])
 def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call: str) -> None:
     """Requests with effects are accepted only from the page, under a name of the server."""
@@ -333,7 +301,6 @@ def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call
         answer = other.post(
             f"/gradio_api/{call}", json={"fn_index": OWNER, "data": [], "session_hash": "s2"}, headers=headers
         )
-
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "permission_error")
 
 
@@ -371,7 +338,6 @@ def test_leaves_with_pages_open(tmp_path: Path, caplog: pytest.LogCaptureFixture
             server.server.shut_down()
             assert list(lines)[-1:] in ([], [""])
             list(events)
-
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
@@ -384,7 +350,6 @@ def test_running_answers_are_kept(tmp_path: Path, grace: float) -> None:
         server.call(0, "hi")
         started.wait()
         begun = time.monotonic()
-
     assert grace <= time.monotonic() - begun < 20
     assert kept_answer(tmp_path) == ("Hello", FinishReason.CANCELLED)
 
@@ -408,7 +373,6 @@ def test_answers_that_no_tab_watches_have_their_grace_time(tmp_path: Path) -> No
             time.sleep(0.01)
         time.sleep(0.2)
         go_on.set()
-
     assert kept_answer(tmp_path) == ("Hello world", FinishReason.STOP)
 
 

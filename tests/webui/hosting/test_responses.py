@@ -31,7 +31,6 @@ def test_large_documents_are_compressed(small: PagedServer, path: str) -> None:
     plain = small.http.get(path, headers={"accept-encoding": "identity"})
     with small.http.stream("GET", path, headers=BROWSER) as packed:
         sent = b"".join(packed.iter_raw())
-
     assert "content-encoding" not in plain.headers
     assert packed.headers["content-encoding"] == "gzip"
     assert int(packed.headers["content-length"]) == len(sent) < len(plain.content) / 2
@@ -42,7 +41,6 @@ def test_only_files_named_by_content_are_cached(small: PagedServer) -> None:
     """A script named by content is cached; the page and missing scripts are not."""
     page = small.http.get("/")
     script = page.text.split('src="./assets/')[1].split('"')[0]
-
     assert page.headers["cache-control"] == "no-store"
     assert small.http.get(f"/assets/{script}").headers["cache-control"] == "private, max-age=31536000, immutable"
     missing = small.http.get("/assets/index-12345678.js")
@@ -69,11 +67,8 @@ async def test_streams_are_sent_as_they_come() -> None:
         raise AssertionError("a stream has no body to read")
 
     scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/gradio_api/queue/data",
-        "headers": [(b"accept-encoding", b"gzip")],
-    }
+        "type": "http", "method": "GET", "path": "/gradio_api/queue/data", "headers": [(b"accept-encoding", b"gzip")],
+    }  # fmt: skip
     await PageResponses(stream, "", "")(scope, receive, collect)
 
     assert counts == [1, 2, 3]
