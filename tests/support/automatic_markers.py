@@ -14,8 +14,9 @@ from types import FunctionType, ModuleType
 import pytest
 
 FIXTURES = {
+    "browser_page": "browser",
     "built": "process",  # Compiles the native kernels.
-    "chromium": "browser",
+    "lone_page": "browser",
     "page_server": "process",
     "served_model": "process",
     "story_server": "server",

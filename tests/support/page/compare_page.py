@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Locator, Page, Route
 
 from pellucid_webui.views.compare import NOTHING, CompareView
 from pellucid_webui.views.compare_batch import BatchView
 from support.page.heat_page import asset
+from support.page.page_tabs import COLOURS, RECOLOURED, check_widths, serious
 
 ADDRESS = "http://compare.test/"
 """An origin, so that the browser has storage for the tab; requests stay within the browser."""
@@ -147,6 +149,19 @@ class ComparePage:
         found = await cells.evaluate_all("cells => cells.map((cell) => Number(cell.dataset.token))")
         assert isinstance(found, list)
         return found
+
+
+async def check_part(page: Page) -> None:
+    """Assert no serious finding of axe, light and dark, and no part beyond the width."""
+    await check_widths(page)
+    await page.set_viewport_size({"width": 360, "height": 640})
+    found = serious((await Axe().run(page)).response)
+    assert not found, ("light", found)
+    await page.evaluate("document.body.classList.add('dark')")
+    await page.evaluate(RECOLOURED)
+    found = serious(await page.evaluate(COLOURS))
+    assert not found, ("dark", found)
+    await page.evaluate("document.body.classList.remove('dark')")
 
 
 async def _answer(route: Route) -> None:

@@ -67,12 +67,15 @@ def pair(seed: int) -> tuple[Tensor, Tensor]:
     return first, first + torch.randn(size, generator=random) * (0.1, 1.0, 4.0)[seed // 3 % 3]
 
 
-@pytest.fixture
-async def page(browser_page: Page) -> Page:
-    await HeatPage(browser_page).open([])
+PAIRS = [pair(seed) for seed in range(36)]
+
+
+@pytest.fixture(scope="module")
+async def page(lone_page: Page) -> Page:
+    await HeatPage(lone_page).open([])
     for name in ("compare_parts", "compare_readings"):
-        await browser_page.evaluate(asset(f"{name}.js"))
-    return browser_page
+        await lone_page.evaluate(asset(f"{name}.js"))
+    return lone_page
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda one: "-".join(str(value) for value in one.values()))
@@ -82,9 +85,8 @@ async def test_a_lower_bound(page: Page, settings: dict[str, float]) -> None:
     For similar models whose alternatives have most of the mass, as with language models, the bound
     is most of the divergence.
     """
-    pairs = [pair(seed) for seed in range(90)]
-    found = await page.evaluate(LEAST, [[recorded(p), recorded(q), settings] for p, q in pairs])
-    truths = [divergence(shares(p, settings), shares(q, settings)) for p, q in pairs]
+    found = await page.evaluate(LEAST, [[recorded(p), recorded(q), settings] for p, q in PAIRS])
+    truths = [divergence(shares(p, settings), shares(q, settings)) for p, q in PAIRS]
     for low, true in zip(found, truths, strict=True):
         assert low <= true + 1e-4 or (low == INFINITE and true == inf)
     if settings == SETTINGS[0]:
@@ -102,6 +104,6 @@ async def test_a_lower_bound(page: Page, settings: dict[str, float]) -> None:
 
 async def test_equal_models(page: Page) -> None:
     """The divergence of a model from itself is 0."""
-    pairs = [pair(seed)[0] for seed in range(20)]
+    records = [recorded(p) for p, _ in PAIRS[:9]]
     for settings in SETTINGS:
-        assert max(await page.evaluate(LEAST, [[recorded(p), recorded(p), settings] for p in pairs])) < 1e-3
+        assert max(await page.evaluate(LEAST, [[record, record, settings] for record in records])) < 1e-3

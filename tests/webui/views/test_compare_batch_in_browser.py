@@ -20,8 +20,7 @@ from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.query import ChatQuery
 from pellucid.vocabulary.token import Token
 from pellucid_webui.views.compare import CompareView
-from support.page.compare_page import ComparePage
-from support.page.lone_page import check_part
+from support.page.compare_page import ComparePage, check_part
 from support.page.scripted_assistant import tokens
 from support.page.scripted_reader import Text, TwoModels, last_message
 

@@ -16,8 +16,7 @@ from playwright.async_api import Page, expect
 from pellucid.client.assistant_protocol import shared
 from pellucid.vocabulary.token import Token
 from pellucid_webui.views.compare import NOTHING, CompareView
-from support.page.compare_page import MOUNT, ComparePage
-from support.page.lone_page import check_part
+from support.page.compare_page import MOUNT, ComparePage, check_part
 from support.page.page_tabs import serious
 from support.page.scripted_assistant import tokens
 from support.page.scripted_reader import ScriptedReader, Text, TwoModels, last_message

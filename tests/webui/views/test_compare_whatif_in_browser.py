@@ -12,8 +12,7 @@ from playwright.async_api import Page, expect
 from pellucid.client.assistant_protocol import shared
 from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.views.compare import CompareView
-from support.page.compare_page import ComparePage
-from support.page.lone_page import check_part
+from support.page.compare_page import ComparePage, check_part
 from support.page.page_tabs import FRAMES
 from support.page.scripted_assistant import Item
 from support.page.scripted_reader import Text, TwoModels, last_message

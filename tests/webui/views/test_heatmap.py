@@ -19,12 +19,10 @@ from support.page.page_tabs import COLOURS
 OTHERS: list[tuple[int, str | bytes, float]] = [(2, "Hi", 0.2), (3, " hello", 0.1), (4, b"\xf0\x9f", 0.05)]
 
 HELLO = [
-    token("Hello", 0.62, id=1, entropy=1.25, sampled=0.81, others=OTHERS),
-    token(",", 0.97, id=5),
+    token("Hello", 0.62, id=1, entropy=1.25, sampled=0.81, others=OTHERS), token(",", 0.97, id=5),
     token(" world", 0.04, id=6, rank=3, entropy=2.5, others=[(7, " there", 0.6), (8, " you", 0.3)]),
-    token("\n", 0.8, id=9),
-    token("Bye", 0.0005, id=10, rank=420, entropy=4.0, others=[(7, "And", 0.5)]),
-]
+    token("\n", 0.8, id=9), token("Bye", 0.0005, id=10, rank=420, entropy=4.0, others=[(7, "And", 0.5)]),
+]  # fmt: skip
 
 LINE = [*[token(" word", 0.5)] * 11, token("\n")]
 
@@ -102,7 +100,6 @@ class TestColours:
             fills[mode] = await heat.cells.nth(4).evaluate(
                 "cell => getComputedStyle(cell).backgroundColor + getComputedStyle(cell).textDecoration"
             )
-
         assert len(set(fills.values())) == 4
         assert await heat.page.evaluate(
             "[...document.querySelectorAll('.pl-token')].every((cell, index) => cell === before[index])"
@@ -121,7 +118,6 @@ class TestColours:
         for mode, count in (("probability", 9), ("rank", 4), ("surprisal", 9), ("entropy", 9), ("difference", 17)):
             assert len({fill for used, fill, _ in inks if used == mode}) == count
         assert min(contrast(ink, fill) for _, fill, ink in inks) >= 4.5
-
         fills: dict[str, str] = await heat.page.evaluate(FILLS)
         for sight, matrix in SIGHTS.items():
             seen = {name: lab(matrix, fill) for name, fill in fills.items()}
@@ -217,7 +213,6 @@ class TestColours:
         legend = heat.page.get_by_role("group", name="What the colours mean")
         assert "only a range is known" in await legend.inner_text()
         assert "not reported by the engine" in await legend.inner_text()
-
         await heat.page.evaluate("records => map.set(records)", [middle])
         assert "range" not in await legend.inner_text()
 
@@ -243,14 +238,12 @@ class TestColours:
         await heat.open([token("a"), token("b")])
         await heat.cells.nth(0).click()
         assert said not in await heat.card.inner_text()
-
         await heat.page.evaluate(
             f"map.setSampling({sampling}); map.setBranch({{ index: 1, text: 'branched' }}); map.showCard(0)"
         )
         assert f"sampling probability\n{said}" in await heat.card.inner_text()
         await heat.page.evaluate("map.showCard(1)")
         assert "sampling probability\n–" in await heat.card.inner_text()
-
         await heat.page.evaluate(
             "records => { map.set(records); map.showCard(0); }", [token("a"), token("b", sampled=0.5)]
         )
@@ -268,13 +261,11 @@ class TestColours:
         await first.fill("2")
         await first.press("Enter")
         assert "r1" in str(await heat.cells.nth(2).get_attribute("class"))
-
         await first.fill("500")
         await first.press("Enter")
         assert await first.get_attribute("aria-invalid") == "true"
         assert "increase" in await heat.page.get_by_role("status").first.inner_text()
         assert "r1" in str(await heat.cells.nth(2).get_attribute("class"))
-
         await heat.make(HELLO)
         assert await heat.page.get_by_label("Colour by").input_value() == "rank"
         assert await heat.page.get_by_label("Highest rank of colour 1").input_value() == "2"
@@ -289,7 +280,6 @@ class TestColours:
         shown = await heat.card.locator("[data-probability]").evaluate_all(
             "rows => rows.map((row) => Number(row.dataset.probability))"
         )
-
         assert isclose(float(card["probability"]), 0.9, rel_tol=1e-4)
         assert isclose(float(card["logprob"]), log(0.36), rel_tol=1e-4)
         assert [round(one, 4) for one in shown] == [0.9, 0.1, 0.0]
@@ -317,7 +307,6 @@ class TestColours:
         await select.select_option("difference")
         classes = [str(await heat.cells.nth(index).get_attribute("class")) for index in range(3)]
         assert ["lower" in names or "higher" in names for names in classes] == [False, True, True]
-
         await heat.page.get_by_role("button", name="Next difference").click()
         assert await heat.focused() == 2
         assert "B by 9 bits" in await heat.card.inner_text()
@@ -345,7 +334,6 @@ class TestKeyboard:
         await heat.page.evaluate("map.setMode('rank'); map.focusToken(2)")
         await heat.press("n")
         assert await heat.focused() == 4
-
         await heat.page.evaluate("map.focusToken(2)")
         await heat.press("Tab")
         assert await heat.page.evaluate("document.activeElement.id") == "after"
@@ -411,7 +399,6 @@ class TestKeyboard:
         await heat.press("Enter", "ArrowUp", "Enter")
         assert await heat.page.evaluate("branched") == [[2, 1]]
         assert await heat.card.count() == 0
-
         await heat.page.evaluate("map.focusToken(0)")
         half = heat.rows.nth(3)
         assert "⟨F0 9F⟩" in await half.inner_text()
@@ -443,18 +430,11 @@ class TestHeard:
         Half a character is announced as bytes.
         """
         heard = {
-            " the": "space the",
-            "\n\n": "2 new lines",
-            "    ": "4 spaces",
-            ");\n": "right parenthesis semicolon new line",
-            "\n    ": "new line 4 spaces",
-            "x = 1\n}": "x = 1 new line right brace",
-            ") {": "right parenthesis left brace",
-            " ( ": "space left parenthesis space",
-            "\t": "tab",
-            "\u202e": "U+202E",
-            "naïve": "naïve",
-        }
+            " the": "space the", "\n\n": "2 new lines", "    ": "4 spaces",
+            ");\n": "right parenthesis semicolon new line", "\n    ": "new line 4 spaces",
+            "x = 1\n}": "x = 1 new line right brace", ") {": "right parenthesis left brace",
+            " ( ": "space left parenthesis space", "\t": "tab", "\u202e": "U+202E", "naïve": "naïve",
+        }  # fmt: skip
         await heat.open([*(token(text, 0.93) for text in heard), token("", 0.93, data=b"\xf0\x9f"), token("A", None)])
         assert await heat.cells.evaluate_all(LABELS) == [
             *(f"token {name}, 93 percent, rank 1" for name in (*heard.values(), "F0 9F")),
@@ -464,14 +444,9 @@ class TestHeard:
     async def test_percent(self, heat: HeatPage) -> None:
         """A probability has no meaningless digits, and is certain or impossible only if true."""
         percents = {
-            1.0: "100",
-            0.9999999: "more than 99.999",
-            0.97254: "97.3",
-            0.05: "5",
-            0.0103: "1.03",
-            0.0002: "0.02",
+            1.0: "100", 0.9999999: "more than 99.999", 0.97254: "97.3", 0.05: "5", 0.0103: "1.03", 0.0002: "0.02",
             1e-9: "less than 0.001",
-        }
+        }  # fmt: skip
         await heat.open([token("a", probability) for probability in percents])
         assert await heat.cells.evaluate_all(LABELS) == [
             f"token a, {percent} percent, rank 1" for percent in percents.values()
@@ -511,7 +486,6 @@ class TestCard:
         shown = await heat.card.inner_text()
         for part in ("Hello", "62.0 %", "81.0 %", "0.69 bits", "1.803 bits", "id 1", "all others", "3.00 %"):
             assert part in shown
-
         logprobs = [float(str(await row.get_attribute("data-logprob"))) for row in await heat.rows.all()]
         assert [exp(one) for one in logprobs] == pytest.approx([0.62, 0.2, 0.1, 0.05], rel=1e-5)
         assert await heat.card.locator("[aria-current=true]").inner_text() == await heat.rows.first.inner_text()
@@ -565,12 +539,10 @@ class TestCard:
         assert await heat.card.count() == 1
         await heat.page.mouse.move(2, 2)
         await heat.card.wait_for(state="detached")
-
         await heat.cells.nth(2).hover()
         await heat.card.wait_for()
         await heat.press("Escape")
         assert await heat.card.count() == 0
-
         await heat.page.mouse.move(2, 2)
         await heat.page.evaluate("map.focusToken(0)")
         await heat.cells.nth(2).hover()  # In the same line, as the card covers the next
@@ -688,21 +660,16 @@ class TestText:
     async def test_hostile(self, heat: HeatPage) -> None:
         """Scripts, templates and external images are text, and nothing is loaded."""
         texts = [
-            "<script>window.hurt = 1</script>",
-            "<img src='http://elsewhere.test/x.png' onerror='window.hurt = 1'>",
-            "${window.hurt = 1}",
-            "{{window.hurt = 1}}",
-            "![x](http://elsewhere.test/y.png)",
-            "</div></main>",
+            "<script>window.hurt = 1</script>", "<img src='http://elsewhere.test/x.png' onerror='window.hurt = 1'>",
+            "${window.hurt = 1}", "{{window.hurt = 1}}", "![x](http://elsewhere.test/y.png)", "</div></main>",
             "&lt;b&gt;",
-        ]
+        ]  # fmt: skip
         others = [(100 + index, text, 0.05) for index, text in enumerate(texts)]
         await heat.open([token(text, 0.5, id=index, others=others) for index, text in enumerate(texts)])
         await heat.page.evaluate(f"map.setDifferences([{{ text: {texts[1]!r}, value: 1 }}])")
         for index in range(len(texts)):
             await heat.page.evaluate("index => map.focusToken(index)", index)
         await heat.page.wait_for_timeout(100)
-
         assert await heat.cells.all_inner_texts() == texts
         assert await heat.page.evaluate("window.hurt") is None
 
@@ -712,21 +679,10 @@ class TestText:
         A marker without text is shown by name.
         """
         shown = {
-            "\x1b[0m": "␛[0m",
-            "\x00": "␀",
-            "\x7f": "␡",
-            "\x85": "⟨U+0085⟩",
-            "\u202eevil": "⟨U+202E⟩evil",
-            "a\u200bb": "a⟨U+200B⟩b",
-            "\ufeff": "⟨U+FEFF⟩",
-            "\U000e0041": "⟨U+E0041⟩",
-            "\u3164": "⟨U+3164⟩",
-            "\r\n": "␍\n",
-            "❤\ufe0f": "❤\ufe0f",
-            "\ufe0f": "⟨U+FE0F⟩",
-            "a\u2028b": "a⟨U+2028⟩b",
-            "\ufffd": "\ufffd",
-        }
+            "\x1b[0m": "␛[0m", "\x00": "␀", "\x7f": "␡", "\x85": "⟨U+0085⟩", "\u202eevil": "⟨U+202E⟩evil",
+            "a\u200bb": "a⟨U+200B⟩b", "\ufeff": "⟨U+FEFF⟩", "\U000e0041": "⟨U+E0041⟩", "\u3164": "⟨U+3164⟩",
+            "\r\n": "␍\n", "❤\ufe0f": "❤\ufe0f", "\ufe0f": "⟨U+FE0F⟩", "a\u2028b": "a⟨U+2028⟩b", "\ufffd": "\ufffd",
+        }  # fmt: skip
         halves = [("", b"\xf0\x9f"), ("😀", b"\x98\x80"), ("a\ufffd", b"a\xff"), ("", b"<|im_end|>"), ("", b"")]
         await heat.open([*map(token, shown), *(token(text, data=data) for text, data in halves)])
         found = await heat.cells.evaluate_all("cells => cells.map((cell) => cell.textContent)")
@@ -770,7 +726,6 @@ class TestManyTokens:
         laid = await heat.page.evaluate(script)
         assert 15 <= len(laid) <= 20
         assert sum(laid) <= 10
-
         await heat.page.evaluate("map.focusToken(2039)")
         await heat.page.wait_for_function(f"() => {{ const laid = ({script})(); return laid[laid.length - 1]; }}")
         assert await heat.focused() == 2039
@@ -913,15 +868,11 @@ class TestWhatIf:
         assert "would have been dropped" in str(await heat.cells.nth(2).get_attribute("aria-label"))
         await heat.page.evaluate("map.focusToken(0)")
         assert await heat.rows.evaluate_all("rows => rows.map((row) => row.classList.contains('pl-out'))") == [
-            False,
-            False,
-            True,
-            True,
-        ]
+            False, False, True, True,
+        ]  # fmt: skip
         assert float(str(await heat.rows.nth(0).get_attribute("data-whatif"))) == pytest.approx(0.62 / 0.82, abs=1e-4)
         await heat.page.evaluate("map.focusToken(2)")
         assert "would have been dropped" in await heat.card.inner_text()
-
         await heat.page.get_by_role("button", name="Reset to the model's own distribution").click()
         await heat.page.wait_for_function("!document.querySelector('.pl-dropped')")
         await slider.fill("1")

@@ -83,18 +83,13 @@ async def test_chat(limited: LimitedPage, tmp_path: Path) -> None:
         await send(view, tab, "One")
         assert (limited.counts, limited.running) == ((1, 0), 0)
         await send(view, tab, "Two")
-
         path = store.conversation("anna", str(tab.conversation)).path()
         assert [(node.role, node.error) for node in path] == [
-            ("user", None),
-            ("assistant", None),
-            ("user", None),
-            ("assistant", USED_UP),
-        ]
+            ("user", None), ("assistant", None), ("user", None), ("assistant", USED_UP),
+        ]  # fmt: skip
         assert (path[2].text, path[3].text, limited.counts) == ("Two", "", (1, 1))
         await send(view, TabState("ben"), "Three")
         assert limited.users.totals("ben").requests == 1
-
         limited.now += 61
         retry = {"verb": "retry", "node": path[3].id}
         assert [shown async for shown in view.act(tab, retry, lambda: TurnSettings(model=TINY, max_tokens=4))]
@@ -208,7 +203,6 @@ async def test_a_batch_that_is_refused(limited: LimitedPage) -> None:
     await batch(view, verb="choose", file={"name": "p.txt", "data": prompts})
     shown = await batch(view, verb="start", form=FORM, file="p.txt")
     assert (shown["status"], shown["wrong"], shown["running"], shown["left"] > 0) == (USED_UP, True, False, True)
-
     while shown["left"]:
         limited.now += 61
         before, shown = shown["left"], await batch(view, verb="resume")

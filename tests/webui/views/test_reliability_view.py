@@ -40,7 +40,6 @@ KNOWN = Calibration(CalibrationKind.PLATT, (0.0, 1.0), dict.fromkeys(GateLevel, 
 def test_known() -> None:
     """Both diagrams have counts, the errors have intervals, and the model's name is escaped."""
     found = reliability_html(replace(CARD, calibration=KNOWN))
-
     root = ElementTree.fromstring(f"<div>{found}</div>")
     counts = {element.text for element in root.iter("text")}
     assert {"123", "77", "323"} <= counts
@@ -63,7 +62,6 @@ def test_builtin_in_the_place_of_a_damaged_one() -> None:
     found = reliability_html(
         replace(CARD, calibration=KNOWN, calibration_note="The calibration in <a>.json cannot be read.")
     )
-
     assert found.startswith(
         "<p>The calibration in &lt;a&gt;.json cannot be read.</p><p>&lt;coder&gt;, calibrated on src"
     )
@@ -81,6 +79,5 @@ def test_one_that_editors_do_not_use() -> None:
 async def test_of_the_model_that_is_chosen() -> None:
     """The calibration of the chosen model is shown, or by default of the first model."""
     assistant = ScriptedPageAssistant()
-
     assert await _reliability(assistant, MODEL) == await _reliability(assistant, "")
     assert "This model is not calibrated." in await _reliability(assistant, MODEL)

@@ -98,7 +98,6 @@ async def test_another_opening_overtakes_an_opening(store: ConversationStore) ->
     events = events_over(store, InterruptedAssistant(at=2, interrupt=lambda: tab.show_conversation(second)))
     (shown,) = await every(events.act_on_list(event(verb="open", id=first), REQUEST, tab, ""))
     assert (shown[1]["id"], temperature(shown)) == (second, gr.skip())
-
     events = events_over(store, InterruptedAssistant(at=1, interrupt=lambda: tab.show_conversation(first)))
     (shown,) = await every(events.act_on_list(event(verb="open", id=second), REQUEST, tab, ""))
     assert (shown[1]["id"], temperature(shown)) == (first, 0.25)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +59,11 @@ def broken() -> TurnSettings:
     raise InvalidRequestError("Top-p is empty: enter a number.")
 
 
+def opened(store: ConversationStore, *scripts: Sequence[Item]) -> tuple[ChatView, TabState]:
+    """Return a view with scripted answers, and a tab."""
+    return ChatView(store, shared(ScriptedPageAssistant(list(scripts))), Turns()), TabState("me")
+
+
 async def payloads(view: ChatView, tab: TabState, **event: Any) -> list[dict[str, Any]]:
     return [shown async for shown in view.act(tab, event, TurnSettings)]
 
@@ -93,8 +98,7 @@ async def test_refused_message(store: ConversationStore) -> None:
 
 async def test_what_is_on_the_screen(store: ConversationStore) -> None:
     """An action runs in the conversation shown by the tab, even if the server's record differs."""
-    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
-    tab = TabState("me")
+    view, tab = opened(store, tokens("yes"))
     await payloads(view, tab, verb="send", text="Hello", messageId="a")
     first = tab.conversation
     tab.show_conversation(None)
@@ -117,8 +121,7 @@ async def test_sent_from_a_new_chat(store: ConversationStore) -> None:
 
 async def test_controls_that_say_nothing(store: ConversationStore) -> None:
     """Only actions that start an answer report invalid settings, and save nothing then."""
-    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
-    tab = TabState("me")
+    view, tab = opened(store, tokens("yes"))
     node = list(
         store.conversation(
             "me", str((await payloads(view, tab, verb="send", text="Hello", messageId="a"))[-1]["id"])
@@ -142,8 +145,7 @@ async def test_controls_that_say_nothing(store: ConversationStore) -> None:
 
 async def test_unknown_action(store: ConversationStore) -> None:
     """An unknown or incomplete action is refused in the tab with a sentence."""
-    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
-    tab = TabState("me")
+    view, tab = opened(store, tokens("yes"))
     await payloads(view, tab, verb="send", text="Hello", messageId="a")
     assert (await payloads(view, tab, verb="fly"))[-1]["notice"][
         "text"
@@ -155,8 +157,7 @@ async def test_unknown_action(store: ConversationStore) -> None:
 
 async def test_another_conversation_opened_meanwhile(store: ConversationStore) -> None:
     """A message reaches the original conversation after a change of conversation."""
-    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
-    tab = TabState("me")
+    view, tab = opened(store, tokens("yes"))
     other = store.create("me", TurnSettings(system="other"))
     sent = asyncio.create_task(payloads(view, tab, verb="send", text="Hello", messageId="a"))
     while not store.list("me")[:-1]:
@@ -164,7 +165,6 @@ async def test_another_conversation_opened_meanwhile(store: ConversationStore) -
     tab.show_conversation(other)
     await sent
     await view.turns.wait_until_idle()
-
     shown = [one async for one in view.follow(tab)][-1]
     assert (shown["id"], shown["messages"]) == (other, [])
     assert shown["delivered"] == {
@@ -176,8 +176,7 @@ async def test_another_conversation_opened_meanwhile(store: ConversationStore) -
 
 async def test_two_streams(store: ConversationStore) -> None:
     """Only the latest handler streams to a tab: an earlier handler ends with the current state."""
-    view = ChatView(store, shared(ScriptedPageAssistant([[*tokens("yes"), None]])), Turns())
-    tab = TabState("me")
+    view, tab = opened(store, [*tokens("yes"), None])
     before = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     await first(before, lambda shown: shown["live"] is not None)
     after = view.act(tab, {"verb": "refresh"}, TurnSettings)
@@ -190,8 +189,7 @@ async def test_two_streams(store: ConversationStore) -> None:
 async def test_too_long_while_another_stream_begins(store: ConversationStore) -> None:
     """A message that is too long is reported in the stream that replaced the first."""
     refused = asyncio.Event()
-    view = ChatView(store, shared(ScriptedPageAssistant([[refused, ContextLengthError(90, 64)]])), Turns())
-    tab = TabState("me")
+    view, tab = opened(store, [refused, ContextLengthError(90, 64)])
     before = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     await first(before, lambda shown: shown["live"] is not None)
     refused.set()
@@ -294,8 +292,7 @@ async def test_many_tabs_share_the_pace_of_their_user(
 
     monkeypatch.setattr("pellucid_webui.views.chat.chat_view.pause", noted)
     step = asyncio.Event()
-    view = ChatView(store, shared(ScriptedPageAssistant([[token("one "), step, token("two ")]])), Turns())
-    tab = TabState("me")
+    view, tab = opened(store, [token("one "), step, token("two ")])
     act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     await first(act, lambda shown: shown["live"] is not None)
     tabs = [view.follow(TabState("me", tab.conversation)) for _ in range(5)]
@@ -339,11 +336,8 @@ async def test_stopped_while_its_tokens_are_open(store: ConversationStore) -> No
     # This also ends the payloads of "toggleTokens".
     shown = (await payloads(view, tab, verb="stop", node=node))[-1]
     assert [token.text for token in unpack(json.loads(shown["messages"][-1])["tokens"])] == [
-        "one ",
-        "two ",
-        "three ",
-        "four ",
-    ]
+        "one ", "two ", "three ", "four ",
+    ]  # fmt: skip
 
 
 @dataclass
@@ -413,8 +407,7 @@ async def test_nothing_to_add(store: ConversationStore) -> None:
 
 async def test_undone(store: ConversationStore) -> None:
     """An undone message can be selected again."""
-    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
-    tab = TabState("me")
+    view, tab = opened(store, tokens("yes"))
     assert (await payloads(view, tab, verb="send", text="Hi", messageId="a"))[-1]["redo"] is None
     undone = (await payloads(view, tab, verb="undo"))[-1]
     assert undone["messages"] == []
@@ -428,7 +421,6 @@ async def test_deleted_elsewhere(store: ConversationStore) -> None:
     act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     id = str((await first(act, lambda shown: shown["live"] is not None))["id"])
     await view.actions(other).delete(id)
-
     for shown in ([one async for one in act][-1], (await payloads(view, tab, verb="refresh", conversation=id))[-1]):
         assert (shown["id"], shown["messages"], shown["live"]) == (None, [], None)
         assert shown["notice"]["text"].startswith("This conversation was deleted: you can restore it")
