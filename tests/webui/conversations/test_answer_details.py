@@ -44,13 +44,8 @@ def test_values_with_others() -> None:
     assert found is not None
     colour, size = found.fields
     assert (colour.path, colour.value, colour.probability, colour.mass, colour.decided, colour.tokens) == (
-        "/colour",
-        "red",
-        0.5,
-        0.25,
-        1,
-        (0, 3),
-    )
+        "/colour", "red", 0.5, 0.25, 1, (0, 3),
+    )  # fmt: skip
     assert colour.other is not None
     assert (colour.other.value, colour.other.probability) == ("blue", 0.4375)
     assert (size.path, size.other, size.tokens) == ("/sizes/0", None, (3, 4))
@@ -67,23 +62,15 @@ def test_values_of_the_stored_tokens(finish: Finish | None) -> None:
 def test_calls_of_the_stored_tokens() -> None:
     """A call has arguments with probability and tokens; a call of free tokens is not enforced."""
     tokens = [
-        call(0, "", id="a1", name="get"),
-        call(0, '{"city": "'),
-        call(0, "Rome", 0.5),
-        call(0, '"}', 0.5),
-        call(1, "", id="a2", name="get"),
-        call(1, '{"ci'),
-    ]
+        call(0, "", id="a1", name="get"), call(0, '{"city": "'), call(0, "Rome", 0.5), call(0, '"}', 0.5),
+        call(1, "", id="a2", name="get"), call(1, '{"ci'),
+    ]  # fmt: skip
     found = details_of(unpack([pack(tokens)]), end(), is_json=False)
     assert found is not None
     whole, cut = found.calls
     assert (whole.id, whole.name, whole.arguments, whole.complete, whole.enforced) == (
-        "a1",
-        "get",
-        '{"city": "Rome"}',
-        True,
-        False,
-    )
+        "a1", "get", '{"city": "Rome"}', True, False,
+    )  # fmt: skip
     assert [(one.path, one.probability, one.tokens) for one in whole.fields] == [("/city", 0.25, (2, 4))]
     assert (cut.arguments, cut.complete, cut.fields) == ('{"ci', False, ())
 
@@ -91,17 +78,8 @@ def test_calls_of_the_stored_tokens() -> None:
 @pytest.mark.parametrize(("loose", "enforced"), [((), True), (("get",), False)])
 def test_a_held_call(loose: tuple[str, ...], enforced: bool) -> None:
     """A call under a grammar is enforced, except for a function with a loose schema."""
-    begun = Token(
-        1,
-        "",
-        b"",
-        0,
-        -1.0,
-        1,
-        0.5,
-        part=CallPart(0, (CallDelta(0, "{}", "a1", "get"),)),
-        grammar=GrammarScore(0.5, 2, -0.5),
-    )
+    part = CallPart(0, (CallDelta(0, "{}", "a1", "get"),))
+    begun = Token(1, "", b"", 0, -1.0, 1, 0.5, part=part, grammar=GrammarScore(0.5, 2, -0.5))
     found = details_of([begun], end(loose=loose), is_json=False)
     assert found is not None
     assert found.calls[0].enforced is enforced
@@ -133,13 +111,10 @@ def test_an_answer_without_either() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "[]",
-        '{"fields": [{"path": "/a"}]}',
-        '{"calls": [{"id": 5}]}',
-        '{"other": 1}',
+        "[]", '{"fields": [{"path": "/a"}]}', '{"calls": [{"id": 5}]}', '{"other": 1}',
         '{"fields": [{"path": "", "value": 1, "probability": 2, "mass": 1, "decided": 1}]}',
     ],
-)
+)  # fmt: skip
 def test_what_is_no_record(text: str) -> None:
     """A record with missing, unknown or impossible parts is refused."""
     with pytest.raises(ValidationError):

@@ -84,17 +84,12 @@ class TestSend:
         """A message is answered, and the answer has the settings."""
         answer = await chat.say("Hi", "Hel", "lo")
         await chat.say("More?", "Yes")
-
         assert chat.path == ["Hi", "Hello", "More?", "Yes"]
         assert chat.last_messages == [(USER, "Hi"), (ASSISTANT, "Hello"), (USER, "More?")]
         found = chat.node(answer)
         assert (found.role, found.model, found.settings, found.end, found.origin) == (
-            ASSISTANT,
-            MODEL,
-            SETTINGS,
-            FinishReason.STOP,
-            None,
-        )
+            ASSISTANT, MODEL, SETTINGS, FinishReason.STOP, None,
+        )  # fmt: skip
         assert not chat.assistant.chat_requests[-1].continue_last
 
     async def test_the_system_prompt(self, chat: ScriptedChat) -> None:
@@ -117,14 +112,10 @@ class TestSend:
     @pytest.mark.parametrize(
         ("text", "title"),
         [
-            ("Hello there", "Hello there"),
-            ("\n\n  first   line\nsecond", "first line"),
-            ("x" * 61, "x" * 59 + "…"),
-            ("# A heading", "A heading"),
-            ("```python a.py\nx\n```", "python a.py"),
-            ("###", "###"),
+            ("Hello there", "Hello there"), ("\n\n  first   line\nsecond", "first line"), ("x" * 61, "x" * 59 + "…"),
+            ("# A heading", "A heading"), ("```python a.py\nx\n```", "python a.py"), ("###", "###"),
         ],
-    )
+    )  # fmt: skip
     async def test_it_names_the_conversation(self, chat: ScriptedChat, text: str, title: str) -> None:
         """The first line of the first message becomes the conversation's title."""
         await chat.say(text, "a")
@@ -164,7 +155,6 @@ class TestSend:
         id, turn = await chat.actions.send_first("Hi", SETTINGS)
         await ended(turn)
         assert [node.text for node in chat.store.conversation("ann", id).path()] == ["Hi", "a"]
-
         for text, settings in ((" ", SETTINGS), ("Hi", TurnSettings(top_p=5))):
             with pytest.raises(InvalidRequestError):
                 await chat.actions.send_first(text, settings)
@@ -209,7 +199,6 @@ class TestVersions:
         first = await chat.say("Hi", "one")
         chat.script(*tokens("two"))
         second = await ended(await chat.actions.retry(chat.id, first, SETTINGS))
-
         assert chat.path == ["Hi", "two"]
         assert chat.last_messages == [(USER, "Hi")]
         assert (chat.node(second.node).origin, chat.node(second.node).parent) == (first, chat.node(first).parent)
@@ -242,7 +231,6 @@ class TestVersions:
         turn = await chat.actions.edit(chat.id, question, "Ho", SETTINGS)
         assert turn is not None
         await ended(turn)
-
         assert (chat.path, chat.last_messages) == (["Ho", "two"], [(USER, "Ho")])
         assert chat.node(chat.node(turn.node).parent or 0).origin == question
         await chat.actions.select_version(chat.id, question)
@@ -252,7 +240,6 @@ class TestVersions:
         """An edited answer is a version without tokens, made without a model or server."""
         answer = await chat.say("Hi", "one")
         assert await chat.actions.edit(chat.id, answer, "mine", TurnSettings(top_p=9)) is None
-
         assert chat.path == ["Hi", "mine"]
         (mine,) = [node for node in chat.store.conversation("ann", chat.id).nodes.values() if node.text == "mine"]
         assert (mine.origin, mine.settings, mine.model, mine.end) == (answer, None, "", FinishReason.STOP)
@@ -268,7 +255,6 @@ class TestVersions:
         """Undo returns the last question and ends the path before it; all versions remain."""
         await chat.say("Hi", "one")
         second = await chat.say("more", "two")
-
         assert await chat.actions.undo(chat.id) == "more"
         assert chat.path == ["Hi", "one"]
         await chat.say("else", "three")
@@ -293,16 +279,13 @@ class TestGoingOn:
         first = await chat.say("Hi", "one", " two")
         chat.script(*tokens(" three"))
         turn = await ended(await chat.actions.resume(chat.id, first, SETTINGS))
-
         assert chat.path == ["Hi", "one two three"]
         assert chat.last_messages == [(USER, "Hi"), (ASSISTANT, "one two")]
         assert chat.assistant.chat_requests[-1].continue_last
         assert chat.said_by(turn.node) == ["one", " two", " three"]
         assert (chat.node(turn.node).origin, chat.node(first).text, chat.node(turn.node).continued) == (
-            first,
-            "one two",
-            7,
-        )
+            first, "one two", 7,
+        )  # fmt: skip
 
     async def test_resume_of_nothing(self, chat: ScriptedChat) -> None:
         """An answer without tokens is generated from the beginning."""
@@ -311,10 +294,8 @@ class TestGoingOn:
         chat.script(*tokens("one"))
         await ended(await chat.actions.resume(chat.id, failed.node, SETTINGS))
         assert (chat.path, chat.last_messages, chat.assistant.chat_requests[-1].continue_last) == (
-            ["Hi", "one"],
-            [(USER, "Hi")],
-            False,
-        )
+            ["Hi", "one"], [(USER, "Hi")], False,
+        )  # fmt: skip
 
     async def test_resume_of_half_a_character(self, chat: ScriptedChat) -> None:
         """An answer that ends inside a character is continued before this character."""
@@ -323,10 +304,8 @@ class TestGoingOn:
         chat.script(*tokens("c"))
         turn = await ended(await chat.actions.resume(chat.id, first.node, SETTINGS))
         assert (chat.path, chat.last_messages[-1], chat.said_by(turn.node)) == (
-            ["Hi", "ac"],
-            (ASSISTANT, "a"),
-            ["a", "c"],
-        )
+            ["Hi", "ac"], (ASSISTANT, "a"), ["a", "c"],
+        )  # fmt: skip
         assert "Hi" in chat.texts
         assert "ab\ufffd" in chat.texts
 
@@ -335,7 +314,6 @@ class TestGoingOn:
         first = await chat.say("Hi", "one", " two", " three")
         chat.script(*tokens(" and more"))
         turn = await ended(await chat.actions.branch(chat.id, first, 1, 1, SETTINGS))
-
         assert chat.path == ["Hi", "one other and more"]
         assert chat.last_messages[-1] == (ASSISTANT, "one other")
         assert chat.assistant.chat_requests[-1].continue_last
@@ -455,7 +433,6 @@ class TestOnItsWay:
         await chat.say("more", "three")
         with pytest.raises(InvalidRequestError, match="being generated"):
             await chat.actions.branch(chat.id, turn.node, 0, 1, SETTINGS)
-
         assert chat.path == ["Hi", "one", "more", "three"]
         assert chat.turns.find(turn.node) is turn
         await chat.actions.stop(chat.id, turn.node)
@@ -491,7 +468,6 @@ class TestOwners:
         turn = await chat.actions.send(chat.id, "Hi", SETTINGS)
         bob = ChatActions("bob", chat.store, chat.assistant, chat.turns)
         own = chat.store.create("bob", SETTINGS)
-
         with pytest.raises(NotFoundError, match="no such conversation"):
             await ALL_VERBS[verb](bob, chat.id, turn.node)
         if verb in ("select_version", "batches"):
@@ -499,18 +475,14 @@ class TestOwners:
                 await ALL_VERBS[verb](bob, own, turn.node)
         await bob.stop(own, turn.node)
         assert turn.end is None
-
         await turn.stop()
         assert len(chat.texts) == 2
 
     def test_every_verb_is_among_them(self) -> None:
         """The tests above cover all actions."""
         assert {name for name in vars(ChatActions) if not name.startswith("_")} == {
-            *ALL_VERBS,
-            "running",
-            "send_first",
-            "batches_in",
-        }
+            *ALL_VERBS, "running", "send_first", "batches_in",
+        }  # fmt: skip
 
 
 def test_messages() -> None:
@@ -519,7 +491,5 @@ def test_messages() -> None:
     messages = [Message(USER, "q"), Message(ASSISTANT, "a"), Message(USER, "q2")]
     assert messages_of(path, "", TurnSettings()) == messages
     assert messages_of(path, "So", TurnSettings(system="s")) == [
-        Message("system", "s"),
-        *messages,
-        Message(ASSISTANT, "So"),
-    ]
+        Message("system", "s"), *messages, Message(ASSISTANT, "So"),
+    ]  # fmt: skip

@@ -29,7 +29,6 @@ def test_open_bytes(text: str, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(encoded)), max_size=5)))
     pieces = [encoded[start:end] for start, end in zip([0, *cuts], [*cuts, len(encoded)], strict=True)]
     found = [Token(0, "", piece, 0, None, None, None) for piece in pieces]
-
     for index, rest in enumerate(open_bytes(found)):
         data_so_far = b"".join(pieces[: index + 1])
         assert (
@@ -46,18 +45,12 @@ def test_open_bytes(text: str, data: st.DataObject) -> None:
 def test_another_alternative() -> None:
     """Earlier tokens stay, and the alternative has a logprob and no sampled probability."""
     row = [token("a"), token("b", 2, " x", " y"), token("c")]
-
     found = with_alternative(row, 1, 2)
-
     assert text_of(found) == "a y"
     assert found[0] == row[0]
     assert (found[1].id, found[1].bytes, found[1].logprob, found[1].rank, found[1].sampled) == (
-        202,
-        b" y",
-        -3.5,
-        3,
-        None,
-    )
+        202, b" y", -3.5, 3, None,
+    )  # fmt: skip
     assert (found[1].entropy, found[1].top, found[1].rest) == (row[1].entropy, row[1].top, row[1].rest)
 
 
@@ -71,7 +64,6 @@ def test_no_such_alternative(index: int, alternative: int) -> None:
 def test_half_a_character() -> None:
     """An alternative may complete a character, but not leave a character incomplete."""
     row = [choice("", b"\xf0\x9f"), choice("😀", b"\x98\x80", b"\x98\x80", b"\x98\x81", b"\x98", b"x")]
-
     assert text_of(with_alternative(row, 1, 1)) == "😁"
     for alternative in (2, 3):
         with pytest.raises(InvalidRequestError, match="leave a character incomplete"):

@@ -37,6 +37,7 @@ from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.scripted_assistant import MODEL, token
 from support.silent_assistant import SilentAssistant
+from support.trial_counts import trial_count
 
 SETTINGS = TurnSettings(model=MODEL, seed=1)
 
@@ -285,11 +286,9 @@ class TestEstimate:
         """Counts of a wider view are ignored."""
         path = [
             Node(1, None, USER, "q" * 96, 0.0),
-            Node(2, 1, ASSISTANT, "a", 0.0, usage=Usage(computed=9000, generated=1)),
-            Node(3, 2, USER, "q", 0.0),
-            Node(4, 3, ASSISTANT, "", 0.0, begins=3),
-            Node(5, 4, USER, "q", 0.0),
-        ]
+            Node(2, 1, ASSISTANT, "a", 0.0, usage=Usage(computed=9000, generated=1)), Node(3, 2, USER, "q", 0.0),
+            Node(4, 3, ASSISTANT, "", 0.0, begins=3), Node(5, 4, USER, "q", 0.0),
+        ]  # fmt: skip
         assert estimated_tokens(path, SETTINGS) < 20
 
 
@@ -299,7 +298,7 @@ class TestEstimate:
     st.lists(st.sampled_from(["ask", "drop", "summarise", "fork"]), min_size=1, max_size=3),
     st.text(max_size=20),
 )
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=trial_count(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_history(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int], context: int, remedies: list[str], system: str
 ) -> None:

@@ -88,22 +88,13 @@ async def test_an_answer(setup: TurnSetup) -> None:
     """A finished answer is saved with tokens, usage and end, and no longer running."""
     turn = setup.begin(*tokens("Hel", "lo"))
     assert setup.turns.find(setup.node) is turn
-
     await ended(turn)
-
     assert (turn.text, turn.end, turn.error, turn.usage, turn.generated) == (
-        "Hello",
-        FinishReason.STOP,
-        None,
-        usage(2),
-        2,
-    )
+        "Hello", FinishReason.STOP, None, usage(2), 2,
+    )  # fmt: skip
     assert (setup.saved.text, setup.saved.end, setup.saved.usage, setup.saved.error) == (
-        "Hello",
-        FinishReason.STOP,
-        usage(2),
-        None,
-    )
+        "Hello", FinishReason.STOP, usage(2), None,
+    )  # fmt: skip
     assert setup.saved_tokens == ["Hel", "lo"]
     assert (turn.started, turn.first_token, turn.rate) == (0, 1, 10)
     assert setup.turns.find(setup.node) is setup.turns.find(None) is None
@@ -115,11 +106,8 @@ async def test_what_is_asked(setup: TurnSetup) -> None:
     (request,) = setup.assistant.chat_requests
     assert (request.messages, request.model, request.continue_last, request.closed) == (QUESTION, None, False, True)
     assert (
-        request.params.temperature,
-        request.params.top_k,
-        request.params.max_tokens,
-        request.params.top_logprobs,
-    ) == (0.5, 3, 9, 10)
+        request.params.temperature, request.params.top_k, request.params.max_tokens, request.params.top_logprobs,
+    ) == (0.5, 3, 9, 10)  # fmt: skip
 
 
 async def test_values_are_kept(setup: TurnSetup) -> None:
@@ -183,7 +171,6 @@ async def test_it_is_saved_as_it_comes(setup: TurnSetup) -> None:
     turn = setup.begin(*tokens(*"ab"), go, *tokens(*"cdef"))
     await until(turn, "ab")
     assert (setup.saved.text, setup.saved.end, setup.saved_tokens) == ("ab", None, ["a", "b"])
-
     go.set()
     await ended(turn)
     assert (setup.saved.text, len(turn.batches)) == ("abcdef", 2)
@@ -193,9 +180,7 @@ async def test_stop(setup: TurnSetup) -> None:
     """A stop ends an answer at once, closes the stream, and keeps text and usage."""
     turn = setup.begin(*tokens("a", "b"), None)
     await until(turn, "ab")
-
     await turn.stop()
-
     assert (turn.text, turn.end, turn.error, turn.usage.generated) == ("ab", FinishReason.CANCELLED, None, 2)
     assert (setup.saved.text, setup.saved.end, setup.saved.usage) == ("ab", FinishReason.CANCELLED, usage(2))
     assert setup.assistant.chat_requests[0].closed
@@ -236,22 +221,16 @@ async def test_an_error(setup: TurnSetup) -> None:
     turn = await ended(setup.begin(*tokens("so far"), UnavailableError("No server answers.")))
     assert (turn.text, turn.end, turn.error) == ("so far", FinishReason.ERROR, "No server answers.")
     assert (setup.saved.text, setup.saved.end, setup.saved.error) == (
-        "so far",
-        FinishReason.ERROR,
-        "No server answers.",
-    )
+        "so far", FinishReason.ERROR, "No server answers.",
+    )  # fmt: skip
 
 
 async def test_an_error_before_anything(setup: TurnSetup) -> None:
     """An error before the first token, as for invalid settings, is reported."""
     turn = await ended(setup.begin(settings=TurnSettings(top_p=2)))
     assert (turn.text, turn.end, turn.error, turn.rate, turn.first_token) == (
-        "",
-        FinishReason.ERROR,
-        "top_p must be above 0 and at most 1, not 2.",
-        None,
-        None,
-    )
+        "", FinishReason.ERROR, "top_p must be above 0 and at most 1, not 2.", None, None,
+    )  # fmt: skip
 
 
 async def test_a_failure(setup: TurnSetup, caplog: pytest.LogCaptureFixture) -> None:
@@ -393,9 +372,7 @@ class TestTurns:
             Turn(setup.store, other), ScriptedPageAssistant([[*tokens("b"), None]]), QUESTION, SETTINGS
         )
         await asyncio.gather(until(turn, "a"), until(second, "b"))
-
         await setup.turns.aclose()
-
         assert (turn.end, second.end) == (FinishReason.CANCELLED, FinishReason.CANCELLED)
         assert setup.turns.find(setup.node) is setup.turns.find(other) is None
         await setup.turns.aclose()

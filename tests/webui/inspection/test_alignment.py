@@ -56,7 +56,6 @@ def test_any_two_cuts(drawn: tuple[str, list[Token], list[Token]]) -> None:
     """Segments have all text and tokens in order, and end at each shared border."""
     text, a, b = drawn
     segments = align(a, b)
-
     assert "".join(segment.text for segment in segments) == text
     assert [segment.start for segment in segments] == [
         len("".join(one.text for one in segments[:n])) for n in range(len(segments))
@@ -92,10 +91,8 @@ def test_same_cut() -> None:
 def test_different_cuts() -> None:
     """A segment ends where both models have a border."""
     assert pieces(words("he", "llo", " wor", "ld"), words("hello", " w", "or", "ld")) == [
-        ("hello", 2, 1),
-        (" wor", 1, 2),
-        ("ld", 1, 1),
-    ]
+        ("hello", 2, 1), (" wor", 1, 2), ("ld", 1, 1),
+    ]  # fmt: skip
 
 
 def test_a_character_in_pieces() -> None:
@@ -159,12 +156,8 @@ def test_within_keeps_the_pieces_of_a_first_character() -> None:
 def test_divergence() -> None:
     """Two texts first differ at a character, or at the end of the shorter text."""
     assert [first_difference(*pair) for pair in (("ab", "ac"), ("ab", "abc"), ("", "a"), ("a", "a"), ("", ""))] == [
-        1,
-        2,
-        0,
-        None,
-        None,
-    ]
+        1, 2, 0, None, None,
+    ]  # fmt: skip
 
 
 def test_tokens_of_a_message() -> None:

@@ -16,20 +16,13 @@ from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.inspection.comparison import REFERENCE, UNEXPECTED, Column, Comparison
 from support.page.scripted_assistant import Item, token, tokens, usage
-from support.page.scripted_reader import ScriptedReader, Text
+from support.page.scripted_reader import ScriptedReader, Text, last_message
 
 PROMPT = "Say it."
 A = TurnSettings(model="m-a", system="Be brief.", temperature=0.0)
 B = TurnSettings(model="m-b", temperature=0.5)
 
 Reads = Callable[[Text, str | None], Sequence[Item]]
-
-
-def last_message(text: Text) -> str:
-    assert not isinstance(text, str)
-    message = text[-1]
-    assert isinstance(message, Message)
-    return message.content
 
 
 def as_said(text: Text, _model: str | None) -> Sequence[Token]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.inspection.model_divergence import LEAST_PROBABILITY, Bounds, choice_of, divergence, perplexity
+from support.trial_counts import trial_count
 
 WORDS = 8
 EPSILON = 1e-5
@@ -59,6 +60,7 @@ kept = st.integers(1, WORDS)
 chosen = st.integers(0, WORDS - 1)
 
 
+@settings(max_examples=trial_count(300))
 @given(distributions(), distributions(), kept, kept, chosen)
 def test_the_exact_value_is_within(p: list[float], q: list[float], kept_p: int, kept_q: int, word: int) -> None:
     """The exact divergence is within the bounds for any number of known alternatives."""
@@ -67,6 +69,7 @@ def test_the_exact_value_is_within(p: list[float], q: list[float], kept_p: int, 
     assert exact(p, q) <= found.high + EPSILON
 
 
+@settings(max_examples=trial_count(300))
 @given(
     distributions(),
     distributions(),
@@ -83,6 +86,7 @@ def test_as_sampled(p: list[float], q: list[float], kept_p: int, kept_q: int, he
     assert value <= found.high + EPSILON
 
 
+@settings(max_examples=trial_count(300))
 @given(distributions(), distributions())
 def test_everything_known(p: list[float], q: list[float]) -> None:
     """With all tokens listed, both bounds equal the divergence."""
@@ -91,6 +95,7 @@ def test_everything_known(p: list[float], q: list[float]) -> None:
     assert found.high == pytest.approx(exact(p, q), abs=EPSILON)
 
 
+@settings(max_examples=trial_count(300))
 @given(distributions(), kept, st.sampled_from([0.5, 1.0, 2.0]))
 def test_the_temperature_alone(p: list[float], kept_p: int, heat: float) -> None:
     """A token's probability at a temperature is within the bounds, or exact if all are listed."""

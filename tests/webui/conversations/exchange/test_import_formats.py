@@ -26,6 +26,7 @@ from pellucid_webui.conversations.exchange.import_formats import recognition
 from pellucid_webui.conversations.exchange.import_formats.recognition import UNKNOWN
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
+from support.trial_counts import trial_count
 
 SHOWN = TurnSettings(model="m", system="Mine.", temperature=0.25, answer_format="json_object")
 
@@ -71,44 +72,26 @@ def webui_chat(**messages: Any) -> dict[str, Any]:
     """Return a chat of open-webui with two answers to a question, the first shown and continued."""
     found = {
         "q": {
-            "id": "q",
-            "parentId": None,
-            "childrenIds": ["a1", "a2"],
-            "role": "user",
-            "content": "How?",
+            "id": "q", "parentId": None, "childrenIds": ["a1", "a2"], "role": "user", "content": "How?",
             "timestamp": 1700000000,
         },
         "a1": {
-            "parentId": "q",
-            "role": "assistant",
-            "content": "So.",
-            "model": "llama3:8b",
-            "timestamp": 1700000005,
+            "parentId": "q", "role": "assistant", "content": "So.", "model": "llama3:8b", "timestamp": 1700000005,
             "done": True,
         },
         "a2": {
-            "parentId": "q",
-            "role": "assistant",
-            "content": "Otherwise.",
-            "model": "qwen:7b",
+            "parentId": "q", "role": "assistant", "content": "Otherwise.", "model": "qwen:7b",
             "timestamp": 1700000009,
         },
         "q2": {"parentId": "a1", "role": "user", "content": "Why?", "timestamp": 1700000020},
-    }
+    }  # fmt: skip
     chat = {
-        "title": "Ways",
-        "params": {"system": "Be brief."},
-        "history": {"currentId": "q2", "messages": found | messages},
-        "messages": [],
-    }
+        "title": "Ways", "params": {"system": "Be brief."},
+        "history": {"currentId": "q2", "messages": found | messages}, "messages": [],
+    }  # fmt: skip
     return {
-        "id": "x",
-        "title": "Ways",
-        "chat": chat,
-        "created_at": 1700000000,
-        "updated_at": 1700000020,
-        "pinned": False,
-    }
+        "id": "x", "title": "Ways", "chat": chat, "created_at": 1700000000, "updated_at": 1700000020, "pinned": False,
+    }  # fmt: skip
 
 
 class TestOpenWebui:
@@ -133,9 +116,7 @@ class TestOpenWebui:
         """Omitted images, files, tools and roles are named; replies move up in the tree."""
         chat = webui_chat(
             q2={
-                "parentId": "a1",
-                "role": "user",
-                "content": "",
+                "parentId": "a1", "role": "user", "content": "",
                 "files": [{"type": "image", "url": "data:x"}, {"type": "file"}],
             },
             t={"parentId": "q2", "role": "tool", "content": "12"},
@@ -147,16 +128,13 @@ class TestOpenWebui:
                 "content": [{"type": "text", "text": "And this?"}, {"type": "image_url"}],
             },
             failed={"parentId": "q3", "role": "assistant", "content": "", "error": {"content": "No memory."}},
-        )
+        )  # fmt: skip
         chat["chat"]["history"]["currentId"] = "failed"
         imported = load(store, chat)
         found = store.conversation("ann", imported.ids[0])
         assert said(found)[2:] == [
-            ("user", "[image left out]"),
-            ("assistant", "A cat."),
-            ("user", "And this?"),
-            ("assistant", ""),
-        ]
+            ("user", "[image left out]"), ("assistant", "A cat."), ("user", "And this?"), ("assistant", ""),
+        ]  # fmt: skip
         assert (found.path()[-1].end, found.path()[-1].error) == (FinishReason.ERROR, "No memory.")
         assert imported.left_out.sentence() == (
             "2 images, 1 file, 1 message of tools and 1 message of the role “critic” were left out."
@@ -233,12 +211,9 @@ def chatgpt_conversation(**nodes: Any) -> dict[str, Any]:
         "b": {"parent": "result", "message": chatgpt_message("assistant", "Sunny\ue200cite\ue202turn0\ue201.")},
     }
     return {
-        "title": None,
-        "create_time": 1690000000,
-        "update_time": 1690000099,
-        "mapping": mapping | nodes,
+        "title": None, "create_time": 1690000000, "update_time": 1690000099, "mapping": mapping | nodes,
         "current_node": "b",
-    }
+    }  # fmt: skip
 
 
 class TestChatGpt:
@@ -368,13 +343,10 @@ class TestOpenAiMessages:
     @pytest.mark.parametrize(
         "content",
         [
-            MESSAGES,
-            {"messages": MESSAGES, "model": "gpt-4o", "title": "Greeting"},
-            [{"messages": MESSAGES}],
-            json.dumps({"messages": MESSAGES}) + "\n\n",
-            "\ufeff" + "\n".join(map(json.dumps, MESSAGES)),
+            MESSAGES, {"messages": MESSAGES, "model": "gpt-4o", "title": "Greeting"}, [{"messages": MESSAGES}],
+            json.dumps({"messages": MESSAGES}) + "\n\n", "\ufeff" + "\n".join(map(json.dumps, MESSAGES)),
         ],
-    )
+    )  # fmt: skip
     def test_shapes(self, store: ConversationStore, content: object) -> None:
         """All shapes of OpenAI messages give the same conversation."""
         found = one(store, content)
@@ -393,13 +365,11 @@ class TestOpenAiMessages:
     def test_tools(self, store: ConversationStore) -> None:
         """Tool calls, tool results and later system messages are left out and named."""
         messages = [
-            *MESSAGES,
-            {"role": "user", "content": "Time?"},
+            *MESSAGES, {"role": "user", "content": "Time?"},
             {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
-            {"role": "tool", "content": "12:00", "tool_call_id": "1"},
-            {"role": "system", "content": "Hurry."},
+            {"role": "tool", "content": "12:00", "tool_call_id": "1"}, {"role": "system", "content": "Hurry."},
             {"role": "assistant", "content": "Noon."},
-        ]
+        ]  # fmt: skip
         imported = load(store, messages)
         assert said(store.conversation("ann", imported.ids[0]))[2:] == [("user", "Time?"), ("assistant", "Noon.")]
         assert imported.left_out.sentence() == "2 messages of tools and 1 message of the role “system” were left out."
@@ -460,7 +430,9 @@ class TestHostile:
         assert len(one(store, messages).path()) == 3000
         assert len(one(store, [MESSAGES[1], *[{"role": "assistant", "content": "x"}] * 3000]).path()) == 2
 
-    @hypothesis_settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @hypothesis_settings(
+        max_examples=trial_count(300), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    )
     @given(
         st.recursive(
             st.none()

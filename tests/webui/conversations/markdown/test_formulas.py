@@ -7,10 +7,11 @@ import time
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid_webui.conversations.markdown.formulas import ELEMENTS, MAX_CHARACTERS, is_cheap, mathml
+from support.trial_counts import trial_count
 
 WORDS = (
     r"\frac", r"\sqrt", "{", "}", "[", "]", "(", ")", r"\{", r"\langle", r"\left(", r"\right)", r"\begin{aligned}",
@@ -57,18 +58,13 @@ def test_rendered(latex: str, shown: str) -> None:
 @pytest.mark.parametrize(
     "latex",
     [
-        r"\mathbf{x}^\top \boldsymbol{\theta}",
-        r"\begin{aligned} a &= b \\ &= c \end{aligned}",
-        r"\begin{cases} 1 & x > 0 \\ 0 & \text{otherwise} \end{cases}",
-        r"\begin{split} a &= b \end{split}",
-        r"E = mc^2 \tag{1}",
-        r"\left( \frac{1}{2} \right] \quad \{ a \mid b \}",
-        r"D_{\mathrm{KL}}(p \,\|\, q) = \sum_i p_i \log \frac{p_i}{q_i}",
-        r"a \equiv b \pmod{n}, \; c \! d",
-        r"\operatorname*{arg\,max}_x \lVert x \rVert",
-        r"f(g(h(x))) \in [0, 1)",
+        r"\mathbf{x}^\top \boldsymbol{\theta}", r"\begin{aligned} a &= b \\ &= c \end{aligned}",
+        r"\begin{cases} 1 & x > 0 \\ 0 & \text{otherwise} \end{cases}", r"\begin{split} a &= b \end{split}",
+        r"E = mc^2 \tag{1}", r"\left( \frac{1}{2} \right] \quad \{ a \mid b \}",
+        r"D_{\mathrm{KL}}(p \,\|\, q) = \sum_i p_i \log \frac{p_i}{q_i}", r"a \equiv b \pmod{n}, \; c \! d",
+        r"\operatorname*{arg\,max}_x \lVert x \rVert", r"f(g(h(x))) \in [0, 1)",
     ],
-)
+)  # fmt: skip
 def test_common_formulas(latex: str) -> None:
     """Common formulas of models are rendered."""
     assert mathml(latex, True) is not None
@@ -92,6 +88,7 @@ def test_shown_as_source(latex: str) -> None:
     assert time.process_time() - begin < 2
 
 
+@settings(max_examples=trial_count(300))
 @given(st.lists(st.sampled_from(WORDS), max_size=60), st.sampled_from(["", " "]), st.booleans())
 def test_safe(words: list[str], between: str, display: bool) -> None:
     """Any LaTeX gives only known, closed elements that neither link, load nor run anything."""

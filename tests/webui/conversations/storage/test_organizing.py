@@ -237,9 +237,7 @@ class TestDeleted:
         store.folders.pin(ANN, id, True)
         store.folders.move(ANN, id, folder)
         before = (store.archive(ANN, id), store.list(ANN))
-
         store.delete(ANN, id)
-
         assert (titles(store), titles(store, "sourdough"), titles(store, "bread")) == ([], [], [])
         for refused in (
             lambda: store.conversation(ANN, id),
@@ -252,9 +250,7 @@ class TestDeleted:
                 refused()
         assert [(one.id, one.title, one.deleted) for one in store.deleted.list(ANN, 9)] == [(id, "Bread", NOW)]
         assert store.deleted.list(BOB, 9) == []
-
         store.deleted.restore(ANN, id)
-
         assert (store.archive(ANN, id), store.list(ANN)) == before
         assert (store.deleted.list(ANN, 9), titles(store, "sourdough")) == ([], ["Bread"])
 
@@ -315,7 +311,6 @@ class TestMatches:
         other = store.add(ANN, id, first, ASSISTANT, "only Milk", end=FinishReason.STOP)
         store.add(ANN, id, first, ASSISTANT, "nothing", end=FinishReason.STOP)
         create(store, "Other", "milk")
-
         assert store.matches(ANN, id, "sour") == [first, answer]
         assert store.matches(ANN, id, "sour milk") == [first, answer, other]
         assert store.matches(ANN, id, "bread") == store.matches(ANN, id, " -> ") == store.matches(ANN, id, "") == []

@@ -26,7 +26,7 @@ from pellucid_webui.inspection.batch.row_figures import figures_of
 from pellucid_webui.inspection.comparison import Column
 from pellucid_webui.inspection.comparison_payload import payload
 from support.page.scripted_assistant import token, tokens
-from support.page.scripted_reader import ScriptedReader, Text
+from support.page.scripted_reader import ScriptedReader, Text, last_message
 
 A = TurnSettings(model="m-a", temperature=1.0)
 B = TurnSettings(model="m-b", temperature=1.0)
@@ -67,14 +67,10 @@ class Echo(ScriptedReader):
 
 
 def reads(text: Text, _model: str | None) -> Sequence[Token]:
-    assert not isinstance(text, str)
-    last = text[-1]
-    assert isinstance(last, Message)
-    return (
-        [replace(one, logprob=-1.0) for one in tokens(*(f"{word} " for word in last.content.split()))]
-        if last.content.endswith(" ")
-        else [token(last.content)]
-    )
+    last = last_message(text)
+    if not last.endswith(" "):
+        return [token(last)]
+    return [replace(one, logprob=-1.0) for one in tokens(*(f"{word} " for word in last.split()))]
 
 
 def echo() -> Echo:
@@ -201,7 +197,6 @@ async def test_rows_that_are_refused() -> None:
     assistant.places = 2
     found = await run(batch("one", "two", "three", "four", "five"), assistant)
     assert (found.left, [row.error for row in found.rows]) == ([], [""] * 5)
-
     assistant.places = 0
     found = batch("one", "two", "three", "four", "five")
     with pytest.raises(QueueFullError, match=r"Too many requests\."):
@@ -276,14 +271,12 @@ async def test_reference() -> None:
         (1, 0, A, "Seeds must be a whole number from 1 to 5000, not 0."),
         (3, MAX_ROWS // 2, A, "3 prompts with 2500 seeds each are 7500 comparisons: a batch has at most 5000."),
         (
-            1,
-            2,
-            replace(A, temperature=0),
+            1, 2, replace(A, temperature=0),
             "All columns are greedy (temperature 0), so every seed gives the same answers",
         ),
         (1, 2, replace(A, seed=LARGEST), "Column A: with 2 seeds the last one would be larger than"),
     ],
-)
+)  # fmt: skip
 def test_batches_that_are_refused(count: int, seeds: int, settings: TurnSettings, sentence: str) -> None:
     """A batch that is too large, or has useless seeds, is refused in a sentence."""
     with pytest.raises(InvalidRequestError) as caught:
