@@ -41,7 +41,6 @@ DURATIONS = Path(__file__).with_name("durations.json")
 """Seconds of each test file, as `make durations` has written them."""
 
 SHARED_SERVERS = (
-    ("tests/webui/page/",),
     ("tests/editors/", "tests/examples/", "tests/lsp/test_typing_session.py", "tests/server/test_readme.py"),
 )
 """Beginnings of files that share a server with real models: a worker runs all of them.
