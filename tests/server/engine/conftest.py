@@ -1,10 +1,10 @@
-"""Fixtures: the native kernels, compiled once for all tests and workers of a session."""
+"""Fixtures: the native kernels, compiled once on this machine."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+import platformdirs
 import pytest
 import torch
 
@@ -15,13 +15,11 @@ TARGETS = ("native", "avx2", "portable")
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of all workers for compiled libraries."""
+def folder() -> Path:
+    """The user's folder of compiled libraries: a library's name has a hash of all sources."""
     if not calls.available():
         pytest.skip(calls.reason())
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        return tmp_path_factory.getbasetemp().parent / "kernels"
-    return tmp_path_factory.mktemp("kernels")
+    return platformdirs.user_cache_path("pellucid") / "kernels"
 
 
 @pytest.fixture(scope="session", params=TARGETS)

@@ -68,11 +68,9 @@ async def rest(stream: AsyncIterator[Admission | TokenScore | Finish]) -> list[A
 async def test_added_model_is_served(engine: LocalEngine) -> None:
     """An added model obeys the law and has the given slots, and the base is unchanged."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER), slots=2))
-
     jobs = await asyncio.gather(
         *(whole(engine, name, random_ids(20, seed)) for seed in range(3) for name in ("base", "base:one"))
     )
-
     for job, reference in zip(jobs, [REFERENCE, ADAPTED] * 3, strict=True):
         assert_lawful(job, reference)
     assert (len(engine.status("base").slots), len(engine.status("base:one").slots)) == (4, 2)
@@ -83,9 +81,7 @@ async def test_prefixes_are_its_own(engine: LocalEngine) -> None:
     prompt = random_ids(40)
     await whole(engine, "base", prompt)
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
-
     first, second = [await whole(engine, "base:one", prompt) for _ in range(2)]
-
     assert first.finish is not None
     assert second.finish is not None
     assert (first.finish.usage.cached, second.finish.usage.cached) == (0, 39)
@@ -95,11 +91,9 @@ async def test_removed_model_finishes_what_it_began(engine: LocalEngine) -> None
     """A removed model's running answer continues to the end; new requests raise NotFoundError."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
-
     removed = engine.remove_model("base:one")
     items = await rest(stream)
     await done(removed)
-
     assert isinstance(items[-1], Finish)
     assert (len(items), items[-1].reason) == (101, FinishReason.LENGTH)
     with pytest.raises(NotFoundError, match="use one of: base"):
@@ -116,11 +110,9 @@ async def test_memory_is_freed(engine: LocalEngine) -> None:
     worker = engine._workers.find("base:one")
     left = [weakref.ref(thing) for thing in (model, worker, worker.cache, worker.cache.storage.keys[0])]
     del model, worker
-
     await done(engine.remove_model("base:one"))
     await whole(engine, "base", [1])  # The thread has continued after this request.
     gc.collect()
-
     assert [reference() for reference in left] == [None] * 4
 
 
@@ -135,7 +127,6 @@ async def test_replaced_while_it_answers(engine: LocalEngine) -> None:
         await done(engine.add_model("base:one", BASE.adapted(other)))
         new = await whole(engine, "base:one", random_ids(10))
         old.items += [item async for item in stream]
-
     assert len(old.generated) == 100
     assert_lawful(old, ADAPTED)
     assert_lawful(new, merged_into(REFERENCE, other))
@@ -148,10 +139,8 @@ async def test_cancelling_reaches_a_removed_model(engine: LocalEngine) -> None:
     await anext(stream)
     worker = engine._workers.find("base:one")
     removed = engine.remove_model("base:one")
-
     await stream.aclose()
     await done(removed)
-
     assert worker.status.totals.generated < 118
 
 
@@ -163,10 +152,8 @@ async def test_waiting_for_a_removal_cannot_stop_it(engine: LocalEngine) -> None
     waiting = asyncio.ensure_future(asyncio.wrap_future(removed))
     await asyncio.sleep(0)
     waiting.cancel()
-
     await rest(stream)
     await asyncio.to_thread(removed.result, 60)
-
     assert engine.failure is None
 
 
@@ -186,9 +173,7 @@ async def test_close_ends_what_a_removed_model_does(engine: LocalEngine) -> None
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
     removed = engine.remove_model("base:one")
-
     await asyncio.to_thread(engine.close)
-
     items = await rest(stream)
     assert isinstance(items[-1], Finish)
     assert items[-1].reason in (FinishReason.CANCELLED, FinishReason.LENGTH)
@@ -208,7 +193,6 @@ async def test_a_dead_engine_keeps_no_promise(engine: LocalEngine, monkeypatch: 
 
     monkeypatch.setattr(Scheduler, "schedule", fail)
     items = await rest(stream)
-
     assert isinstance(items[-1], Finish)
     assert items[-1].reason is FinishReason.ERROR
     with pytest.raises(UnavailableError, match="restart"):
@@ -240,7 +224,6 @@ async def test_models_come_and_go_under_load(engine: LocalEngine) -> None:
     base, stays = await asyncio.gather(answers("base"), answers("base:stays"))
     over.set()
     await coming
-
     for jobs, reference in ((base, REFERENCE), (stays, ADAPTED)):
         for job in jobs:
             assert_lawful(job, reference)

@@ -7,12 +7,38 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from pellucid.engine.decoders.decoder import DecoderConfig, inverse_frequencies
+from pellucid.engine.decoders.linear import (
+    DEQUANTIZE_ROWS,
+    DenseLinear,
+    Int4Linear,
+    Int8Linear,
+    Linear,
+    quantize_int4,
+    quantize_int8,
+)
 from pellucid.engine.model import Batch, BatchSpan, TokenCost
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.request import Request
+from pellucid.engine.sequence import HiddenSum
+from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.query import BACKGROUND, SamplingParams
 from support.models.flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
-from support.models.tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny_llama, tiny_mistral, to_decoder
+from support.models.tiny_decoders import distance
+from support.models.tiny_models import (
+    VOCAB_SIZE,
+    random_ids,
+    reference_logprobs,
+    tiny_llama,
+    tiny_mistral,
+    tiny_qwen2,
+    to_decoder,
+)
 from support.models.transformers_and_own_models import close, every_model, models
+from support.models.worker_driver import Job, WorkerDriver, assert_lawful
 
 
 @every_model
@@ -128,3 +154,158 @@ def test_unknown_rope_scaling_is_refused() -> None:
     shape = DecoderConfig(**sizes, rms_norm_eps=1e-6, rope_theta=1e4, rope_scaling={"rope_type": "yarn", "factor": 2.0})
     with pytest.raises(ValueError, match="yarn"):
         inverse_frequencies(shape)
+
+
+WEIGHT = torch.randn(96, 64, generator=torch.Generator().manual_seed(0))
+BIAS = torch.randn(96, generator=torch.Generator().manual_seed(1))
+
+
+def held(kind: str, dtype: torch.dtype, bias: torch.Tensor | None) -> Linear:
+    if kind == "dense":
+        return DenseLinear(WEIGHT.to(dtype), bias)
+    if kind == "int8":
+        q, scale = quantize_int8(WEIGHT)
+        return Int8Linear(q, scale.to(dtype), bias)
+    return Int4Linear(*quantize_int4(WEIGHT, dtype), bias)
+
+
+@pytest.mark.parametrize("rows", [1, DEQUANTIZE_ROWS - 1, DEQUANTIZE_ROWS, 3 * DEQUANTIZE_ROWS])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("kind", "tolerance"), [("dense", 1e-6), ("int8", 0.01), ("int4", 0.1)])
+def test_multiplies_by_the_matrix(kind: str, tolerance: float, dtype: torch.dtype, rows: int) -> None:
+    """Each form multiplies by the same matrix, for few and many rows, up to rounding."""
+    x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(2)).to(dtype)
+    out = held(kind, dtype, BIAS.to(dtype))(x)
+    assert out.dtype == dtype
+    assert distance(out.float(), x.float() @ WEIGHT.T + BIAS) < tolerance + (0.01 if dtype == torch.bfloat16 else 0)
+    plain = held(kind, dtype, None)(x)
+    assert distance(plain.float(), x.float() @ WEIGHT.T) < tolerance + (0.01 if dtype == torch.bfloat16 else 0)
+
+
+def test_memory_shrinks_with_the_bits() -> None:
+    """int8 takes 8 bits a weight and a scale a row; int4 takes 4 bits, and 2 numbers a group."""
+    assert held("dense", torch.float32, None).nbytes == 96 * 64 * 4
+    assert held("int8", torch.float32, None).nbytes == 96 * 64 + 96 * 4
+    assert held("int4", torch.bfloat16, None).nbytes == 96 * 64 // 2 + 96 * 64 // 32 * 2 * 2
+
+
+def test_quantizing_leaves_its_input_alone() -> None:
+    """Quantizing keeps the input unchanged, because a tied head is quantized from the embedding."""
+    before = WEIGHT.clone()
+    quantize_int8(WEIGHT)
+    quantize_int4(WEIGHT, torch.bfloat16)
+    assert torch.equal(WEIGHT, before)
+
+
+def test_zeros_stay_zeros() -> None:
+    """A row of zeros, without a valid scale, multiplies to zero."""
+    weight = WEIGHT.clone()
+    weight[3] = 0
+    q, scale = quantize_int8(weight)
+    x = torch.ones(2, 64)
+    assert Int8Linear(q, scale)(x)[:, 3].eq(0).all()
+    assert Int4Linear(*quantize_int4(weight, torch.float32))(x)[:, 3].eq(0).all()
+
+
+def test_int8_is_never_off_by_more_than_half_a_step() -> None:
+    """Weights are rounded to the nearest step of their row."""
+    q, scale = quantize_int8(WEIGHT)
+    assert q.abs().max() == 127
+    assert ((q * scale[:, None] - WEIGHT).abs() <= scale[:, None] * 0.5001).all()
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+@pytest.mark.parametrize("offset", [1, 8, 32])
+def test_memory_may_begin_anywhere(kind: str, offset: int) -> None:
+    """Weights at any address and rows of a larger batch are multiplied correctly."""
+    linear = held(kind, torch.bfloat16, None)
+    assert isinstance(linear, Int8Linear | Int4Linear)
+    room = torch.empty(linear.weight.nbytes + offset, dtype=torch.uint8)
+    elsewhere = room[offset:].view(linear.weight.dtype).view(linear.weight.shape)
+    elsewhere.copy_(linear.weight)
+    scales = linear.scale if isinstance(linear, Int8Linear) else linear.scales
+    x = torch.randn(9, 64, generator=torch.Generator().manual_seed(3)).to(torch.bfloat16)
+    assert torch.equal(type(linear)(elsewhere, scales)(x[1:]), linear(x)[1:])
+
+
+REFERENCES = {"llama": tiny_llama(), "qwen2": tiny_qwen2(), "mistral": tiny_mistral()}
+
+every_summed = pytest.mark.parametrize("name", REFERENCES)
+
+
+def driver_of(name: str, slots: int = 4, chunk: int = 16) -> WorkerDriver:
+    return WorkerDriver(to_decoder(REFERENCES[name]), EngineSettings(slots=slots, context=128, chunk=chunk))
+
+
+def pooled(ids: list[int]) -> Request:
+    return Request(ids, SamplingParams(max_tokens=0), BACKGROUND, pool=True)
+
+
+@torch.inference_mode()
+def assert_sum(job: Job, reference: PreTrainedModel) -> None:
+    """Assert that a pooled request computed all tokens and has the plain model's sum."""
+    sums = [item.values for item in job.items if isinstance(item, HiddenSum)]
+    finish = job.items[-1]
+    assert isinstance(finish, Finish)
+    ids = list(job.sequence.request.prompt)
+    assert (finish.reason, finish.usage.cached, finish.usage.computed) == (FinishReason.LENGTH, 0, len(ids))
+    expected: Tensor = reference.base_model(torch.tensor([ids])).last_hidden_state[0].double().sum(0)
+    torch.testing.assert_close(torch.stack(sums).sum(0), expected, atol=1e-3, rtol=0)
+
+
+@every_summed
+@pytest.mark.parametrize("length", [1, 16, 17, 100])
+def test_alone(name: str, length: int) -> None:
+    """The sum of a text equals the plain model's, in a single step or in chunks."""
+    assert_sum(driver_of(name).run(pooled(random_ids(length, seed=5))), REFERENCES[name])
+
+
+@every_summed
+def test_among_generations(name: str) -> None:
+    """Sums in a batch with answers, scored texts and sums are the same as alone."""
+    driver = driver_of(name)
+    answers = [
+        driver.submit(Request(random_ids(20 + i, seed=i), SamplingParams(max_tokens=12), score_from=i * 5))
+        for i in range(2)
+    ]
+    driver.step()
+    sums = [driver.submit(pooled(random_ids(length, seed=length))) for length in (9, 40)]
+    driver.finish()
+    for job in sums:
+        assert_sum(job, REFERENCES[name])
+    for job in answers:
+        assert_lawful(job, REFERENCES[name])
+
+
+def test_known_prefix_is_computed_again() -> None:
+    """A text with a cached beginning is still computed from the first token."""
+    driver, ids = driver_of("llama"), random_ids(60, seed=8)
+    driver.run(Request(ids, SamplingParams(max_tokens=1)))
+    assert_sum(driver.run(pooled(ids)), REFERENCES["llama"])
+
+
+def test_many_sums_keep_the_cache() -> None:
+    """Twenty sums in four slots keep the cached prefixes in all slots except one."""
+    driver = driver_of("llama", slots=4)
+    prompts = [random_ids(50, seed=seed) for seed in range(3)]
+    for prompt in prompts:
+        driver.run(Request(prompt, SamplingParams(max_tokens=1)))
+    for seed in range(20):
+        driver.run(pooled(random_ids(30, seed=100 + seed)))
+    again = [driver.run(Request(prompt, SamplingParams(max_tokens=1))) for prompt in prompts]
+    for job in again:
+        assert_lawful(job, REFERENCES["llama"])
+        assert job.finish is not None
+        assert job.finish.usage.cached == 49
+
+
+def test_cancelled() -> None:
+    """A sum cancelled half-way frees the slot, and no later request continues the sum."""
+    driver, ids = driver_of("llama", slots=1, chunk=8), random_ids(60, seed=9)
+    job = driver.submit(pooled(ids))
+    driver.step()
+    driver.worker.cancel(job.sequence.number)
+    driver.finish()
+    assert job.finish is not None
+    assert job.finish.reason is FinishReason.CANCELLED
+    assert_lawful(driver.run(Request(ids, SamplingParams(max_tokens=4))), REFERENCES["llama"])

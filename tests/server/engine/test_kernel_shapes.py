@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def config(request: pytest.FixtureRequest) -> DecoderConfig:
     return SHAPES[request.param]
 
 
-@pytest.mark.parametrize("rank", [0, 1, 3, 5, 17])
+@pytest.mark.parametrize("rank", [0, 1, 17])
 def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Kernels, rank: int) -> None:
     """Chunks up to the end of the last slot agree with torch, with and without an adapter."""
     model, reference = (
@@ -70,16 +70,6 @@ def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Ker
         assert not tensor[1].isnan().any()
 
 
-@pytest.mark.process
-def test_more_threads_than_work(config: DecoderConfig, folder: Path) -> None:
-    """Seventeen mostly idle threads give the same bits as a single thread."""
-    packed, ids, results = pack(config, in_blocks(config).items(), "int8-native"), random_text(config, 13), []
-    for threads in (1, 17):
-        model = NativeDecoder(config, packed, Kernels(threads=threads, folder=folder))
-        results.append(model.logits(model.forward(batch([(0, 0, ids)]), new_storage(model))))
-    assert torch.equal(*results)
-
-
 def test_an_interrupted_batch(config: DecoderConfig, built: Kernels) -> None:
     """An interrupted batch raises an error, and has unchanged results when repeated."""
     model = NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built)
@@ -100,11 +90,18 @@ def test_nothing_to_compute(config: DecoderConfig, built: Kernels) -> None:
     assert model.logits(hidden).shape == (0, config.vocab_size)
 
 
-@pytest.mark.parametrize("vocab", [1, 2, 15, 17, 127, 129, 4095, 4097, 12289])
-def test_figures_of_vocabularies_of_any_size(built: Kernels, vocab: int) -> None:
-    """Scores are right for sizes around a vector, a stride and a piece, at the end of memory."""
-    logits = torch.randn(3, vocab, generator=torch.Generator().manual_seed(vocab)) * 4
-    ids = torch.tensor([0, vocab - 1, MOST_PROBABLE])
-    expected, actual = score_rows(logits.double(), ids, 20), built.score_rows(logits, ids, 20)
-    assert (actual.ids, actual.ranks, actual.top_ids) == (expected.ids, expected.ranks, expected.top_ids)
-    assert actual.entropies == pytest.approx(expected.entropies, abs=1e-5)
+def test_figures_of_vocabularies_of_any_size(built: Kernels) -> None:
+    """Figures equal torch's for sizes around a vector, a stride and a piece, at the end of memory.
+
+    A row may also be followed by other numbers.
+    """
+    for vocab, beyond in itertools.product((1, 2, 15, 17, 127, 129, 4095, 4097, 12289), (0, 16)):
+        generator = torch.Generator().manual_seed(vocab)
+        logits = (torch.randn(5, vocab + beyond, generator=generator) * 6)[:, :vocab]
+        ids = torch.tensor([0, vocab - 1, MOST_PROBABLE, vocab // 2, MOST_PROBABLE])
+        expected, actual = score_rows(logits.double(), ids, 20), built.score_rows(logits, ids, 20)
+        assert (actual.ids, actual.ranks, actual.top_ids) == (expected.ids, expected.ranks, expected.top_ids)
+        assert actual.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+        assert actual.entropies == pytest.approx(expected.entropies, abs=1e-4)
+        assert torch.tensor(actual.top_logprobs) == pytest.approx(torch.tensor(expected.top_logprobs), abs=1e-4)
+        assert built.score_rows(logits, ids, 0).top_ids == [[]] * 5

@@ -1,4 +1,4 @@
-"""The native kernels' results do not change with batches, chunks, threads or instruction sets."""
+"""The kernels, also with an adapter: results that no company, thread or target changes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,28 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.lora_matrices import Adapter, LowRank
 from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.model import KVStorage, Model, TokenCost
 from pellucid.engine.native import calls
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
-from pellucid.engine.sampler import MOST_PROBABLE, score_rows
 from pellucid.engine.weight_packing import pack
 from support.models.flat_batches import new_storage
+from support.models.quick_compiler import QUICK
+from support.models.tiny_adapters import ATTENTION, EVERYTHING, random_adapter
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
 
 CONFIGS = {"qwen2": QWEN2, "qwen3": QWEN3}
+SHAPES = {
+    "plain": (0, EVERYTHING),
+    "rank 1, queries and values": (1, ATTENTION),
+    "rank 20": (20, EVERYTHING),
+    "rank 16, ups": (16, ("up_proj",)),
+}
+"""Ranks and matrices of adapters; rank 0 is no adapter."""
+
+each_rank = pytest.mark.parametrize("rank", [0, 5])
 
 
 @pytest.fixture(params=CONFIGS)
@@ -33,8 +44,10 @@ def storage(model: Model) -> KVStorage:
     return new_storage(model, capacity=320)
 
 
-def native(config: DecoderConfig, built: Kernels) -> NativeDecoder:
-    return NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built)
+def native(config: DecoderConfig, kernels: Kernels, rank: int = 0, seed: int = 0) -> NativeDecoder:
+    """Return a decoder, adapted unless the rank is 0."""
+    plain = NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), kernels)
+    return plain.adapted(random_adapter(config, rank, seed=seed)) if rank else plain
 
 
 def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, sizes: list[int]) -> Tensor:
@@ -50,52 +63,73 @@ def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, s
     raise AssertionError
 
 
-def test_agrees_with_the_torch_decoder_on_the_same_weights(config: DecoderConfig, built: Kernels) -> None:
-    """The kernels agree with decoder.py on dequantized weights, to the rounding of activations."""
-    model, reference = native(config, built), dequantized(config, in_blocks(config))
-    kv, reference_kv = storage(model), storage(reference)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_agrees_with_the_torch_decoder(config: DecoderConfig, built: Kernels, shape: str) -> None:
+    """The kernels agree with decoder.py on dequantized weights, to the rounding of activations.
+
+    The first layer's cached keys and values equal torch's after a single rounding.
+    """
+    rank, targets = SHAPES[shape]
+    plain = native(config, built)
+    model, reference = plain, dequantized(config, in_blocks(config))
+    if rank:
+        adapter = random_adapter(config, rank, targets)
+        model, reference = model.adapted(adapter), reference.adapted(adapter)
+    kv, reference_kv, plain_kv = storage(model), storage(reference), storage(plain)
     first = [(2, 0, random_text(config, 131, 1)), (0, 0, random_text(config, 5, 2))]
     second = [
         (0, 5, random_text(config, 1, 3)),
         (2, 131, random_text(config, 77, 4)),
         (3, 0, random_text(config, 70, 5)),
     ]
-    rows = torch.tensor([0, 3, 77, 147])
-    for parts, wanted in ((first, None), (second, rows)):
+    for parts, wanted in ((first, None), (second, torch.tensor([0, 3, 77, 147]))):
         expected = reference.forward(batch(parts, wanted), reference_kv)
         actual = model.forward(batch(parts, wanted), kv)
         assert distance(actual, expected) < 0.03
+        # The adapter has an effect.
+        assert (distance(plain.forward(batch(parts, wanted), plain_kv), expected) > 0.05) == bool(rank)
         assert distance(model.logits(actual), reference.logits(expected)) < 0.03
         assert model.logits(actual).shape == (len(expected), config.vocab_size)
+    for ours, theirs in ((kv.keys[0], reference_kv.keys[0]), (kv.values[0], reference_kv.values[0])):
+        assert distance(ours[2, :, :208].float(), theirs[2, :, :208]) < 0.02
+        assert ours[2, :, 208:].isnan().all()
+        assert ours[1].isnan().all()
 
 
-def test_what_is_cached_is_keys_and_values(config: DecoderConfig, built: Kernels) -> None:
-    """The first layer's cached keys and values equal torch's after a single rounding."""
-    model, reference = native(config, built), dequantized(config, in_blocks(config))
-    kv, reference_kv = storage(model), storage(reference)
-    parts = [(1, 0, random_text(config, 40))]
-    model.forward(batch(parts), kv)
-    reference.forward(batch(parts), reference_kv)
-    for actual, expected in ((kv.keys[0], reference_kv.keys[0]), (kv.values[0], reference_kv.values[0])):
-        assert distance(actual[1, :, :40].float(), expected[1, :, :40]) < 0.02
-        assert actual[1, :, 40:].isnan().all()
-        assert actual[0].isnan().all()
+def test_is_what_merged_weights_give(config: DecoderConfig, built: Kernels) -> None:
+    """An adapted model differs from merged weights in eight bits by rounding alone."""
+    adapter, tensors = random_adapter(config, 8), checkpoint(config)
+    sums = {
+        name: tensor + adapter.changes[key].product
+        if (key := name.removesuffix(".weight")) in adapter.changes
+        else tensor
+        for name, tensor in tensors.items()
+    }
+    plain, merged = (
+        NativeDecoder(config, pack(config, each.items(), "int8-native"), built) for each in (tensors, sums)
+    )
+    part = batch([(0, 0, random_text(config, 100))])
+    base, adapted, expected = (model.forward(part, storage(model)) for model in (plain, plain.adapted(adapter), merged))
+    assert distance(adapted, expected) < min(0.08, distance(base, expected) / 8)
 
 
-@pytest.mark.parametrize("sizes", [[1], [7], [64], [1, 50, 13]], ids=str)
-def test_chunks_change_no_bit(config: DecoderConfig, built: Kernels, sizes: list[int]) -> None:
+@each_rank
+def test_chunks_change_no_bit(config: DecoderConfig, built: Kernels, rank: int) -> None:
     """A text gives the same bits in a single pass and in chunks, hidden states and cache alike."""
-    model, ids = native(config, built), random_text(config, 200)
-    whole, parts = storage(model), storage(model)
+    model, ids = native(config, built, rank), random_text(config, 200)
+    whole = storage(model)
     expected = run_in_chunks(model, whole, 1, ids, [200])
-    assert torch.equal(run_in_chunks(model, parts, 1, ids, sizes), expected)
-    for a, b in zip((*whole.keys, *whole.values), (*parts.keys, *parts.values), strict=True):
-        assert torch.equal(a[1, :, :200], b[1, :, :200])
+    for sizes in ([1], [7], [64], [1, 50, 13]):
+        parts = storage(model)
+        assert torch.equal(run_in_chunks(model, parts, 1, ids, sizes), expected), sizes
+        for a, b in zip((*whole.keys, *whole.values), (*parts.keys, *parts.values), strict=True):
+            assert torch.equal(a[1, :, :200], b[1, :, :200]), sizes
 
 
-def test_company_changes_no_bit(config: DecoderConfig, built: Kernels) -> None:
+@each_rank
+def test_company_changes_no_bit(config: DecoderConfig, built: Kernels, rank: int) -> None:
     """A token has the same bits alone and in a batch with sequences of different lengths."""
-    model = native(config, built)
+    model = native(config, built, rank)
     texts = [random_text(config, count, seed) for seed, count in enumerate((150, 64, 1, 13))]
     alone, together = storage(model), storage(model)
     for slot, text in enumerate(texts):
@@ -109,14 +143,14 @@ def test_company_changes_no_bit(config: DecoderConfig, built: Kernels) -> None:
 
 
 @pytest.mark.process
-def test_threads_change_no_bit(config: DecoderConfig, folder: Path) -> None:
-    """One, two and five threads give the same bits."""
+@each_rank
+def test_threads_change_no_bit(config: DecoderConfig, folder: Path, rank: int) -> None:
+    """One, two, five and seventeen threads give the same bits."""
     ids, results = random_text(config, 90), []
-    for threads in (1, 2, 5):
-        model = native(config, Kernels(threads=threads, folder=folder))
+    for threads in (1, 2, 5, 17):
+        model = native(config, Kernels(threads=threads, folder=folder), rank)
         results.append(model.logits(model.forward(batch([(0, 0, ids)]), storage(model))))
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
+    assert all(torch.equal(results[0], each) for each in results[1:])
 
 
 def test_targets_agree(config: DecoderConfig, built: Kernels, folder: Path) -> None:
@@ -129,6 +163,35 @@ def test_targets_agree(config: DecoderConfig, built: Kernels, folder: Path) -> N
         keys.append(kv.keys[0][0, :, :100].float())
     assert distance(keys[0], keys[1]) < 1e-3
     assert distance(hidden[0], hidden[1]) < 0.02
+
+
+def test_the_base_is_unchanged(config: DecoderConfig, built: Kernels) -> None:
+    """A base and two variants in turn, on the same weights, have the bits of separate models."""
+    base, part, variants = native(config, built), batch([(0, 0, random_text(config, 60))]), ((4, 1), (16, 2))
+    models = [base, *(base.adapted(random_adapter(config, rank, seed=seed)) for rank, seed in variants)]
+    alone = [native(config, built, rank, seed).forward(part, storage(base)) for rank, seed in ((0, 0), *variants)]
+    for _ in range(2):
+        for model, expected in zip(models, alone, strict=True):
+            assert torch.equal(model.forward(part, storage(model)), expected)
+
+
+def test_nothing_is_copied(built: Kernels) -> None:
+    """A variant takes only the memory of the adapter's halves and factors; a token reads both."""
+    base = native(QWEN3, built)
+    adapter = random_adapter(QWEN3, 16)
+    model = base.adapted(adapter)
+    assert model.weight_bytes == 2 * adapter.parameters + 4 * 7 * 16 * QWEN3.layers
+    assert model.cost.read_bytes == base.cost.read_bytes + model.weight_bytes
+
+
+def test_factors_of_any_size(built: Kernels) -> None:
+    """Factors outside of half precision lose nothing; an untrained adapter changes no bit."""
+    adapter, part = random_adapter(QWEN2, 4), batch([(0, 0, random_text(QWEN2, 50))])
+    base = native(QWEN2, built)
+    plain, expected = (model.forward(part, storage(model)) for model in (base, base.adapted(adapter)))
+    for down, up, same in ((2.0**-30, 2.0**30, expected), (2.0**30, 2.0**-30, expected), (1.0, 0.0, plain)):
+        changes = {name: LowRank(each.down * down, each.up * up) for name, each in adapter.changes.items()}
+        assert torch.equal(base.adapted(Adapter(changes)).forward(part, storage(base)), same)
 
 
 def test_only_wanted_rows_are_given(built: Kernels) -> None:
@@ -167,19 +230,6 @@ def test_out_of_bounds_is_refused(folder: Path) -> None:
     ):
         with pytest.raises(IndexError):
             model.forward(batch(parts), kv)
-
-
-@pytest.mark.parametrize("vocab", [3, 99, 4096, 9000])
-def test_figures_are_those_of_torch(built: Kernels, vocab: int) -> None:
-    """Logprobs, ranks, entropies and top ids equal torch's, even for strided rows."""
-    logits = (torch.randn(5, vocab + 16, generator=torch.Generator().manual_seed(vocab)) * 6)[:, :vocab]
-    ids = torch.tensor([0, vocab - 1, MOST_PROBABLE, vocab // 2, MOST_PROBABLE])
-    expected, actual = score_rows(logits.double(), ids, 20), built.score_rows(logits, ids, 20)
-    assert (actual.ids, actual.ranks, actual.top_ids) == (expected.ids, expected.ranks, expected.top_ids)
-    assert actual.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
-    assert actual.entropies == pytest.approx(expected.entropies, abs=1e-4)
-    assert torch.tensor(actual.top_logprobs) == pytest.approx(torch.tensor(expected.top_logprobs), abs=1e-4)
-    assert built.score_rows(logits, ids, 0).top_ids == [[]] * 5
 
 
 def test_extreme_logits_have_figures(built: Kernels) -> None:
@@ -231,11 +281,9 @@ def test_shapes_that_are_supported() -> None:
 
 
 @pytest.mark.process
-def test_libraries_are_kept_where_they_are_asked_to_be(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_libraries_are_kept_where_they_are_asked_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a folder, kernels use the process's folder."""
-    monkeypatch.setattr(calls, "_folder", folder)  # Monkeypatch restores the folder in the end.
+    monkeypatch.setattr(calls, "_folder", None)  # Monkeypatch restores the folder in the end.
     calls.keep_in(tmp_path)
-    Kernels()
+    Kernels("portable", compiler=QUICK)
     assert len(list(tmp_path.glob("*.so"))) == 1

@@ -119,7 +119,6 @@ class TestGenerate:
         await collect(generate(engine, prompt, max_tokens=0))
         admission = await anext(generate(engine, prompt, max_tokens=4))
         _, finish = await collect(generate(engine, [*prompt, 3, 4], max_tokens=4))
-
         assert isinstance(admission, Admission)
         assert admission.cached == 49  # The last token is always computed, to continue from.
         assert (finish.usage.cached, finish.usage.computed) == (50, 2)
@@ -128,7 +127,6 @@ class TestGenerate:
         """Simultaneous requests with the same prompt compute the prompt once."""
         prompt = random_ids(90)
         results = await asyncio.gather(*(collect(generate(engine, prompt, max_tokens=3)) for _ in range(3)))
-
         assert sum(finish.usage.computed for _, finish in results) < 2 * len(prompt)
 
     async def test_close_cancels(self, engine: LocalEngine) -> None:
@@ -137,10 +135,8 @@ class TestGenerate:
         assert isinstance(await anext(stream), Admission)
         assert isinstance(await anext(stream), TokenScore)
         assert engine.status("llama").running == 1
-
         await stream.aclose()
         await until_idle(engine, "llama")
-
         assert engine.status("llama").totals.generated < 100
 
     async def test_supersede(self, engine: LocalEngine) -> None:
@@ -148,18 +144,15 @@ class TestGenerate:
         request = Request(random_ids(10), SamplingParams(max_tokens=100), Terms(key="editor"))
         older = engine.generate("llama", request)
         await anext(older)
-
         newer, finish = await collect(
             engine.generate("llama", Request(random_ids(11), SamplingParams(max_tokens=2), Terms(key="editor")))
         )
         _, ended = await collect(older)
-
         assert (len(newer), finish.reason, ended.reason) == (2, FinishReason.LENGTH, FinishReason.SUPERSEDED)
 
     async def test_context_limits_the_answer(self, engine: LocalEngine) -> None:
         """An answer ends where the context is full."""
         scores, finish = await collect(generate(engine, random_ids(120), max_tokens=100))
-
         assert (len(scores), finish.reason) == (8, FinishReason.LENGTH)
 
     async def test_supersede_across_models(self) -> None:
@@ -178,7 +171,6 @@ class TestGenerate:
             await asyncio.sleep(0)
             slow.may_run.set()
             (_, superseded), (_, ended) = await asyncio.gather(older, newer)
-
         assert (superseded.reason, ended.reason) == (FinishReason.SUPERSEDED, FinishReason.LENGTH)
 
 
@@ -254,7 +246,6 @@ class TestInterrupt:
             expected, _ = await collect(plain.generate("llama", request))
         finally:
             plain.close()
-
         assert len(completed) == 4
         assert finish.reason is FinishReason.LENGTH
         assert [score.id for score in read] == [score.id for score in expected]
@@ -312,7 +303,6 @@ class TestFailure:
             scores, after = await collect(generate(engine, random_ids(5), model="failing", max_tokens=3))
         finally:
             engine.close()
-
         assert finish.reason is FinishReason.ERROR
         assert finish.error is not None
         assert "the device is gone" in finish.error
@@ -328,7 +318,6 @@ class TestFailure:
 
         monkeypatch.setattr(Scheduler, "schedule", fail)
         _, finish = await collect(running)
-
         assert finish.reason is FinishReason.ERROR
         with pytest.raises(UnavailableError, match="restart"):
             await collect(generate(engine, [1]))
@@ -341,9 +330,7 @@ class TestFailure:
         await anext(streams[0])
         waiting = asyncio.create_task(collect(streams[1]))
         await asyncio.sleep(0)
-
         engine.close()
-
         assert (await collect(streams[0]))[1].reason in (FinishReason.CANCELLED, FinishReason.LENGTH)
         assert (await waiting)[1].reason in (FinishReason.CANCELLED, FinishReason.LENGTH)
         with pytest.raises(UnavailableError):

@@ -37,7 +37,6 @@ def test_every_byte_is_read_once(memory: list[npt.NDArray[np.uint8]], built: Ker
     shares = shares_of(memory)
     built.read_shares(shares, pattern.streams, pattern.ahead)
     assert [share.sum for share in shares] == sums(memory)
-
     for line in range(0, len(memory[1]), 64):
         memory[1][line + line // 64] ^= 255
         built.read_shares(shares, pattern.streams, pattern.ahead)

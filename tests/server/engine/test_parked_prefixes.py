@@ -86,7 +86,6 @@ class TestParking:
         """Ten repeated prompts are not computed again, with only two slots."""
         slots = cache(slots=2)
         prompts = [random_ids(50 + seed, seed) for seed in range(10)]
-
         assert [use(slots, prompt) for prompt in prompts] == [len(prompt) for prompt in prompts]
         assert [use(slots, prompt) for prompt in prompts * 2] == [0] * 20
 
@@ -96,7 +95,6 @@ class TestParking:
         prompts = [random_ids(50, seed) for seed in range(5)]
         for prompt in prompts * 3:
             use(slots, prompt)
-
         assert lengths(slots.parked) == [50] * 3
 
     def test_edit_in_the_middle(self) -> None:
@@ -105,7 +103,6 @@ class TestParking:
         prompt, other = random_ids(100, 1), random_ids(60, 2)
         edited, again = [*prompt[:70], 0, *prompt[70:]], [*prompt[:70], 1, 2, *prompt[71:]]
         use(slots, prompt)
-
         assert use(slots, edited) == 31
         use(slots, other)
         assert use(slots, again) == 31
@@ -115,7 +112,6 @@ class TestParking:
         slots = cache(slots=1)
         long, short = random_ids(100, 1), [*random_ids(40, 1), *random_ids(5, 2)]
         use(slots, long)
-
         assert use(slots, short) == 5
         assert use(slots, long) == 0
 
@@ -125,7 +121,6 @@ class TestParking:
         long = random_ids(120, 1)
         use(slots, long)
         use(slots, random_ids(40, 2))
-
         assert use(slots, [*long[:50], 0]) == 1
         assert 120 in lengths(slots.parked)
         assert use(slots, long) == 0
@@ -136,7 +131,6 @@ class TestParking:
         use(slots, random_ids(MIN_PARKED_TOKENS - 1, 1))
         use(slots, random_ids(80, 2))
         assert lengths(slots.parked) == []
-
         use(slots, random_ids(80, 3))
         use(slots, [*random_ids(80, 2), *random_ids(MIN_PARKED_TOKENS - 1, 4)])
         assert lengths(slots.parked) == [80]
@@ -147,7 +141,6 @@ class TestParking:
         long, common = random_ids(100, 1), 40
         slots.parked.fill([parked_prefix(np.array(long))])
         use(slots, [*long[:common], 0])
-
         assert slots.match(np.array(long[: common + MIN_GAIN_TOKENS - 1])).parked is None
         assert slots.match(np.array(long[: common + MIN_GAIN_TOKENS])).parked is not None
 
@@ -161,7 +154,6 @@ class TestParking:
             write(slots, slot, np.array(ids), 0)
             slots.release(slot)
         use(slots, random_ids(40, 2))
-
         assert lengths(slots.parked) == [150]
 
     def test_spoilt_content_is_not_parked(self) -> None:
@@ -172,7 +164,6 @@ class TestParking:
         slots.forget(slot)
         slots.release(slot)
         use(slots, random_ids(60, 2))
-
         assert lengths(slots.parked) == []
 
 
@@ -183,7 +174,6 @@ class TestBudget:
         a, b, c = (random_ids(100, seed) for seed in range(3))
         for prompt in (a, b, c, [*a[:40], 0]):
             use(slots, prompt)
-
         assert [list(prefix.ids) for prefix in slots.parked.newest_first] == [c, a]
 
     def test_what_exceeds_the_budget_alone(self) -> None:
@@ -191,7 +181,6 @@ class TestBudget:
         slots = cache(slots=1, budget=50 * TOKEN)
         for length in (45, 51, 60):
             use(slots, random_ids(length, seed=length))
-
         assert lengths(slots.parked) == [45]
 
     def test_none(self) -> None:
@@ -199,7 +188,6 @@ class TestBudget:
         slots = cache(slots=1, budget=0)
         use(slots, random_ids(60, 1))
         use(slots, random_ids(60, 2))
-
         assert slots.parked.bytes == 0
         assert use(slots, random_ids(60, 1)) == 60
 
@@ -212,7 +200,6 @@ class TestBudget:
         monkeypatch.setattr(parked_prefixes, "copy_slot", fail)
         slots = cache(slots=1)
         use(slots, random_ids(60, 1))
-
         assert use(slots, random_ids(60, 2)) == 60
         assert [record.message.split(":")[0] for record in caplog.records] == [
             "There is not enough memory to park 60 tokens"
@@ -228,7 +215,6 @@ class TestSaved:
         for prompt in prompts:
             use(slots, prompt)
         slots.park_all()
-
         assert [list(prefix.ids) for prefix in slots.parked.newest_first] == prompts[::-1]
 
     def test_fill_keeps_the_budget(self) -> None:
@@ -236,7 +222,6 @@ class TestSaved:
         prefixes = [parked_prefix(np.array(random_ids(50, seed))) for seed in range(4)]
         found = ParkedPrefixes(SHAPE, 120 * TOKEN)
         found.fill(prefixes)
-
         assert found.newest_first == prefixes[:2]
         found.check()
 
@@ -247,7 +232,6 @@ class TestSaved:
         good.loader, bad.loader = partial(torch.clone, good.content), lambda: None
         slots = cache(slots=1)
         slots.parked.fill([bad, good])
-
         assert use(slots, ids.tolist()) == 40
         assert [record.message for record in caplog.records] == [
             "A saved prefix of 100 tokens is damaged on disk and is computed again."
@@ -417,7 +401,6 @@ class TestLaw:
         for prompt in PROMPTS:
             worker.run(greedy(prompt))
         back = [worker.run(greedy(prompt)) for prompt in PROMPTS]
-
         assert [cached(job) for job in back] == [len(prompt) - 1 for prompt in PROMPTS]
         for prompt, job in zip(PROMPTS, back, strict=True):
             assert job.scores == drive(model, slots=1, budget=0).run(greedy(prompt)).scores
@@ -430,7 +413,6 @@ class TestLaw:
         worker.run(greedy(PROMPTS[0]))
         worker.run(greedy(PROMPTS[1]))
         edited = [*PROMPTS[0][:60], 1, *PROMPTS[0][60:]]
-
         job = worker.run(greedy(edited))
         assert cached(job) == 60
         assert job.scores == drive(model, slots=1, budget=0).run(greedy(edited)).scores
@@ -455,7 +437,6 @@ class TestLaw:
         worker = drive(model, slots=1, budget=2**20)
         worker.run(greedy(PROMPTS[0]))
         assert (worker.worker.status.parked_bytes, worker.worker.status.parked_limit) == (0, 2**20)
-
         worker.run(greedy(PROMPTS[1]))
         held = len(PROMPTS[0]) + 5  # The last of the answer's six tokens was never run.
         assert worker.worker.status.parked_bytes == held * model.cache_shape.bytes_per_token

@@ -16,18 +16,14 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pellucid.config import load_settings
 from pellucid.engine import weight_packing
-from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
-from pellucid.engine.token_scores import TokenScore
 from pellucid.models.formats import gguf_decoder
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import LoadedModel, load
-from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
-from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.query import Priority, SamplingParams, Terms
 from support.models.float64_reference import ALLOWANCE, PLAUSIBLE, exact_logprobs
 from support.models.tiny_models import reference_logprobs
@@ -99,7 +95,6 @@ def crowd(model: Model, work: list[Request], chunk: int) -> list[Job]:
 def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel, float32: Model) -> None:
     """Crowded requests in float32 get transformers' greedy tokens, and logprobs up to rounding."""
     jobs = crowd(float32, list(requests(served, max_tokens=3)), chunk=11)
-
     ours, theirs = [], []
     for job in jobs[::4]:  # float64 is slow.
         ids = [*job.sequence.request.prompt, *job.generated]
@@ -110,7 +105,6 @@ def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel
             if score.logprob is not None
         ]
         theirs.append(float((reference_logprobs(reference, ids) - exact).abs().max()))
-
     print(f"largest error of a logprob in float32: {max(ours):.2e}, of transformers {max(theirs):.2e}")
     assert max(theirs) < PLAUSIBLE
     assert max(ours) <= ALLOWANCE * max(theirs)
@@ -122,33 +116,13 @@ def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel
 def test_served_is_the_same_alone_and_in_a_crowd(served: LoadedModel) -> None:
     """As served, tokens and logprobs do not depend on company or on the chunks of a prompt."""
     work = list(requests(served, max_tokens=12))
-
     together = crowd(served.model, work, chunk=9)
-
     for request, job in zip(work, together, strict=True):
         alone = WorkerDriver(served.model, EngineSettings(slots=1, context=512, chunk=512)).run(request)
         assert alone.generated == job.generated
         for a, b in zip(alone.scores, job.scores, strict=True):
             assert (a.id, a.position, a.rank) == (b.id, b.position, b.rank)
             assert a.logprob == pytest.approx(b.logprob, abs=2e-5)
-
-
-async def test_second_start_reads_no_prompt_again(store: Store, served: LoadedModel, tmp_path: Path) -> None:
-    """After a restart, a long prompt computes one token, with the bits of a cold run."""
-    prompt = (served.tokenizer.encode(CODE, special=True) * 50)[:1000]
-    request = Request(prompt, SamplingParams(max_tokens=8, top_logprobs=5), stop_ids=served.tokenizer.eos_ids)
-    file = PrefixFile(tmp_path / "prefixes.safetensors", "key", served.model.cache_shape, served.path)
-    answers: list[list[TokenScore]] = []
-    computed: list[int] = []
-    for _ in range(2):
-        engine = LocalEngine({NAME: served.model}, EngineSettings(slots=2, context=2048), saved={NAME: file})
-        items = [item async for item in engine.generate(NAME, request)]
-        engine.close()
-        answers.append([item for item in items if isinstance(item, TokenScore)])
-        computed += [item.usage.computed for item in items if isinstance(item, Finish)]
-
-    assert computed == [1000, 1]
-    assert answers[0] == answers[1]
 
 
 def test_served_is_close_to_float32(served: LoadedModel, reference: PreTrainedModel) -> None:
@@ -161,7 +135,6 @@ def test_served_is_close_to_float32(served: LoadedModel, reference: PreTrainedMo
         for score in job.scores[1:]:
             assert score.logprob is not None
             differences.append(abs(score.logprob - float(logprobs[score.position - 1, score.id])))
-
     print(
         f"logprobs as served against float32: mean {statistics.mean(differences):.3f}, largest {max(differences):.2f}"
     )

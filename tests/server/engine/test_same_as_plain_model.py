@@ -31,16 +31,15 @@ from support.trial_counts import trial_count
 
 pytestmark = pytest.mark.slow
 
-INTERLEAVINGS = trial_count(150)
+INTERLEAVINGS = trial_count(100)
 
 REFERENCES = {"llama": tiny_llama(), "qwen2": tiny_qwen2(), "qwen3": tiny_qwen3(), "mistral": tiny_mistral()}
 MODELS: dict[str, Model] = {name: to_decoder(model) for name, model in REFERENCES.items()}
 
-for _name in ("llama", "qwen2"):
-    _base = to_decoder(REFERENCES[_name])
-    _adapter = random_adapter(_base.config)
-    MODELS[f"{_name} with an adapter"] = _base.adapted(_adapter)
-    REFERENCES[f"{_name} with an adapter"] = merged_into(REFERENCES[_name], _adapter)
+_base = to_decoder(REFERENCES["qwen2"])
+_adapter = random_adapter(_base.config)
+MODELS["qwen2 with an adapter"] = _base.adapted(_adapter)
+REFERENCES["qwen2 with an adapter"] = merged_into(REFERENCES["qwen2"], _adapter)
 
 STEMS = [random_ids(40, seed=1), random_ids(40, seed=2), random_ids(20, seed=1) + random_ids(20, seed=3)]
 """Shared beginnings of requests; the third stem leaves the first stem in the middle."""
@@ -139,9 +138,7 @@ class TestLaw:
         driver = WorkerDriver(
             MODELS[name], EngineSettings(slots=slots, context=64, chunk=chunk, queue=8, prefix_memory=memory)
         )
-
         play(driver, operations)
-
         worst = max((assert_lawful(job, REFERENCES[name]) for job in driver.jobs if job.scores), default=0.0)
         event("largest logprob difference below " + next(f"{10.0**-e:g}" for e in range(7, 3, -1) if worst < 10.0**-e))
         if any(job.finish and job.finish.usage.cached for job in driver.jobs):
@@ -176,7 +173,6 @@ class TestLaw:
                 for lookup in (True, False)
             )
             actual, expected = with_guesses.run(asked), without.run(asked)
-
             assert without.worker.status.totals.guessed == 0
             event(f"{min(with_guesses.worker.status.totals.right, 10)} tokens guessed right")
             assert [(score.id, score.position, score.rank) for score in actual.scores] == [
@@ -197,8 +193,6 @@ class TestLaw:
         request = Request(request.prompt, request.params, stop_ids=request.stop_ids)
         alone = WorkerDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=64)).run(request)
         crowd = WorkerDriver(MODELS["llama"], EngineSettings(slots=3, context=64, chunk=chunk))
-
         job = crowd.submit(request)
         play(crowd, [operation for operation in others if operation != Cancel(0)])
-
         assert alone.generated == job.generated

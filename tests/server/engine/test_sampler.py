@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pellucid.engine.masked_row import mask_row
+from pellucid.engine.native.calls import Kernels
 from pellucid.engine.sampler import MOST_PROBABLE, Sampler, score_rows, token_scores, truncate
-from pellucid.engine.token_mask import TokenMask, pack_ids
+from pellucid.engine.token_mask import TokenMask, fitted, ids_in, pack_ids
 from pellucid.vocabulary.query import SamplingParams
 
 
@@ -49,7 +54,6 @@ class TestDescribe:
         """Logprob, rank, entropy, alternatives and rest are computed from the distribution."""
         probabilities = (0.125, 0.5, 0.125, 0.25)
         (score,) = token_scores(score_rows(log(*probabilities)[None] + 3.0, torch.tensor([3]), top=2), [7])
-
         assert score.position == 7
         assert score.logprob == pytest.approx(math.log(0.25), abs=1e-6)
         assert score.rank == 2
@@ -61,14 +65,12 @@ class TestDescribe:
     def test_the_most_probable_id_need_not_be_named(self) -> None:
         """MOST_PROBABLE stands in for the most probable id."""
         (score,) = token_scores(score_rows(log(0.1, 0.2, 0.7)[None], torch.tensor([MOST_PROBABLE]), top=1), [1])
-
         assert (score.id, score.rank) == (2, 1)
         assert score.logprob == score.top[0][1] == pytest.approx(math.log(0.7))
 
     def test_no_alternatives(self) -> None:
         """Without alternatives the rest is 1."""
         (score,) = token_scores(score_rows(log(0.5, 0.5)[None], torch.tensor([0]), top=0), [1])
-
         assert (score.top, score.rest) == ((), 1.0)
 
 
@@ -97,7 +99,6 @@ class TestTruncate:
         logits = torch.randn(3000, generator=torch.Generator().manual_seed(seed))
         kept = len(survivors(logits, top_p=top_p))
         mass = logits.double().softmax(0).sort(descending=True).values.cumsum(0)
-
         assert mass[kept - 1] >= top_p - 1e-6
         assert kept == 1 or mass[kept - 2] < top_p + 1e-6
 
@@ -107,7 +108,6 @@ class TestSampler:
         """Drawn tokens follow the distribution, and have the probability of the draw."""
         sampler = Sampler(SamplingParams(temperature=1.0, seed=1), [], None)
         drawn = Counter(sampler.choose(log(0.1, 0.2, 0.7))[:2] for _ in range(4000))
-
         for id, probability in enumerate((0.1, 0.2, 0.7)):
             (key,) = [key for key in drawn if key[0] == id]
             assert key[1] == pytest.approx(probability, abs=1e-6)
@@ -142,7 +142,6 @@ class TestSampler:
         only = Only(0, 2)
         sampler = Sampler(SamplingParams(temperature=1.0, seed=3), [], only)
         drawn = [sampler.choose(log(0.1, 0.8, 0.1)) for _ in range(20)]
-
         assert {choice.id for choice in drawn} == {0, 2}
         assert all(choice.sampled == pytest.approx(0.5) for choice in drawn)
         assert only.chosen == [choice.id for choice in drawn]
@@ -152,7 +151,6 @@ class TestSampler:
         choice = Sampler(SamplingParams(top_logprobs=2, logit_bias={2: 9.0}), [], Only(0, 2, 3)).choose(
             log(0.1, 0.6, 0.05, 0.25)
         )
-
         assert choice.id == 2
         assert choice.limits is not None
         assert choice.limits.size == 3
@@ -187,3 +185,60 @@ def test_impossible_params(wrong: dict[str, int]) -> None:
     """A parameter out of range is refused by name."""
     with pytest.raises(ValueError, match=next(iter(wrong))):
         SamplingParams(**wrong)  # type: ignore[arg-type]
+
+
+@given(st.data(), st.integers(1, 200))
+def test_a_set_holds_its_ids(data: st.DataObject, vocab: int) -> None:
+    """A packed set unpacks to the same ids, and fitting drops only ids above the size."""
+    ids = data.draw(st.sets(st.integers(0, vocab - 1)))
+    mask = pack_ids(ids, vocab)
+    assert ids_in(mask) == sorted(ids)
+    for size in (1, vocab, vocab + 70):
+        kept = fitted(mask, size)
+        assert len(kept) == -(-size // 32)
+        assert ids_in(kept) == sorted(id for id in ids if id < size)
+
+
+def test_only_allowed_logits_are_left() -> None:
+    """Refused ids get minus infinity; best, total and size count the allowed ids alone."""
+    row = mask_row(torch.tensor([1.0, 5.0, 3.0, 3.0]), pack_ids([0, 2, 3], 4))
+    assert row.logits is not None
+    assert row.logits.tolist() == [1.0, -math.inf, 3.0, 3.0]
+    assert (row.best, row.size) == (2, 3)
+    assert row.total == pytest.approx(math.log(math.e + 2 * math.e**3))
+
+
+def test_the_kernel_agrees(built: Kernels) -> None:
+    """The native kernel gives the result of the torch operations, bit by bit for the logits."""
+    for vocab, share in itertools.product([1, 31, 32, 97, 128, 1000, 5003], [0.0, 0.01, 0.5, 0.99, 1.0]):
+        random = torch.Generator().manual_seed(vocab)
+        logits = torch.randn(vocab, generator=random) * 8
+        allowed = {vocab - 1} | set(torch.nonzero(torch.rand(vocab, generator=random) < share).flatten().tolist())
+        mask = pack_ids(allowed, vocab)
+        expected, actual = mask_row(logits, mask), built.mask_row(logits, mask)
+        assert actual.logits is not None
+        assert expected.logits is not None
+        assert torch.equal(actual.logits, expected.logits)
+        assert built.mask_row(logits, mask, keep=False) == (None, *actual[1:])
+        assert (actual.best, actual.size) == (expected.best, expected.size)
+        assert actual.total == pytest.approx(float(expected.logits.double().logsumexp(0)), abs=1e-5)
+
+
+def test_targets_agree(built: Kernels, folder: Path) -> None:
+    """The portable code gives the same result."""
+    logits, mask = torch.randn(777), np.arange(25, dtype=np.int32) * 7919 + 1
+    portable = Kernels("portable", folder=folder).mask_row(logits, mask)
+    native = built.mask_row(logits, mask)
+    assert portable.logits is not None
+    assert native.logits is not None
+    assert torch.equal(portable.logits, native.logits)
+    assert (portable.best, portable.size) == (native.best, native.size)
+    assert portable.total == pytest.approx(native.total, abs=1e-5)
+
+
+def test_impossible_sets_fail(built: Kernels) -> None:
+    """An empty set, and a set of impossible tokens, raise an error in both implementations."""
+    for mask, logits in ((pack_ids([], 3), torch.zeros(3)), (pack_ids([1], 3), torch.tensor([0.0, -math.inf, 0.0]))):
+        for masked in (mask_row, built.mask_row):
+            with pytest.raises(ValueError, match="allows no token"):
+                masked(logits, mask)
