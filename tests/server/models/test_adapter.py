@@ -99,9 +99,7 @@ def test_agrees_with_peft(
     model = MAKERS[family](vocab_size=VOCAB)
     loaded = load_exactly(save(model, tmp_path / "tiny"), store, monkeypatch)
     folder = write_adapter(tmp_path / "mine", random_adapter(to_decoder(model).config, 6), **options)
-
     variant = adapt(loaded, read_card(folder))
-
     expected = logprobs_by_peft(PeftModel.from_pretrained(model, folder))
     close(logprobs(variant.model, IDS), expected)
     assert (logprobs(loaded.model, IDS) - expected).abs().max() > 0.1
@@ -117,9 +115,7 @@ def test_peft_writes_what_is_read(tmp_path: Path, store: Store, monkeypatch: pyt
         model, LoraConfig(r=4, lora_alpha=8, target_modules=list(ATTENTION), init_lora_weights=False)
     )
     trained.save_pretrained(str(tmp_path / "mine"))
-
     card = read_card(tmp_path / "mine")
-
     assert (card.rank, card.scale, card.targets) == (4, 2.0, ATTENTION)
     close(logprobs(adapt(loaded, card).model, IDS), logprobs_by_peft(trained))
 
@@ -130,9 +126,7 @@ def test_gguf_base_has_the_same_order(tmp_path: Path, store: Store, monkeypatch:
     model = MAKERS[arch](vocab_size=VOCAB)
     loaded = load_exactly(write_gguf(tmp_path / "tiny.gguf", model, arch, byte_level_bpe(VOCAB)), store, monkeypatch)
     adapter = random_adapter(to_decoder(model).config)
-
     variant = adapt(loaded, read_card(write_adapter(tmp_path / "mine", adapter)))
-
     close(logprobs(variant.model, IDS), reference_logprobs(merged_into(model, adapter), IDS))
 
 
@@ -143,9 +137,7 @@ def test_quantized_bases(tmp_path: Path, store: Store, quant: str) -> None:
     model = tiny_llama(**shape)
     loaded = load(str(save(model, tmp_path / "tiny")), device="cpu", quant=quant, store=store, progress=Silent())
     adapter = random_adapter(to_decoder(model).config, size=0.2)
-
     variant = adapt(loaded, read_card(write_adapter(tmp_path / "mine", adapter)))
-
     strays = (logprobs(loaded.model, IDS) - reference_logprobs(model, IDS)).abs().mean()
     exact = reference_logprobs(merged_into(model, adapter), IDS)
     assert (logprobs(variant.model, IDS) - exact).abs().mean() < 1.5 * strays
@@ -157,7 +149,6 @@ def test_a_variant_takes_its_adapter_only(loaded: LoadedModel, tmp_path: Path) -
     assert isinstance(loaded.model, Decoder)
     adapter = random_adapter(loaded.model.config)
     variant = adapt(loaded, read_card(write_adapter(tmp_path / "mine", adapter)))
-
     assert isinstance(variant.model, Decoder)
     assert variant.model.weights.embedding is loaded.model.weights.embedding
     assert variant.model.weights.layers[0].qkv.base is loaded.model.weights.layers[0].qkv  # type: ignore[attr-defined]
@@ -205,7 +196,6 @@ def test_kinds_that_are_refused(loaded: LoadedModel, tmp_path: Path, fields: dic
     assert isinstance(loaded.model, Decoder)
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
     change(folder, **fields)
-
     with pytest.raises(AdapterError, match=sentence) as caught:
         adapt(loaded, read_card(folder))
     assert str(caught.value).count("\n") == 0
@@ -249,7 +239,6 @@ def test_shapes_that_are_refused(
     assert isinstance(loaded.model, Decoder)
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
     change_tensors(folder, **tensors)
-
     with pytest.raises(AdapterError, match=sentence):
         adapt(loaded, read_card(folder))
 
@@ -283,7 +272,6 @@ def test_made_for_other_weights(
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config), origin=origin)
     copied = load_exactly(save(tiny_llama(vocab_size=VOCAB), tmp_path / "copy"), store, monkeypatch)
     other = load_exactly(save(tiny_llama(1, vocab_size=VOCAB), tmp_path / "other"), store, monkeypatch)
-
     for fitting in (loaded, copied):
         adapt(fitting, read_card(folder))
     reason = r"The adapter mine was made for other weights \(tiny\) than those of"
@@ -300,7 +288,6 @@ def test_models_that_cannot_be_adapted(loaded: LoadedModel, tmp_path: Path, stor
     foreign = save(
         tiny(GPT2Config(vocab_size=VOCAB, n_positions=64, n_embd=32, n_layer=2, n_head=2)), tmp_path / "gpt2"
     )
-
     with pytest.raises(NotSupportedError, match="gpt2 does not support adapters"):
         adapt(load(str(foreign), device="cpu", store=store, progress=Silent()), card)
     with pytest.raises(AdapterError, match="tiny:mine already has an adapter: name its base, tiny"):
@@ -323,9 +310,7 @@ def test_the_model_that_it_was_made_for_is_chosen(loaded: LoadedModel, tmp_path:
         name: read_card(write_adapter(tmp_path / name, adapter, origin={"base": base}))
         for name, base in (("a", "Org/Second"), ("b", "tiny"), ("c", "gone"), ("d", str(second.path)))
     }
-
     variant = adapt(models[0], made_for["b"])
-
     chosen = [choose_base(card, [variant, *models, second]).name for card in made_for.values()]
     assert chosen == ["second", "tiny@none", "tiny@none", "second"]
 
@@ -335,7 +320,6 @@ def test_names(tmp_path: Path, store: Store, llama: PreTrainedModel) -> None:
     adapter = random_adapter(to_decoder(llama).config)
     inside = write_adapter(store.adapters / "mine", adapter)
     outside = write_adapter(tmp_path / "outside", adapter)
-
     assert stored_adapters(store) == [inside]
     assert adapter_folder(store, "mine") == local_adapter(store, "mine") == inside
     assert local_adapter(store, str(outside)) == outside
@@ -355,7 +339,6 @@ def test_saved_prefixes_are_its_own(loaded: LoadedModel, tmp_path: Path) -> None
     first = adapt(loaded, read_card(folder)).prefixes
     write_adapter(folder, random_adapter(loaded.model.config, seed=1))
     second = adapt(loaded, read_card(folder)).prefixes
-
     assert loaded.prefixes is not None
     assert first is not None
     assert second is not None
@@ -372,11 +355,9 @@ class TestMerge:
         base = save(model, tmp_path / "tiny")
         card = read_card(write_adapter(tmp_path / "mine", random_adapter(to_decoder(model).config)))
         variant = adapt(load_exactly(base, store, monkeypatch), card)
-
         merge(
             open_checkpoint(str(base), store=store, progress=Silent()), card, tmp_path / "merged", "float32", Silent()
         )
-
         merged = load_exactly(tmp_path / "merged", store, monkeypatch)
         close(logprobs(merged.model, IDS), logprobs(variant.model, IDS))
         close(reference_logprobs(type(model).from_pretrained(tmp_path / "merged"), IDS), logprobs(variant.model, IDS))
@@ -392,9 +373,7 @@ class TestMerge:
         base = write_gguf(tmp_path / "tiny.gguf", model, arch, byte_level_bpe(VOCAB))
         card = read_card(write_adapter(tmp_path / "mine", random_adapter(to_decoder(model).config)))
         variant = adapt(load_exactly(base, store, monkeypatch), card)
-
         merge(open_checkpoint(str(base), store=store, progress=Silent()), card, tmp_path / "merged", dtype, Silent())
-
         merged = load_exactly(tmp_path / "merged", store, monkeypatch)
         difference = (logprobs(merged.model, IDS) - logprobs(variant.model, IDS)).abs().mean()
         assert difference < {"bfloat16": 0.03, "float16": 0.004}[dtype]
@@ -418,11 +397,9 @@ class TestMerge:
         monkeypatch.setattr("pellucid.models.merge_adapter._SHARD_BYTES", 60_000)
         adapter = random_adapter(to_decoder(llama).config)
         card = read_card(write_adapter(tmp_path / "mine", adapter))
-
         merge(
             open_checkpoint(str(base), store=store, progress=Silent()), card, tmp_path / "merged", "float32", Silent()
         )
-
         files = {path.name for path in (tmp_path / "merged").glob("*.safetensors*")}
         assert {"model-00001-of-00008.safetensors", "model.safetensors.index.json"} < files or len(files) > 3
         assert not any(name[0].isdigit() for name in files)
@@ -461,7 +438,6 @@ class TestExporting:
         )
         checkpoint = open_checkpoint(str(path), store=store, progress=Silent())
         export(checkpoint, tmp_path / "written", "float32", Silent())
-
         source, written = load_exactly(path, store, monkeypatch), load_exactly(tmp_path / "written", store, monkeypatch)
         close(logprobs(written.model, IDS), logprobs(source.model, IDS))
         close(

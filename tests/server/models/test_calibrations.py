@@ -27,7 +27,6 @@ def file(tmp_path: Path) -> CalibrationFile:
 def test_round_trip(file: CalibrationFile) -> None:
     """A written calibration is read unchanged, for the same weights."""
     file.write(FOUND)
-
     assert file.read() == ({"format": FORMAT, "key": "weights-int8", **FOUND}, None)
     file.delete()
     assert file.read() == (None, "This model is not calibrated: run `pellucid calibrate` on one of your folders.")
@@ -36,9 +35,7 @@ def test_round_trip(file: CalibrationFile) -> None:
 def test_other_weights(file: CalibrationFile) -> None:
     """A calibration of different weights, or of a different form, is not used."""
     file.write(FOUND)
-
     record, note = replace(file, key="other-int8").read()
-
     assert record is None
     assert note == "The calibration in m+int8.json was made for other weights: run pellucid calibrate again."
 
@@ -68,9 +65,7 @@ def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> Non
     """A damaged calibration, or a calibration of a different version, is reported with a remedy."""
     file.path.parent.mkdir()
     file.path.write_bytes(content)
-
     record, note = file.read()
-
     assert record is None
     assert note is not None
     assert sentence in note
@@ -85,7 +80,6 @@ def test_builtin(file: CalibrationFile) -> None:
     assert record is not None
     assert (record["key"], note) == (weights, None)
     assert other.read()[0] is None
-
     file.write({**FOUND, "features": record["features"]})
     assert known.read()[0] == file.read()[0]
     file.write({**FOUND, "features": {"version": 1}})
@@ -119,7 +113,6 @@ def test_of_next_edits(file: CalibrationFile) -> None:
     edits = file.of_edits()
     assert edits.read() == (builtin, NOT_OWN)
     assert replace(file, weights=catalog()[DEFAULT_MODEL].sha256).of_edits().read() == (builtin, None)
-
     edits.write(EditGate(0.1, 0.9).record)
     assert file.read()[0] is None
     record, note = edits.read()
@@ -165,7 +158,6 @@ def test_of_a_variant(file: CalibrationFile) -> None:
 def test_not_writable(file: CalibrationFile) -> None:
     """A calibration in an unwritable folder raises an error with the reason."""
     file.path.parent.touch()
-
     with pytest.raises(ModelError, match="cannot be written to"):
         file.write(FOUND)
 
@@ -179,9 +171,7 @@ def test_removed_with_its_model(tmp_path: Path) -> None:
     file.of_edits().write(FOUND)
     other = CalibrationFile(store.calibration_path("smollm2-135m-instruct", "int8"), "k")
     other.write(FOUND)
-
     store.remove(name, Silent())
-
     assert not file.path.exists()
     assert not file.of_edits().path.exists()
     assert other.path.exists()

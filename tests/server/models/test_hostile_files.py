@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import os
 import signal
@@ -31,10 +32,12 @@ from support.find_children import children_of
 from support.models import hostile_model_files
 from support.models.model_files import byte_level_bpe, train_sentencepiece, write_folder
 from support.models.tiny_models import tiny, tiny_llama
+from support.trial_counts import trial_count
 
 VOCAB = 320
 MEMORY = 1 << 30
 """Bytes for a case on top of the tests' memory, enforced in a separate process."""
+CASES = trial_count(200)
 
 
 def folder(path: Path, **config: Any) -> Path:
@@ -121,18 +124,19 @@ def test_nested_json_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    "name", ["config.json", "tokenizer.json", "generation_config.json", "chat_template.jinja", "model.safetensors"]
-)
-def test_only_regular_files_are_read(tmp_path: Path, name: str) -> None:
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
     """A FIFO, an endless device or a folder at a file's path is a sentence, not an endless wait."""
     path = folder(tmp_path / "model")
     puts: list[Callable[[Path], None]] = [os.mkfifo, lambda at: at.symlink_to("/dev/zero"), Path.mkdir]
-    for put in puts:
-        (path / name).unlink(missing_ok=True)
-        put(path / name)
+    names = ["chat_template.jinja", "tokenizer.json", "generation_config.json", "config.json", "model.safetensors"]
+    for name, put in zip(names, itertools.cycle(puts)):
+        kept = path / name
+        away = kept.rename(tmp_path / "away") if kept.exists() else None
+        put(kept)
         assert name in outcome(open_model(path))
-        (path / name).rmdir() if (path / name).is_dir() else (path / name).unlink()
+        kept.rmdir() if kept.is_dir() else kept.unlink()
+        if away is not None:
+            away.rename(kept)
 
 
 @pytest.mark.process
@@ -239,7 +243,7 @@ def test_a_tokenizers_process_that_was_killed_costs_no_text(tmp_path: Path) -> N
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("answer", ["'[1]'", "'{}'", "'null'", "'1'", "'x'", "'[' * 100_000", "'\"' + 'x' * 300_000"])
+@pytest.mark.parametrize("answer", ["'[1]'", "'x'", "'[' * 100_000", "'\"' + 'x' * 300_000"])
 def test_a_tokenizers_process_that_was_taken_over(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     """An invalid or endless answer is an error of the tokenizer, and ends the process."""
     monkeypatch.setattr(limited_process, "MAX_ANSWER_BYTES", 200_000)
@@ -253,13 +257,14 @@ def test_a_tokenizers_process_that_was_taken_over(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("answer", [None, {}, "ab", [1, "2"], [True], [None], [[1]]], ids=str)
-def test_ids_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
+def test_ids_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer without token ids, from a compromised process, is an error."""
     tokenizer = read_tokenizer(_unigram(tmp_path, hostile_model_files.charsmap()))
-    monkeypatch.setattr(limited_process.LimitedProcess, "ask", lambda *_: answer)
-    with pytest.raises(ModelError, match="it gave no valid answer"):
-        tokenizer.encode("ab")
+    answers: list[object] = [None, {}, "ab", [1, "2"], [True], [None], [[1]]]
+    for answer in answers:
+        monkeypatch.setattr(limited_process.LimitedProcess, "ask", lambda *_, answer=answer: answer)
+        with pytest.raises(ModelError, match="it gave no valid answer"):
+            tokenizer.encode("ab")
 
 
 def test_what_common_tokenizers_are_made_of_needs_no_process() -> None:
@@ -354,15 +359,17 @@ def test_names_that_cannot_be_paths_are_one_sentence(tmp_path: Path, name: str) 
 @pytest.mark.parametrize("kind", ["gguf", "folder"])
 def test_mutated_files_are_loaded_or_refused(tmp_path: Path, kind: str) -> None:
     """A changed model file is loaded or refused in time, without a traceback, crash or hang."""
-    cases = {"gguf": hostile_model_files.gguf_cases, "folder": hostile_model_files.folder_cases}[kind](tmp_path, 60, 13)
+    cases = {"gguf": hostile_model_files.gguf_cases, "folder": hostile_model_files.folder_cases}[kind](
+        tmp_path, CASES, 13
+    )
     tally = hostile_model_files.run_cases(cases, deadline=60)
     assert not tally.failures, hostile_model_files.report(kind, tally, time.monotonic())
-    assert sum(tally.endings.values()) == 60
+    assert sum(tally.endings.values()) == CASES
     assert set(tally.endings) == {"loaded", "refused"}
 
 
 def test_mutated_adapters_break_no_list(tmp_path: Path) -> None:
     """A changed adapter is loaded or refused, and lists and models still work."""
-    tally = hostile_model_files.adapter_trial(tmp_path, 40, 13)
+    tally = hostile_model_files.adapter_trial(tmp_path, CASES, 13)
     assert not tally.failures, hostile_model_files.report("adapters", tally, time.monotonic())
     assert set(tally.endings) == {"loaded", "refused"}

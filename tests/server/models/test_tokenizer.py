@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.tokenizers import byte_level as byte_letters
 from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer, sentencepiece_model
+from pellucid.models.tokenizers.marker_finder import MAX_MARKER, MarkerFinder
 from pellucid.models.tokenizers.sentencepiece_model import PieceType
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from support.models.model_files import (
@@ -31,6 +35,7 @@ from support.models.model_files import (
     write_folder,
     write_vocabulary,
 )
+from support.trial_counts import trial_count
 
 TEXTS = [
     *CORPUS[:5],
@@ -63,14 +68,14 @@ def joined(tokenizer: Tokenizer, ids: list[int]) -> bytes:
 
 
 @given(unicode_text)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=trial_count(1000), deadline=None)
 def test_byte_level_bytes_join_to_the_text(byte_level: Tokenizer, text: str) -> None:
     """The bytes of the tokens of any text join to the text: nothing is normalised away."""
     assert joined(byte_level, byte_level.encode(text)) == text.encode()
 
 
 @given(unicode_text.filter(lambda text: "▁" not in text))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=trial_count(1000), deadline=None)
 def test_sentencepiece_bytes_join_to_the_text(spaced: Tokenizer, text: str) -> None:
     """The bytes of sentencepiece tokens join to the text, except for the prefix space."""
     assert joined(spaced, spaced.encode(text)) == (b" " + text.encode() if text else b"")
@@ -317,7 +322,7 @@ def test_unknown_gguf_tokenizers_are_refused(tmp_path: Path) -> None:
 
 
 class TestFewestTokens:
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=trial_count(1000), deadline=None)
     @given(
         text=st.lists(unicode_text | st.sampled_from(["a" * 50, " " * 40, "\x04\x06", "日本"]), max_size=6).map("".join)
     )
@@ -360,3 +365,37 @@ def without_some_bytes(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return folder_tokenizer.read_tokenizer(
         write_folder(tmp_path_factory.mktemp("without-bytes"), tokenizers.Tokenizer.from_str(json.dumps(data)))
     )
+
+
+SOME_MARKERS = st.text("ab<]^-\\", max_size=12)
+
+
+@given(markers=st.sets(SOME_MARKERS.filter(bool), max_size=6), text=st.text("ab<]^-\\", max_size=40))
+def test_finds_what_an_alternation_finds(markers: set[str], text: str) -> None:
+    """The longest marker is found at each position, without overlaps, and all beginnings."""
+    finder = MarkerFinder(markers)
+    longest_first = "|".join(map(re.escape, sorted(markers, key=len, reverse=True)))
+    expected = [match.span() for match in re.finditer(longest_first, text)] if markers else []
+    assert list(finder.find(text)) == expected
+    assert list(finder.beginnings(text)) == [at for at in range(len(text)) if text.startswith(tuple(markers), at)]
+
+
+@pytest.mark.process
+def test_many_markers_with_one_beginning_take_no_time() -> None:
+    """Sixteen thousand markers with a common beginning are found in seconds.
+
+    An alternation would compare 80 thousand million characters.
+    """
+    script = (
+        "from pellucid.models.tokenizers.marker_finder import MarkerFinder\n"
+        "finder = MarkerFinder('a' * 250 + f'!{number}' for number in range(16_000))\n"
+        "assert list(finder.find('a' * 20_000)) == []\n"
+        "assert list(finder.beginnings('a' * 20_000 + '!7')) == [19_750]\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_a_marker_that_is_too_long() -> None:
+    """A marker longer than the maximum is refused in a sentence."""
+    with pytest.raises(ModelError, match=f"a marker of 257 characters; at most {MAX_MARKER} are supported"):
+        MarkerFinder(["a" * 257])
