@@ -40,7 +40,6 @@ async def test_changed_header(assistant: LocalAssistant) -> None:
     same = await end(assistant.chat(ChatQuery(messages, ONE)))
     changed = [Message("system", HEADER.replace("12:00", "12:34") + RULES), messages[1]]
     other = await end(assistant.chat(ChatQuery(changed, ONE)))
-
     assert first.first_difference is not None
     assert first.first_difference.startswith("<|im_start|>")
     assert same.first_difference is None
@@ -51,14 +50,12 @@ async def test_changed_header(assistant: LocalAssistant) -> None:
 async def test_few_tokens(assistant: LocalAssistant, length: int, shown: bool) -> None:
     """Up to 64 computed tokens are a new turn or line, and no difference."""
     finish = await end(assistant.complete(CompletionQuery("x" * length, params=ONE)))
-
     assert finish.first_difference == ("x" * length if shown else None)
 
 
 async def test_infill_shows_markers(assistant: LocalAssistant) -> None:
     """The difference is the text of the prompt that the model reads, with markers."""
     finish = await end(assistant.complete(CompletionQuery("a" * 50, suffix="b" * 50, params=ONE)))
-
     assert finish.first_difference == ("<|fim_prefix|><|fim_suffix|>" + "b" * 50 + "<|fim_middle|>" + "a" * 50)[:80]
 
 
@@ -80,6 +77,5 @@ def test_reply() -> None:
         body = {"prompt": "z" * 70, "max_tokens": 1, "stream": True, "stream_options": {"include_usage": True}}
         streamed = http.post("/v1/completions", json=body).text
     engine.close()
-
     assert [usage["pellucid"]["first_difference"] for usage in usages] == ["x" * 70, None, "y" * 70]
     assert f'"first_difference":"{"z" * 70}"' in streamed

@@ -38,9 +38,10 @@ from support.find_children import children_of
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.served_models import served_model
 from support.models.tiny_models import tiny_llama, to_decoder
-from support.servers.hostile_templates import BENIGN, FILTERS, HOSTILE, SPIN
+from support.servers.hostile_templates import BENIGN, EVERY_DAY, FILTERS, HOSTILE, SPIN
 from support.servers.http_servers import live
 from support.servers.scripted_engine import MARKERS, WORDS, byte_tokenizer
+from support.trial_counts import IS_TRIAL
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +59,7 @@ VARIABLES: dict[str, Any] = {
 }
 ECHO = "{% if messages[0].content == 'spin' %}" + SPIN + "{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}"
 END = "|END|"
-"""The text between two expressions in a template of many."""
+"""The text between two templates in a template of many."""
 RENDERER = "template_renderer"
 """A part of the command line of every process that renders templates."""
 LATE = re.compile("processor time|longer than")
@@ -99,7 +100,7 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE if IS_TRIAL else EVERY_DAY)
 def test_hostile_template_is_one_sentence(name: str, request: pytest.FixtureRequest) -> None:
     """A template that exceeds a limit is an error of one sentence, within a bounded time."""
     source, message = HOSTILE[name]
@@ -112,27 +113,14 @@ def test_hostile_template_is_one_sentence(name: str, request: pytest.FixtureRequ
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", BENIGN)
-def test_both_ways_are_the_same(name: str) -> None:
-    """A template writes the same text and raises the same errors in a child and in this process."""
-    here, there = (outcome(make) for make in (Renderer(BENIGN[name]), TemplateProcess(BENIGN[name], "the model")))
-    assert there == here
-    assert "Errno" not in there[1]
-
-
-@pytest.mark.process
-def test_expressions_are_the_same_both_ways() -> None:
-    """A child writes the texts and raises the errors of this process for jinja2's features."""
-    here = {source: outcome(Renderer("{{ " + source + " }}")) for source in FILTERS}
+def test_both_ways_are_the_same() -> None:
+    """A child writes the texts and raises the errors of this process, for jinja2's features too."""
+    sources = [*BENIGN.values(), *("{{ " + expression + " }}" for expression in FILTERS)]
+    here = {source: outcome(Renderer(source)) for source in sources}
     written = [source for source, (kind, _) in here.items() if kind == "text"]
-    joined = TemplateProcess(END.join("{{ " + source + " }}" for source in written), "the model")
-    texts = joined.render(VARIABLES, 10**6).split(END)
+    texts = TemplateProcess(END.join(written), "the model").render(VARIABLES, 10**6).split(END)
     there = {source: ("text", text) for source, text in zip(written, texts, strict=True)}
-    there |= {
-        source: outcome(TemplateProcess("{{ " + source + " }}", "the model"))
-        for source in FILTERS
-        if source not in written
-    }
+    there |= {source: outcome(TemplateProcess(source, "the model")) for source in sources if source not in written}
     assert there == here
     assert not any("Errno" in text for _, text in there.values())
 
@@ -194,7 +182,7 @@ def test_catalog_templates_are_known(name: str) -> None:
 
 
 @pytest.mark.process
-def test_child_is_replaced() -> None:
+def test_child_is_replaced(short_clock: None) -> None:
     """A dead child costs at most one text, and a working child is kept."""
     chat = template(ECHO)
     assert chat.process is not None
@@ -246,20 +234,6 @@ def test_child_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.process
-def test_child_ends_with_its_template() -> None:
-    """The process of a template ends when its model is no longer served."""
-    chat = template(ECHO)
-    chat.render(CHAT)
-    assert chat.process is not None
-    pid = chat.process.pid
-    assert pid is not None
-    assert is_alive(pid)
-    del chat
-    gc.collect()
-    until(lambda: not is_alive(pid))
-
-
-@pytest.mark.process
 def test_models_of_one_base_share_a_process() -> None:
     """A model with an adapter renders chats in the child of the base, under the adapter's name."""
     base = template("{{ raise_exception('no') }}")
@@ -271,7 +245,7 @@ def test_models_of_one_base_share_a_process() -> None:
 
 @pytest.mark.process
 def test_child_has_no_files_sockets_or_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child has neither files nor sockets nor the settings of the server."""
+    """A child has no files, no sockets, no settings of the server, and ends with its template."""
     monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
     chat = template(ECHO)
     chat.render(CHAT)
@@ -287,6 +261,12 @@ def test_child_has_no_files_sockets_or_secrets(monkeypatch: pytest.MonkeyPatch) 
         [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": folder()}
     )
     assert done.stdout.split() == ["24", "24"], done.stderr
+    pid = chat.process.pid
+    assert pid is not None
+    assert is_alive(pid)
+    del chat
+    gc.collect()
+    until(lambda: not is_alive(pid))
 
 
 def folder() -> str:

@@ -110,16 +110,7 @@ def test_a_template_has_what_templates_use() -> None:
             "{{ raise_exception('Roles must alternate.') }}",
             "The chat template of the model refuses these messages: Roles must alternate.",
         ),
-        ("{{ messages[9].content.strip() }}", "The chat template of the model refuses these messages: .*no element 9"),
-        (
-            "{{ messages[0].content + 1 }}",
-            "The chat template of the model refuses these messages: can only concatenate",
-        ),
         ("{{ messages.__class__.__mro__ }}", "The chat template of the model refuses these messages: .*unsafe"),
-        (
-            "{{ messages.append(1) }}",
-            "The chat template of the model refuses these messages: .*unsafe|not safely callable",
-        ),
     ],
 )
 def test_what_a_template_refuses_is_one_sentence(source: str, sentence: str) -> None:

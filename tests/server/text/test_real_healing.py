@@ -40,11 +40,10 @@ def suggest(assistant: LocalAssistant, before: str, after: str) -> tuple[Complet
     return completer, asyncio.run(completer.suggest(DocumentCursor("file:///a.py", before, after, "python")))
 
 
-@pytest.mark.parametrize("typed", ["import hashlib"[:length] for length in range(1, 14)])
+@pytest.mark.parametrize("typed", ["import hashlib"[:length] for length in (1, 4, 7, 8, 12)])
 def test_every_letter_shows_the_word(assistant: LocalAssistant, typed: str) -> None:
-    """An import typed letter by letter shows the rest at every letter."""
+    """A cursor within or between the words of an import shows the rest."""
     _, (suggestion,) = suggest(assistant, typed, USES)
-
     assert typed + suggestion.text == "import hashlib"
 
 
@@ -52,7 +51,6 @@ def test_probability_given_the_typed_letters(assistant: LocalAssistant) -> None:
     """A healed token has the model's own logprob, and is nearly certain given the typed letters."""
     _, (suggestion,) = suggest(assistant, "i", USES)
     token = suggestion.tokens[0]
-
     assert token.logprob is not None
     assert exp(token.logprob) < 0.5
     assert token.constrained_logprob is not None
@@ -65,7 +63,6 @@ def test_branches_agree_with_what_was_typed(assistant: LocalAssistant) -> None:
     before, after = "orders = [1, 2]\n\ntotal = 0\nfor o", "\n    total += order\n"
     completer, (suggestion,) = suggest(assistant, before, after)
     top = suggestion.tokens[0].top
-
     assert len(top) > 1
     assert all(one.text and not one.text[0].isspace() for one in top)
     other = next(number for number, one in enumerate(top) if one.id != suggestion.tokens[0].id)

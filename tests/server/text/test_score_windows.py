@@ -1,4 +1,4 @@
-"""Tests of scores of a text longer than the context, read in windows."""
+"""Tests of scores of a long text, of a text in a gap, and of a continued message."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.text import score_windows
-from pellucid.text.answer import Stream
 from pellucid.text.assistant import LocalAssistant
-from pellucid.vocabulary.finish import Finish, FinishReason
-from pellucid.vocabulary.query import CompletionQuery, Priority, SamplingParams, ScoreQuery, Terms
+from pellucid.text.query_ids import chat_ids, prompt_ids
+from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Extra, Priority, SamplingParams, ScoreQuery, Terms
 from pellucid.vocabulary.token import Token
+from support.models.collected_answers import collect
 from support.models.served_models import served_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.scripted_engine import BEGIN, FORMAT, USAGE, ScriptedEngine, byte_tokenizer, scripted_assistant
@@ -42,13 +44,6 @@ def assistant(engine: LocalEngine) -> LocalAssistant:
     """An assistant with a model with a BOS, and a model without a BOS."""
     loaded = [served_model(name, tokenizer, FORMAT) for name, tokenizer in TOKENIZERS.items()]
     return LocalAssistant(engine, loaded)
-
-
-async def collect(stream: Stream) -> tuple[list[Token], Finish]:
-    items = [item async for item in stream]
-    finish = items.pop()
-    assert isinstance(finish, Finish)
-    return [item for item in items if isinstance(item, Token)], finish
 
 
 def before(ids: list[int], at: int, room: int) -> list[int]:
@@ -165,3 +160,116 @@ async def test_superseded_between_windows(same: bool) -> None:
     rest, finish = await collect(stream)
     assert finish.reason is (FinishReason.SUPERSEDED if same else FinishReason.STOP)
     assert len(tokens) + len(rest) == (10 if same else 20)
+
+
+GAP = CompletionQuery("def f(a):\n", "\nf(1)\n", [Extra("f.diff", "original:\na\nupdated:\nb\n")])
+IN_GAP = "  return 日\n"
+
+
+@pytest.fixture(scope="module")
+def wide_assistant() -> Iterator[LocalAssistant]:
+    engine = LocalEngine({"plain": to_decoder(MODEL)}, EngineSettings(slots=2, context=300, chunk=16, prefix_memory=0))
+    yield LocalAssistant(engine, [served_model("plain", TOKENIZERS["plain"], FORMAT)])
+    engine.close()
+
+
+async def test_the_text_is_read_after_the_prompt_of_the_infill(wide_assistant: LocalAssistant) -> None:
+    """Each token has transformers' logprob after the infill's prompt, and the texts join."""
+    tokens, finish = await collect(wide_assistant.score(ScoreQuery(IN_GAP, gap=GAP)))
+    prompt, ids = prompt_ids(wide_assistant.models.find(None), GAP), list(IN_GAP.encode())
+    with torch.inference_mode():
+        logprobs = MODEL(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
+    expected = [float(logprobs[len(prompt) + at - 1, id]) for at, id in enumerate(ids)]
+    assert [token.logprob for token in tokens] == pytest.approx(expected, abs=1e-4)
+    assert [token.position for token in tokens] == list(range(len(prompt), len(prompt) + len(ids)))
+    assert "".join(token.text for token in tokens) == IN_GAP
+    assert (finish.reason, finish.usage.prompt) == (FinishReason.STOP, len(prompt) + len(ids))
+
+
+async def test_a_text_after_a_prompt_with_markers(wide_assistant: LocalAssistant) -> None:
+    """A text without a suffix is read after the prompt, markers included, and uses the cache."""
+    prompt, text = "<|file|>a.py\nx\n", "y\n<|file|>"
+    marker = TOKENIZERS["plain"].special["<|file|>"]
+    tokens, finish = await collect(wide_assistant.score(ScoreQuery(text, gap=CompletionQuery(prompt, special=True))))
+    ids = [marker, *b"a.py\nx\n", *b"y\n", marker]
+    with torch.inference_mode():
+        logprobs = MODEL(torch.tensor([ids])).logits[0].log_softmax(-1)
+    expected = [float(logprobs[at - 1, ids[at]]) for at in range(len(ids) - 3, len(ids))]
+    assert [token.logprob for token in tokens] == pytest.approx(expected, abs=1e-4)
+    assert ([token.id for token in tokens], finish.usage.prompt) == (ids[-3:], len(ids))
+    _, finish = await collect(wide_assistant.score(ScoreQuery("z\n", gap=CompletionQuery(prompt, special=True))))
+    assert finish.usage.computed <= 3
+
+
+async def test_another_text_in_the_same_gap_is_read_from_the_cache(wide_assistant: LocalAssistant) -> None:
+    """The second text computes little more than its own tokens."""
+    await collect(wide_assistant.score(ScoreQuery(IN_GAP, gap=GAP)))
+    _, finish = await collect(wide_assistant.score(ScoreQuery("  yield a\n", gap=GAP)))
+    assert finish.usage.computed <= len("  yield a\n") + 1
+
+
+async def test_a_long_gap_is_trimmed_as_an_infill_is(wide_assistant: LocalAssistant) -> None:
+    """The text around the gap is cut to the context, and the text in the gap is not."""
+    tokens, finish = await collect(
+        wide_assistant.score(ScoreQuery(IN_GAP, gap=CompletionQuery("x = 1\n" * 100, "y = 2\n" * 100)))
+    )
+    assert (len(tokens), finish.reason) == (len(IN_GAP.encode()), FinishReason.STOP)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (ScoreQuery([1, 2], gap=GAP), "Only a text can be read between a prefix and a suffix"),
+        (ScoreQuery(IN_GAP, gap=CompletionQuery("a")), "Only a text can be read between a prefix and a suffix"),
+        (
+            ScoreQuery(IN_GAP, gap=CompletionQuery([1, 2], special=True)),
+            "special need a prompt of text, not of token ids",
+        ),
+        (ScoreQuery("", gap=GAP), "There is nothing to score"),
+    ],
+)
+async def test_refused_gaps(wide_assistant: LocalAssistant, query: ScoreQuery, message: str) -> None:
+    """Ids, a gap without a suffix and an empty text are refused."""
+    with pytest.raises(InvalidRequestError, match=message):
+        await collect(wide_assistant.score(query))
+
+
+CHAT = [Message("user", "Add b."), Message("assistant", "```\ndef f(a):\n")]
+CONTINUATION = "\n  return 日\n"
+
+
+async def test_the_text_is_read_after_the_conversation(wide_assistant: LocalAssistant) -> None:
+    """Each token has transformers' logprob after the conversation, and the texts join."""
+    tokens, finish = await collect(wide_assistant.score(ScoreQuery(CONTINUATION, continued=CHAT)))
+    prompt, ids = (
+        await chat_ids(wide_assistant.models.find(None), ChatQuery(CHAT, continue_last=True)),
+        list(CONTINUATION.encode()),
+    )
+    with torch.inference_mode():
+        logprobs = MODEL(torch.tensor([prompt + ids])).logits[0].log_softmax(-1)
+    expected = [float(logprobs[len(prompt) + at - 1, id]) for at, id in enumerate(ids)]
+    assert [token.logprob for token in tokens] == pytest.approx(expected, abs=1e-4)
+    assert [token.position for token in tokens] == list(range(len(prompt), len(prompt) + len(ids)))
+    assert "".join(token.text for token in tokens) == CONTINUATION
+    assert finish.reason is FinishReason.STOP
+
+
+async def test_another_continuation_is_read_from_the_cache(wide_assistant: LocalAssistant) -> None:
+    """The second text computes little more than its own tokens."""
+    await collect(wide_assistant.score(ScoreQuery(CONTINUATION, continued=CHAT)))
+    _, finish = await collect(wide_assistant.score(ScoreQuery("  yield a\n", continued=CHAT)))
+    assert finish.usage.computed <= len("  yield a\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (ScoreQuery([1, 2], continued=CHAT), "Only a text can continue a message"),
+        (ScoreQuery(CONTINUATION, continued=CHAT[:1]), "Only a last message of the role assistant can be continued"),
+        (ScoreQuery("", continued=CHAT), "There is nothing to score"),
+    ],
+)
+async def test_refused_continuations(wide_assistant: LocalAssistant, query: ScoreQuery, message: str) -> None:
+    """Ids, a continued user message and an empty text are refused."""
+    with pytest.raises(InvalidRequestError, match=message):
+        await collect(wide_assistant.score(query))

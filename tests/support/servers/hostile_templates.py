@@ -62,6 +62,12 @@ HOSTILE = {
 }
 """Sources, and the error message for each source."""
 
+EVERY_DAY = (
+    *("nested ranges", "nested ranges that write", "tojson indent", "product", "power", "endless macro", "join"),
+    *("sorting", "deep parentheses", "deep loops", "deep list", "many sums", "many tags", "long date", "long refusal"),
+)
+"""The names of sources that together reach every limit at compile time and at run time."""
+
 BENIGN = {
     "ChatML": (
         "{% for message in messages %}"

@@ -20,21 +20,23 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
-from pellucid.errors import InvalidRequestError
-from pellucid.text.answer import Stream
+from pellucid.errors import InvalidRequestError, QueueFullError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.structured import grammar_cache, grammar_constraint
+from pellucid.text.structured.compilation_places import CompilationPlaces
 from pellucid.text.structured.grammar_cache import GrammarCompiler
 from pellucid.text.structured.grammar_text import WHITESPACE
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Grammar, SamplingParams, ScoreQuery
 from pellucid.vocabulary.token import Token
+from support.models.collected_answers import collect
 from support.models.served_models import served_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import byte_tokenizer
 from support.servers.scripted_engine import FORMAT
 from support.servers.scripted_engine import byte_tokenizer as infill_tokenizer
+from support.trial_counts import trial_count
 
 MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "<|a|>", "<|b|>")
 BYTES = byte_tokenizer(MARKERS)
@@ -64,13 +66,6 @@ def assistant() -> Iterator[LocalAssistant]:
 
 def schema(value: dict[str, Any]) -> Grammar:
     return Grammar("json_schema", json.dumps(value))
-
-
-async def collect(stream: Stream) -> tuple[list[Token], Finish]:
-    items = [item async for item in stream]
-    finish = items.pop()
-    assert isinstance(finish, Finish)
-    return [item for item in items if isinstance(item, Token)], finish
 
 
 def complete(
@@ -126,14 +121,13 @@ SCHEMAS = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=trial_count(250))
 @given(schema_=SCHEMAS, seed=st.integers(0, 9), temperature=st.sampled_from([0.0, 1.0, 3.0]))
 def test_every_finished_answer_validates(
     assistant: LocalAssistant, schema_: dict[str, Any], seed: int, temperature: float
 ) -> None:
     """An answer that ends before the token limit is an instance of its schema, for any schema."""
     tokens, finish = complete(assistant, schema(schema_), seed=seed, temperature=temperature)
-
     if finish.reason is FinishReason.STOP:
         jsonschema.validate(json.loads(said(tokens)), schema_, format_checker=jsonschema.FormatChecker())
     else:
@@ -154,7 +148,7 @@ def test_every_finished_answer_validates(
 )
 def test_each_kind_of_grammar(assistant: LocalAssistant, grammar: Grammar, pattern: str) -> None:
     """Regular expressions, choices, Lark, GBNF and any JSON object limit a random answer."""
-    for seed in range(5):
+    for seed in range(2):
         tokens, finish = complete(assistant, grammar, seed=seed, temperature=1.0)
         assert finish.reason is FinishReason.STOP or grammar.kind == "json_object"
         assert finish.reason is FinishReason.LENGTH or re.fullmatch(pattern, said(tokens), re.DOTALL)
@@ -163,7 +157,6 @@ def test_each_kind_of_grammar(assistant: LocalAssistant, grammar: Grammar, patte
 def test_no_white_space_between_parts(assistant: LocalAssistant) -> None:
     """The grammar sets white space: forced parts of an object leave no choice without any."""
     tokens, _ = complete(assistant, Grammar("json_schema", json.dumps(PERSON), whitespace=""))
-
     assert said(tokens) == json.dumps(json.loads(said(tokens)), separators=(",", ":"), ensure_ascii=False)
     assert all(token.grammar is not None and token.grammar.forced for token in tokens[: len('{"name":"')])
 
@@ -172,9 +165,7 @@ def test_probabilities_are_the_model_s_own(assistant: LocalAssistant) -> None:
     """Probabilities are the model's own for the same text, and the grammar's effect is separate."""
     tokens, _ = complete(assistant, schema(PERSON), temperature=1.0)
     ids = [*TOKENIZER.encode("Say: "), *(token.id for token in tokens)]
-
     read, _ = asyncio.run(collect(assistant.score(ScoreQuery(ids, top_logprobs=3))))
-
     for generated, seen in zip(tokens, read[-len(tokens) :], strict=True):
         assert (generated.id, generated.rank) == (seen.id, seen.rank)
         assert generated.logprob == pytest.approx(seen.logprob, abs=1e-4)
@@ -236,10 +227,8 @@ def test_special_tokens_and_schemas_in_lark(assistant: LocalAssistant) -> None:
     )
     opens, closes, text_end = (TOKENIZER.special[name] for name in ("<tool_call>", "</tool_call>", "<|im_end|>"))
     bias = TO_ENDS | {opens: 30.0, text_end: 29.0, closes: 10.0}
-
     tokens, finish = complete(assistant, Grammar("grammar", lazy), logit_bias=bias, max_tokens=400)
     ids = [token.id for token in tokens]
-
     assert finish.reason is FinishReason.STOP, ids
     assert opens in ids
     assert re.fullmatch(r'.*(\n\{\s*"name"\s*:\s*"f"\s*\}\n)', said(tokens), re.DOTALL)
@@ -266,7 +255,6 @@ def test_a_stop_text_ends_an_answer_early(assistant: LocalAssistant) -> None:
     """Stop texts and token limits end an answer under a grammar, too."""
     query = CompletionQuery("x", params=SamplingParams(max_tokens=50), stop=["c"], grammar=Grammar("regex", "abcd"))
     tokens, finish = asyncio.run(collect(assistant.complete(query)))
-
     assert (said(tokens), finish.reason, finish.stop) == ("ab", FinishReason.STOP, "c")
 
 
@@ -338,7 +326,6 @@ SLOW = schema({"allOf": [{"type": "string", "pattern": f"a{i}"} for i in range(3
 def test_a_slow_grammar_is_refused(assistant: LocalAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
     """A grammar that takes too long to compile is refused, and its compilation has ended."""
     monkeypatch.setattr(grammar_cache, "TRIAL_SECONDS", 0.5)
-
     # The second limit is the first to end the compilation on a busy machine.
     limits = "it took more than 0 s of processor time|as it took longer than 2 s"
     with pytest.raises(InvalidRequestError, match=f"({limits}); simplify it"):
@@ -421,3 +408,42 @@ def test_an_infill_under_a_grammar() -> None:
         engine.close()
     assert re.fullmatch("urn [0-9]", said(tokens))
     assert finish.reason is FinishReason.STOP
+
+
+async def test_places_are_given_in_order() -> None:
+    """Requests get places in order, however many requests wait."""
+    places, order = CompilationPlaces(1), []
+
+    async def ask(number: int) -> None:
+        await places.take(60)
+        order.append(number)
+        await asyncio.sleep(0)
+        places.give_back()
+
+    await asyncio.gather(*(ask(number) for number in range(20)))
+    assert order == list(range(20))
+
+
+async def test_waiting_ends() -> None:
+    """A request that waits in vain is refused, and the next request gets the place."""
+    places = CompilationPlaces(1)
+    await places.take(60)
+    with pytest.raises(QueueFullError, match="try again later"):
+        await places.take(0.01)
+    places.give_back()
+    await places.take(60)
+
+
+async def test_a_cancelled_request_keeps_no_place() -> None:
+    """Requests cancelled while waiting, or on getting a place, keep no place."""
+    places = CompilationPlaces(1)
+    await places.take(60)
+    waiting = [asyncio.create_task(places.take(60)) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    places.give_back()  # The second request gets the place, and is cancelled before running.
+    waiting[1].cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert [task.cancelled() for task in waiting] == [True, True, False]
+    places.give_back()
+    await places.take(60)

@@ -39,7 +39,6 @@ def test_a_schema(served_model: str) -> None:
     """The answer is right under the schema, with a probability and an alternative for values."""
     asked = ASKED | {"response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}}}
     choice = httpx.post(f"{served_model}/v1/chat/completions", json=asked, timeout=120).json()["choices"][0]
-
     answer = json.loads(choice["message"]["content"])
     jsonschema.validate(answer, CITY)
     assert (answer["name"], answer["country"], answer["capital"]) == ("Paris", "France", True)
@@ -63,7 +62,6 @@ def test_special_tokens(served_model: str) -> None:
     lark = f'start: <tool_call> "\\n" call "\\n" </tool_call>\ncall: %json {call}'
     asked = ASKED | {"grammar": lark, "return_token_ids": True}
     choice = httpx.post(f"{served_model}/v1/chat/completions", json=asked, timeout=120).json()["choices"][0]
-
     assert json.loads(choice["message"]["content"]) == {"name": "weather"}
     assert (choice["token_ids"][0], choice["token_ids"][-1]) == (151657, 151658)
     assert choice["pellucid"]["complete"]
@@ -84,7 +82,6 @@ def test_lookup_and_logprobs(served_model: str) -> None:
     read = httpx.post(f"{served_model}/v1/score", json={"tokens": ids}, timeout=120).json()["tokens"][
         len(choice["prompt_token_ids"]) :
     ]
-
     # The grammar changed the answer.
     assert [token["rank"] == 1 for token in read].count(True) < len(read)
     for generated, scored in zip(choice["logprobs"]["pellucid"], read, strict=True):
