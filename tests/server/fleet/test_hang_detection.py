@@ -134,7 +134,6 @@ async def test_reading_is_no_gap_between_tokens(detector: HangDetector) -> None:
     await asyncio.sleep(0)
     tick(detector, LEAST)
     detector.note_token()
-
     assert detector.limit() == 80, "of the prompt"
     reading.cancel()
     await asyncio.wait([reading])

@@ -18,7 +18,7 @@ from pellucid.fleet import replica
 from pellucid.fleet.replicas import MAX_MOVES
 from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.query import SamplingParams
-from support.fleet.fleet_servers import fleet_of, tiny_engine
+from support.fleet.fleet_servers import fleet_of
 from support.fleet.stand_in_replica import StandInReplica, line
 from support.servers.http_servers import TINY, byte_tokenizer
 
@@ -29,14 +29,6 @@ DONE = "data: [DONE]\n\n"
 TOKENS = 4
 
 Lines = Callable[[], Iterator[str]]
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[LocalEngine]:
-    """Return the engine for the replicas' check."""
-    found = tiny_engine()
-    yield found
-    found.close()
 
 
 class HostileReplica(StandInReplica):

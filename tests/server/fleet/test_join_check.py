@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,17 +14,9 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.fleet.admission import Gate
 from pellucid.fleet.join_check import PROBE, JoinCheck
 from pellucid.fleet.replica import Replica
-from support.fleet.fleet_servers import fleet_of, replica_of, tiny_engine
+from support.fleet.fleet_servers import fleet_of, replica_of
 from support.fleet.stand_in_replica import Fault, StandInReplica
 from support.servers.http_servers import TINY, byte_tokenizer
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[LocalEngine]:
-    """Return the engine of most replicas."""
-    found = tiny_engine()
-    yield found
-    found.close()
 
 
 class ShoutingTokenizer:
@@ -43,32 +34,27 @@ async def problem_of(replica: StandInReplica, key: str | None = None) -> str | N
         return standing.problems[0]
 
 
-async def test_replicas_with_the_same_weights(engine: LocalEngine) -> None:
+async def test_replicas_with_the_same_weights(engine: LocalEngine, other: LocalEngine) -> None:
     """Replicas of a model take part, and other weights have another revision."""
     async with fleet_of([replica_of(engine), replica_of(engine)]) as standing:
         assert standing.problems == [None, None]
         assert {replica.version for replica in standing.fleet.replicas.values()} == {"0.32.0"}
         revision = standing.check.revision(TINY)
-    other = tiny_engine(seed=1)
     async with fleet_of([replica_of(other)]) as standing:
         assert standing.check.revision(TINY) not in (None, revision)
-    other.close()
 
 
-async def test_other_weights(engine: LocalEngine) -> None:
+async def test_other_weights(engine: LocalEngine, other: LocalEngine) -> None:
     """The second of two replicas with different weights is left out, with the remedy."""
-    other = tiny_engine(seed=1)
     async with fleet_of([replica_of(engine), replica_of(other)]) as standing:
         first, second = standing.problems
-    other.close()
     assert first is None
     assert "Its logprobs of tiny differ by up to" in str(second)
     assert "--dtype" in str(second)
 
 
-async def test_the_majority_decides(engine: LocalEngine) -> None:
+async def test_the_majority_decides(engine: LocalEngine, other: LocalEngine) -> None:
     """The first replica is taken out once two later replicas agree on different weights."""
-    other = tiny_engine(seed=1)
     wrong, *right = [replica_of(other), replica_of(engine), replica_of(engine)]
     for replica in right:
         replica.tokenizers = {}  # Both are still starting.
@@ -83,12 +69,10 @@ async def test_the_majority_decides(engine: LocalEngine) -> None:
         assert "from those of 2 of 3 engines: use the same weights and --dtype." in str(standing.problems[0])
         assert standing.check.revision(TINY) != first_revision
         assert standing.fleet.context(TINY) == right[0].context - 1
-    other.close()
 
 
-async def test_the_first_one_listed_decides_between_two(engine: LocalEngine) -> None:
+async def test_the_first_one_listed_decides_between_two(engine: LocalEngine, other: LocalEngine) -> None:
     """Without a majority, the weights of the first listed replica are right."""
-    other = tiny_engine(seed=1)
     right, wrong = replica_of(engine), replica_of(other)
     right.tokenizers = {}  # This replica is still starting.
     async with fleet_of([right, wrong]) as standing:
@@ -101,12 +85,10 @@ async def test_the_first_one_listed_decides_between_two(engine: LocalEngine) -> 
             f"from those of {first}, which is listed first: use the same weights and --dtype, or list a right "
             "engine first."
         ) in str(standing.problems[1])
-    other.close()
 
 
-async def test_a_lost_replica_still_votes(engine: LocalEngine) -> None:
+async def test_a_lost_replica_still_votes(engine: LocalEngine, other: LocalEngine) -> None:
     """A lost replica still counts for the majority against a wrong replica."""
-    other = tiny_engine(seed=1)
     replicas = [replica_of(other), replica_of(engine), replica_of(engine)]
     async with fleet_of(replicas) as standing:
         await standing.members.update()
@@ -116,15 +98,13 @@ async def test_a_lost_replica_still_votes(engine: LocalEngine) -> None:
         await standing.members.update()
         assert [problem is None for problem in standing.problems] == [False, True, False]
         assert "differ" in str(standing.problems[0])
-    other.close()
 
 
-async def test_a_wrong_replica_does_not_vote(engine: LocalEngine) -> None:
+async def test_a_wrong_replica_does_not_vote(engine: LocalEngine, other: LocalEngine) -> None:
     """Replicas with the wrong tokenizer never count for the majority."""
     wrong = [replica_of(engine), replica_of(engine)]
     for replica in wrong:
         replica.tokenizers = {TINY: ShoutingTokenizer()}  # type: ignore[dict-item]
-    other = tiny_engine(seed=1)
     async with fleet_of([*wrong, replica_of(other)]) as standing:
         assert [problem is None for problem in standing.problems] == [False, False, True]
     replicas = [replica_of(other), replica_of(engine)]
@@ -134,16 +114,15 @@ async def test_a_wrong_replica_does_not_vote(engine: LocalEngine) -> None:
         await standing.check.join(next(iter(standing.fleet.replicas.values())))
         await standing.members.update()
         assert [problem is None for problem in standing.problems] == [False, True]
-    other.close()
 
 
-async def test_a_log_names_a_problem_once(engine: LocalEngine, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_log_names_a_problem_once(
+    engine: LocalEngine, caplog: pytest.LogCaptureFixture, other: LocalEngine
+) -> None:
     """A replica with the same problem in every check has a single line in the log."""
-    other = tiny_engine(seed=1)
     async with fleet_of([replica_of(engine), replica_of(other)]) as standing:
         for _ in range(3):
             await standing.members.update()
-    other.close()
     assert len([record for record in caplog.records if "takes no part: Its logprobs" in record.getMessage()]) == 1
 
 
@@ -239,14 +218,12 @@ async def test_a_server_of_another_kind(engine: LocalEngine, reply: object) -> N
     assert "it is not a vLLM server" in str(await problem_of(replica))
 
 
-async def test_a_failed_check_is_no_reference(engine: LocalEngine) -> None:
+async def test_a_failed_check_is_no_reference(engine: LocalEngine, other: LocalEngine) -> None:
     """A replica with a failed check decides nothing for the next replica."""
-    other = tiny_engine(seed=1)
     wrong = replica_of(other)
     wrong.faults = deque([Fault("status", status=200), Fault("status", status=500)])
     async with fleet_of([wrong, replica_of(engine)]) as standing:
         assert [problem is None for problem in standing.problems] == [False, True]
-    other.close()
 
 
 async def test_an_engine_that_returns_no_numbers(engine: LocalEngine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
@@ -22,17 +22,9 @@ from pellucid.fleet.membership import Membership, ReplicaLimits, engine_url, rea
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.query import SamplingParams
-from support.fleet.fleet_servers import CONTEXT, replica_of, tiny_engine
+from support.fleet.fleet_servers import CONTEXT, replica_of
 from support.fleet.stand_in_replica import listening
 from support.servers.http_servers import TINY, byte_tokenizer
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[LocalEngine]:
-    """Return the engine of all replicas."""
-    found = tiny_engine()
-    yield found
-    found.close()
 
 
 async def test_engines_come_and_go(engine: LocalEngine, tmp_path: Path) -> None:
@@ -45,11 +37,9 @@ async def test_engines_come_and_go(engine: LocalEngine, tmp_path: Path) -> None:
         members = Membership(fleet, check_of(tokenizer), ReplicaLimits(4, 4), [first], file)
         await members.update()
         assert list(fleet.replicas) == [first]
-
         file.write_text(f"# in the other room\n{second}  # a GPU\n")
         await members.update()
         assert [replica.takes_part for replica in members.replicas()] == [True, True]
-
         replicas[1].before_token = lambda sent: wait_for_the_test(may_continue, sent)
         replicas[0].before_token = replicas[1].before_token
         answers = [asyncio.create_task(answer(fleet, f"session {number}")) for number in range(8)]
@@ -65,10 +55,10 @@ async def test_engines_come_and_go(engine: LocalEngine, tmp_path: Path) -> None:
 
 
 async def test_an_engine_with_other_weights_after_a_restart(
-    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
+    engine: LocalEngine, other: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New weights leave an engine out until all engines have the new weights."""
-    replicas, other, tokenizer = [replica_of(engine), replica_of(engine)], tiny_engine(seed=1), byte_tokenizer()
+    replicas, tokenizer = [replica_of(engine), replica_of(engine)], byte_tokenizer()
     fleet, check = Fleet({TINY: tokenizer.vocab_size}, CONTEXT), check_of(tokenizer)
     monkeypatch.setattr(membership, "RECHECK_SECONDS", 0.0)
     with ExitStack() as servers:
@@ -87,7 +77,6 @@ async def test_an_engine_with_other_weights_after_a_restart(
         assert [one.takes_part for one in fleet.replicas.values()] == [True, True]
         assert check.revision(TINY) != revision
         await members.close()
-    other.close()
 
 
 async def test_an_engine_that_hangs_delays_no_other(engine: LocalEngine, tmp_path: Path) -> None:
