@@ -32,7 +32,6 @@ def typed(text: str, cursor: DocumentCursor = HERE) -> DocumentCursor:
 def test_same_place() -> None:
     """The same place gets the whole answer again."""
     found = recent(ANSWER).at(HERE)
-
     assert found is not None
     assert (found.typed, found.tokens) == ("", ANSWER.tokens)
 
@@ -41,7 +40,6 @@ def test_same_place() -> None:
 def test_typing_into(length: int) -> None:
     """Typing into an answer returns the rest, and cuts a token that was typed in part."""
     found = recent(ANSWER).at(typed(ANSWER.text[:length]))
-
     assert found is not None
     assert (found.typed, found.text) == (ANSWER.text[:length], ANSWER.text[length:])
     assert joined(found.tokens) == found.text
@@ -67,7 +65,6 @@ def test_other_places(cursor: DocumentCursor) -> None:
 def test_an_empty_document_is_not_every_place() -> None:
     """An answer in an empty document is found only in an empty document."""
     known = recent(replace(ANSWER, cursor=replace(HERE, before="", after="")))
-
     assert known.at(replace(HERE, before="", after="")) is not None
     assert known.at(replace(HERE, before="x = 1\n", after="")) is None
 
@@ -76,16 +73,13 @@ def test_edits_far_away_do_not_count() -> None:
     """Edits far from the cursor do not invalidate an answer."""
     far = replace(HERE, before="a" * 10 + "b" * CHARACTERS_BEFORE, after="c" * CHARACTERS_AFTER + "d" * 10)
     known = recent(replace(ANSWER, cursor=far))
-
     assert known.at(replace(far, before="zzz" + "b" * CHARACTERS_BEFORE, after="c" * CHARACTERS_AFTER)) is not None
 
 
 def test_newest_first() -> None:
     """The newer of two answers at one cursor is found."""
     newer = replace(ANSWER, tokens=make_tokens("pass"))
-
     found = recent(ANSWER, newer).at(HERE)
-
     assert found is not None
     assert found.text == "pass"
 
@@ -102,9 +96,7 @@ def test_newest_first() -> None:
 def test_brackets_that_the_editor_closes(answer: str, typing: str, closed: str, left: str) -> None:
     """A bracket or quote that the editor closes is not suggested twice."""
     known = recent(replace(ANSWER, tokens=make_tokens(*answer)))
-
     found = known.at(replace(typed(typing), after=closed + HERE.after))
-
     assert found is not None
     assert found.text == left
 
@@ -119,16 +111,13 @@ def test_nothing_left_before_the_closed_bracket() -> None:
 def test_another_model() -> None:
     """The answers of a model are forgotten when another model will answer."""
     known = recent(ANSWER)
-
     known.forget()
-
     assert known.at(HERE) is None
 
 
 def test_forgetting() -> None:
     """Only the newest answers are kept."""
     known = recent(*(replace(ANSWER, cursor=replace(HERE, before=f"{number}\n")) for number in range(300)))
-
     assert known.at(replace(HERE, before="0\n")) is None
     assert known.at(replace(HERE, before="299\n")) is not None
 
@@ -136,5 +125,4 @@ def test_forgetting() -> None:
 def test_half_characters_stay() -> None:
     """Tokens of unfinished characters stay before the token that completes the character."""
     tokens = make_tokens("a", "", "é")
-
     assert [one.text for one in drop_typed(tokens, 1)] == ["", "é"]

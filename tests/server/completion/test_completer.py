@@ -58,9 +58,7 @@ async def texts(made: Completer, cursor: DocumentCursor = HERE, *, invoked: bool
 async def test_line() -> None:
     """The model reads the text around the cursor, and the stream is closed where the line ends."""
     server = ScriptedProvider([LINE])
-
     assert await texts(completer(server)) == ["urn a + b"]
-
     (asked,) = server.asked
     assert (asked.prefix, asked.suffix, asked.closed) == (HERE.before, HERE.after, True)
     assert asked.given < len(LINE)
@@ -70,9 +68,7 @@ async def test_line() -> None:
 async def test_tokens_join() -> None:
     """The tokens of a suggestion are the model's own, and join to its text."""
     made = completer(ScriptedProvider([LINE]))
-
     (suggestion,) = await made.suggest(HERE)
-
     assert suggestion.tokens == LINE[:4]
     assert suggestion.model == "scripted"
 
@@ -82,7 +78,6 @@ async def test_typing_into_asks_nothing() -> None:
     server = ScriptedProvider([LINE])
     made = completer(server)
     await texts(made)
-
     assert await texts(made, typed("urn a")) == [" + b"]
     assert await texts(made, typed("urn")) == [" a + b"]
     assert len(server.asked) == 1
@@ -97,7 +92,6 @@ async def test_typing_into_does_not_change_the_rest(elsewhere: bool) -> None:
     cursor = DocumentCursor("file:///a.py", "x = call(", below, "python")
     server = ScriptedProvider([make_tokens("alpha", ", ", "beta", ")", "\n"), LINE])
     made = completer(server)
-
     assert await texts(made, cursor) == ["alpha, beta"]
     if elsewhere:
         await texts(made, replace(HERE, uri="file:///b.py"))
@@ -109,7 +103,6 @@ async def test_typing_something_else_asks_again() -> None:
     server = ScriptedProvider([LINE, make_tokens("rn", "\n")])
     made = completer(server)
     await texts(made)
-
     assert await texts(made, typed("u = fu")) == ["rn"]
     assert len(server.asked) == 2
 
@@ -132,11 +125,9 @@ async def test_typing_what_the_answer_says_does_not_stop_it(given: int) -> None:
     server = ScriptedProvider([(*LINE[:given], more, *LINE[given:])])
     made = completer(server)
     await cancelled(made, server, given)
-
     following = asyncio.create_task(texts(made, typed("u")))
     await asyncio.sleep(0)
     more.set()
-
     assert await following == ["rn a + b"]
     assert len(server.asked) == 1
 
@@ -147,11 +138,9 @@ async def test_a_closed_bracket_does_not_stop_an_answer() -> None:
     server = ScriptedProvider([(more, *make_tokens("(", "a", ")", "\n"))])
     made = completer(server)
     await cancelled(made, server, 0)
-
     following = asyncio.create_task(texts(made, replace(typed("("), after=")" + HERE.after)))
     await asyncio.sleep(0)
     more.set()
-
     assert await following == ["a"]
     assert len(server.asked) == 1
 
@@ -162,7 +151,6 @@ async def test_several_keystrokes_do_not_stop_an_answer() -> None:
     server = ScriptedProvider([(*LINE[:1], more, *LINE[1:])])
     made = completer(server)
     await cancelled(made, server, 1)
-
     for text in ("u", "ur", "urn"):
         following = asyncio.create_task(made.suggest(typed(text)))
         await asyncio.sleep(0)
@@ -170,7 +158,6 @@ async def test_several_keystrokes_do_not_stop_an_answer() -> None:
         with pytest.raises(asyncio.CancelledError):
             await following
     more.set()
-
     assert await texts(made, typed("urn ")) == ["a + b"]
     assert len(server.asked) == 1
 
@@ -182,11 +169,9 @@ async def test_typing_something_else_stops_an_answer(given: int) -> None:
     server = ScriptedProvider([(*LINE[:given], more, *LINE[given:], None), make_tokens("= 1", "\n")])
     made = completer(server)
     await cancelled(made, server, given)
-
     following = asyncio.create_task(texts(made, typed("x ")))
     await asyncio.sleep(0)
     more.set()
-
     assert await following == ["= 1"]
     assert server.asked[0].closed
     assert server.asked[1].prefix == HERE.before + "x "
@@ -200,7 +185,6 @@ async def test_an_answer_that_nobody_waits_for_is_stopped(monkeypatch: pytest.Mo
     await cancelled(made, server, 2)
     while not server.asked[0].closed:
         await asyncio.sleep(0)
-
     (suggestion,) = await made.suggest(typed("u"))
     assert suggestion.text == "rn a + b"
     assert server.asked[1].prefix == HERE.before + "urn a"
@@ -220,7 +204,6 @@ async def test_an_answer_that_is_long_enough_is_not_waited_for() -> None:
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
-
     following = asyncio.create_task(texts(made, typed("ret", block)))
     await settled()
     assert following.done()
@@ -247,7 +230,6 @@ async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> 
     more = asyncio.Event()
     server = ScriptedProvider([(*CALL[:3], more, *CALL[3:])])
     made = completer(server, ahead=True)
-
     assert await part_of(made) == "urn add(a)"
     explanation = made.journal.explanations.find()
     assert explanation is not None
@@ -258,7 +240,6 @@ async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> 
     )
     # Nothing is generated ahead of a running answer.
     assert len(server.asked) == 1
-
     again = asyncio.create_task(made.suggest(HERE, parts=True))
     await settled()
     assert not again.done()
@@ -280,7 +261,6 @@ async def test_a_part_at_each_keystroke() -> None:
     server = ScriptedProvider([(*CALL[:3], None)])
     made = completer(server)
     await cancelled(made, server, 3)
-
     assert await part_of(made, typed("u")) == "rn add(a)"
     assert await part_of(made, typed("urn")) == " add(a)"
     explanation = made.journal.explanations.find()
@@ -307,7 +287,6 @@ async def test_a_beginning_that_is_not_sure_is_not_suggested(begin: tuple[Token,
     await settled()
     assert server.asked[0].given == len(begin)
     assert not request.done()
-
     more.set()
     assert not any(suggestion.partial for suggestion in await request)
 
@@ -327,7 +306,6 @@ async def test_a_dismissed_part() -> None:
     made.suggestions.dismiss(
         Suggestion("p", HERE, "urn add(a)", CALL[:3], "scripted", SuggestionShape.LINE, partial=True)
     )
-
     request = asyncio.create_task(made.suggest(HERE, parts=True))
     await settled()
     assert not request.done()
@@ -340,7 +318,6 @@ async def test_a_part_whose_answer_fails() -> None:
     more = asyncio.Event()
     made = completer(ScriptedProvider([(*CALL[:3], more, PellucidError("no memory"))]))
     assert await part_of(made) == "urn add(a)"
-
     more.set()
     with pytest.raises(PellucidError, match="no memory"):
         await made.suggest(HERE, parts=True)
@@ -353,9 +330,7 @@ DOUBTFUL = (*make_tokens("urn", " add(a)", ".total"), token(" + b", 0.45), *make
 async def test_a_doubtful_rest() -> None:
     """A suggestion has a sure beginning and a doubtful rest, and the explanation separates them."""
     made = with_rests(ScriptedProvider([DOUBTFUL]))
-
     (suggestion,) = await made.suggest(HERE)
-
     assert (suggestion.text, suggestion.sure.text) == ("urn add(a).total + b", "urn add(a)")
     explanation = made.journal.explanations.find()
     assert explanation is not None
@@ -370,9 +345,7 @@ async def test_a_doubtful_rest_stays(taken: str) -> None:
     made = with_rests(server)
     (suggestion,) = await made.suggest(HERE)
     made.suggestions.note_shown(suggestion)
-
     (left,) = await made.suggest(typed(taken))
-
     assert left.text == suggestion.text[len(taken) :]
     assert left.sure.text == suggestion.sure.text[len(taken) :], "what was sure stays so, however little is left"
     assert len(server.asked) == 1
@@ -385,7 +358,6 @@ async def test_a_doubtful_rest_that_was_dismissed() -> None:
     made.suggestions.note_shown(suggestion)
     (left,) = await made.suggest(typed("urn add(a)"))
     made.suggestions.dismiss(left)
-
     assert await made.suggest(typed("urn add(a)")) == []
     assert [one.text for one in await made.suggest(HERE)] == ["urn add(a)"], "the sure beginning was not dismissed"
 
@@ -395,7 +367,6 @@ async def test_a_dismissed_suggestion_comes_not_back_as_its_beginning() -> None:
     made = with_rests(ScriptedProvider([DOUBTFUL]))
     (suggestion,) = await made.suggest(HERE)
     made.suggestions.dismiss(suggestion)
-
     assert await made.suggest(HERE) == []
 
 
@@ -406,7 +377,6 @@ async def test_a_dismissed_suggestion_comes_not_back_as_its_beginning() -> None:
 async def test_no_doubtful_rest(answer: tuple[Token, ...], invoked: bool) -> None:
     """No rest is doubtful without a sure beginning, if improbable or sure, or if asked by hand."""
     suggestions = await with_rests(ScriptedProvider([answer] * 9)).suggest(HERE, invoked=invoked)
-
     assert [one.doubtful for one in suggestions] == [0] * len(suggestions)
 
 
@@ -415,16 +385,13 @@ async def test_closing_stops_an_answer() -> None:
     server = ScriptedProvider([(*LINE[:2], None)])
     made = completer(server)
     await cancelled(made, server, 2)
-
     await made.aclose()
-
     assert server.asked[0].closed
 
 
 async def test_a_lost_server_is_asked_again() -> None:
     """The completer reconnects to a lost server and continues from the tokens of the answer."""
     server = ScriptedProvider([(*LINE[:2], LOST), LINE[2:]])
-
     assert await texts(completer(server)) == ["urn a + b"]
     assert (server.losses, server.asked[1].prefix) == (1, HERE.before + "urn a")
 
@@ -433,7 +400,6 @@ async def test_a_server_that_stays_away() -> None:
     """The error is raised after the last attempt, and the next request tries again."""
     server = ScriptedProvider([(LOST,)])
     made = completer(server)
-
     with pytest.raises(UnavailableError, match="closed the connection"):
         await made.suggest(HERE)
     assert len(server.asked) == MAX_ATTEMPTS
@@ -447,7 +413,6 @@ async def test_a_server_that_stays_away() -> None:
 async def test_an_answer_that_failed() -> None:
     """The server's own error is raised."""
     server = ScriptedProvider([(*LINE[:1], Finish(FinishReason.ERROR, Usage(), error="no memory"))])
-
     with pytest.raises(PellucidError, match="no memory"):
         await completer(server).suggest(HERE)
 
@@ -455,7 +420,6 @@ async def test_an_answer_that_failed() -> None:
 async def test_superseded() -> None:
     """An answer that a newer request superseded suggests nothing."""
     server = ScriptedProvider([(*LINE[:2], Finish(FinishReason.SUPERSEDED, Usage()))])
-
     assert await texts(completer(server)) == []
 
 
@@ -463,7 +427,6 @@ async def test_an_answer_that_the_deadline_ended_is_continued() -> None:
     """Typing into an answer ended by the deadline asks the model for the rest."""
     server = ScriptedProvider([(*LINE[:2], Finish(FinishReason.DEADLINE, Usage())), LINE[2:]])
     made = completer(server)
-
     assert await texts(made) == ["urn a"]
     assert await texts(made, typed("u")) == ["rn a + b"]
     assert [asked.prefix[len(HERE.before) :] for asked in server.asked] == ["", "urn a"]
@@ -473,7 +436,6 @@ async def test_unsure_is_hidden_and_explained() -> None:
     """A hidden suggestion is explained and not requested again."""
     server = ScriptedProvider([(token("urn", 0.1), *LINE[1:])])
     made = completer(server, level="quiet")
-
     assert await texts(made) == []
     explanation = made.journal.explanations.find(uri=HERE.uri)
     assert explanation is not None
@@ -489,9 +451,7 @@ async def test_unsure_is_hidden_and_explained() -> None:
 async def test_explanation() -> None:
     """An explanation has prompt, cached and computed tokens, times of the stages and outcome."""
     made = completer(ScriptedProvider([LINE]))
-
     (suggestion,) = await made.suggest(HERE)
-
     explanation = made.journal.explanations.find(id=suggestion.id)
     assert explanation is not None
     assert (explanation.outcome, explanation.source, explanation.shown) == (
@@ -514,9 +474,7 @@ async def test_several_when_invoked() -> None:
         *make_tokens(" +", " b", "\n", "\n", "\n"),
     )
     server = ScriptedProvider([first, make_tokens(":", "\n", "\n", "x"), make_tokens(" -", " a", "\n", "\n", "x")])
-
     found = await completer(server).suggest(HERE, invoked=True)
-
     assert [one.text for one in found] == ["urn a + b", "ry:", "urn b - a"]
     assert [asked.prefix[len(HERE.before) :] for asked in server.asked] == ["", "ry", "urn b"]
     assert all(asked.closed for asked in server.asked)
@@ -527,9 +485,7 @@ async def test_branch() -> None:
     server = ScriptedProvider([(token("urn", 0.6, other=("ry", 0.3)), *LINE[1:]), make_tokens(":", "\n", "\n", "x")])
     made = completer(server)
     (suggestion,) = await made.suggest(HERE)
-
     branched = await made.branch(suggestion, HERE, 0, 1)
-
     assert branched is not None
     assert branched.text == "ry:"
     assert (branched.tokens[0].rank, branched.tokens[0].bytes) == (2, b"ry")
@@ -544,7 +500,6 @@ async def test_ahead() -> None:
     assert await texts(made) == ["urn a + b"]
     while len(server.asked) < 2 or not server.asked[1].closed:
         await asyncio.sleep(0)
-
     assert server.asked[1].prefix == HERE.before + "urn a + b\n"
     assert server.asked[1].terms.priority is Priority.BACKGROUND
     assert await texts(made, typed("urn a + b\n    ")) == ["c = 2"]
@@ -559,7 +514,6 @@ async def test_another_request_ends_what_is_generated_ahead() -> None:
     await texts(made)
     while len(server.asked) < 2:
         await asyncio.sleep(0)
-
     assert await texts(made, typed("u = fu")) == ["rn"]
     assert server.asked[1].closed
     await made.aclose()
@@ -570,7 +524,6 @@ async def test_dismissed() -> None:
     made = completer(ScriptedProvider([LINE]))
     (suggestion,) = await made.suggest(HERE)
     made.suggestions.dismiss(suggestion)
-
     assert await texts(made) == []
     assert await texts(made, typed("urn")) == []
 
@@ -583,9 +536,7 @@ async def test_time_is_up() -> None:
     server = ScriptedProvider([(*lines, None)])
     context = PromptContext(settings.context, ChunkRing(settings.context))
     made = Completer(settings.completion, ModelChoice(cast("Any", server)), context, clock=lambda: float(next(now)))
-
     (suggestion,) = await made.suggest(replace(HERE, before="def f(a):\n    "))
-
     assert suggestion.text in ("if a:", "if a:\n        b = 1")
     assert server.asked[0].closed
 
@@ -602,7 +553,6 @@ async def test_files_only_to_models_that_know_them() -> None:
         context = PromptContext(settings.context, ring)
         made = Completer(settings.completion, ModelChoice(cast("Any", server)), context)
         await made.suggest(HERE)
-
         assert [one.filename for one in server.asked[0].extra] == (["b.py"] if files else [])
 
 
@@ -612,7 +562,6 @@ async def test_a_line_that_was_cut_off_stays_out() -> None:
     server = ScriptedProvider([(*answer, Finish(FinishReason.LENGTH, Usage()))])
     made = completer(server, shape="block")
     here = replace(HERE, before="def f():\n    ")
-
     assert await texts(made, here) == ["x = 1"]
     assert await texts(made, here) == ["x = 1"]
     assert len(server.asked) == 1
@@ -625,7 +574,6 @@ async def test_what_is_generated_ahead_is_not_waited_for() -> None:
     await texts(made)
     while len(server.asked) < 2 or server.asked[1].given < 2:
         await asyncio.sleep(0)
-
     assert await texts(made, typed("urn a + b\n    ")) == ["c = 2"]
     assert server.asked[1].closed
     assert server.asked[2].prefix.endswith("urn a + b\n    c")
@@ -637,22 +585,14 @@ async def test_a_candidate_that_fails_costs_only_itself() -> None:
     """The best suggestion is returned although the request for an alternative failed."""
     first = (token("urn", 0.6, other=("ry", 0.3)), *make_tokens(" a", "\n", "\n"))
     server = ScriptedProvider([first, (PellucidError("no memory"),)])
-
     assert [one.text for one in await completer(server).suggest(HERE, invoked=True)] == ["urn a"]
 
 
 async def test_prefill() -> None:
     """A prefill requests no tokens and has the lowest priority."""
     server = ScriptedProvider([()])
-
     await completer(server).prefill(HERE)
-
     assert (server.asked[0].params.max_tokens, server.asked[0].terms.priority) == (0, Priority.BACKGROUND)
-
-
-def test_tokens_are_tokens() -> None:
-    """The scripts of these tests consist of tokens, like a client's answer."""
-    assert all(isinstance(one, Token) for one in LINE)
 
 
 async def test_a_keystroke_parses_and_looks_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -672,7 +612,6 @@ async def test_a_keystroke_parses_and_looks_up_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Answers, "at", counted_find)
     server = ScriptedProvider([LINE])
     made = completer(server)
-
     for keystroke in ("", "u", "ur"):
         calls.clear()
         assert await texts(made, typed(keystroke)) == ["urn a + b".removeprefix(keystroke)]

@@ -82,9 +82,7 @@ def test_golden(case: Case) -> None:
     """The suggested part of an answer and its ending are as a user of the language expects."""
     shape = choose_shape(case.cursor, case.shape, invoked=case.invoked)
     ghost = GhostText(case.cursor, shape)
-
     trimmed = feed_all(ghost, through_the_core(case))
-
     assert trimmed.text == case.shown
     assert case.ending in (None, trimmed.ending)
     assert case.becomes in (None, shape)
@@ -97,10 +95,8 @@ def test_golden(case: Case) -> None:
 def test_the_stream_is_closed_before_its_end(case: Case) -> None:
     """No more tokens are read when the suggestion is complete."""
     ghost = GhostText(case.cursor, choose_shape(case.cursor, case.shape, invoked=case.invoked))
-
     for token in tokens(*case.answer[:-1]):
         ghost.feed(token)
-
     assert ghost.ended
 
 
@@ -112,10 +108,8 @@ def test_the_result_does_not_depend_on_the_tokens(data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(case.answer)), max_size=12), label="cuts"))
     shape = choose_shape(case.cursor, case.shape, invoked=case.invoked)
     expected = feed_all(GhostText(case.cursor, shape), tokens(*case.answer))
-
     pieces = [case.answer[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(case.answer)], strict=True)]
     trimmed = feed_all(GhostText(case.cursor, shape), tokens(*pieces))
-
     assert (trimmed.text, trimmed.ending) == (expected.text, expected.ending)
 
 
@@ -134,12 +128,10 @@ def test_a_suggestion_is_how_the_answer_begins(
     """A suggestion's tokens join to the answer's beginning, and include lines shown early."""
     cursor = parse("untitled:1", before, after, language)
     ghost, letters = GhostText(cursor, shape), GhostText(cursor, shape)
-
     for token in in_words(answer, size):
         ghost.feed(token)
     early = ghost.so_far()
     trimmed = ghost.finish()
-
     assert early is None or trimmed.text.startswith(early.text) or trimmed.ending in ("repetition", "suffix")
     assert answer.startswith(trimmed.text)
     assert "".join(token.text for token in trimmed.tokens) == trimmed.text
@@ -150,12 +142,10 @@ def test_whole_lines_when_time_is_up() -> None:
     """Complete lines are suggested when the time is over, and nothing before the first line."""
     ghost = GhostText(parse("untitled:1", "def f(x):\n    ", "", "python"), SuggestionShape.BLOCK)
     early = []
-
     for token in tokens("if", " x", ":\n", "        return", " 1\n", "\n", "    ret"):
         ghost.feed(token)
         trimmed = ghost.so_far()
         early.append(None if trimmed is None else trimmed.text)
-
     assert early == [None, None, "if x:", "if x:", *["if x:\n        return 1"] * 3]
     late = ghost.so_far()
     assert late is not None
@@ -169,7 +159,6 @@ def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
     for token in tokens("y = 1\n", "    z ="):
         long.feed(token)
     short.feed(*tokens("y ="))
-
     assert long.finish(cut_off=True).text == "y = 1"
     assert short.finish(cut_off=True).text == "y ="
 
@@ -194,9 +183,7 @@ def test_the_first_line_so_far(before: str, after: str, answer: str, shown: str 
     parsed = parse("file:///a.py", before, after, "python")
     ghost = GhostText(parsed, choose_shape(parsed))
     ghost.feed_all(in_words(answer))
-
     part = ghost.first_line_so_far()
-
     assert (None if part is None else part.text) == shown
 
 
@@ -204,9 +191,7 @@ def test_half_characters() -> None:
     """A character of several tokens is kept or dropped with all tokens."""
     halves = tokens("x", " = '", "", "", "😀", "'", "", "\n", "y")
     ghost = GhostText(parse("untitled:1", "", "", "python"), SuggestionShape.LINE)
-
     trimmed = feed_all(ghost, halves)
-
     assert trimmed.text == "x = '😀'"
     assert trimmed.tokens == tuple(halves[:6])
 
@@ -214,9 +199,7 @@ def test_half_characters() -> None:
 def test_a_token_is_cut_where_the_suggestion_ends() -> None:
     """The last token has only the suggested text."""
     ghost = GhostText(parse("untitled:1", "", "", "python"), SuggestionShape.LINE)
-
     trimmed = feed_all(ghost, tokens("x = 1", "  \n\ny"))
-
     assert [token.text for token in trimmed.tokens] == ["x = 1"]
 
 
@@ -247,9 +230,7 @@ def test_a_file_of_one_long_line(language: str) -> None:
     """The end of the answer's line is found in a minified file of a single line."""
     line = "f(1);" * 200_000
     ghost = GhostText(parse("untitled:1", line, line, language), SuggestionShape.LINE)
-
     trimmed = feed_all(ghost, tokens("g(", "2)", ";\n", "h"))
-
     assert trimmed.text == "g(2);"
 
 
@@ -263,6 +244,5 @@ def test_white_space_without_end(answer: str, shown: str) -> None:
         spaces += token.text == " "
         if ghost.ended:
             break
-
     assert ghost.finish().text == shown
     assert spaces <= MAX_EXTRA_INDENT + len("    ") + 1

@@ -67,10 +67,8 @@ async def settle() -> None:
 async def test_one_prompt_for_each_chunk() -> None:
     """Each chunk is followed by a prefill at the last cursor, until no chunk is left."""
     work = Work(chunks=2)
-
     work.idle.restart(HERE)
     await settle()
-
     assert work.read == [HERE, HERE]
     assert work.found == [HERE]
 
@@ -79,10 +77,8 @@ async def test_what_is_queued_comes_first() -> None:
     """Queued chunks are read before the search for more chunks, and found chunks afterwards."""
     work = Work(chunks=1)
     work.more = 2
-
     work.idle.restart(HERE)
     await settle()
-
     assert len(work.read) == 3
 
 
@@ -90,10 +86,8 @@ async def test_a_failed_search_is_logged(caplog: pytest.LogCaptureFixture) -> No
     """A failed search for chunks is logged after the queued chunks were read."""
     work = Work(chunks=1)
     work.broken = True
-
     work.idle.restart(HERE)
     await settle()
-
     assert len(work.read) == 1
     assert "Looking for related files failed." in caplog.text
 
@@ -102,10 +96,8 @@ async def test_nothing_of_what_must_not_be_sent() -> None:
     """A document that must not be sent is not read."""
     work = Work(chunks=2)
     work.allowed = False
-
     work.idle.restart(HERE)
     await settle()
-
     assert work.read == work.found == []
 
 
@@ -116,7 +108,6 @@ async def test_stopped() -> None:
         work.idle.restart(HERE)
         work.idle.stop_in(closed)
     await settle()
-
     assert (stopped.read, other.read) == ([], [HERE])
 
 
@@ -124,7 +115,6 @@ async def test_an_error_ends_it() -> None:
     """An unreachable server ends the task without an error, and the next restart tries again."""
     work = Work(chunks=2)
     work.error = UnavailableError("The server is away.")
-
     work.idle.restart(HERE)
     await settle()
     assert len(work.read) == 1

@@ -12,33 +12,13 @@ from hypothesis import strategies as st
 
 from pellucid.completion.context.ignore_files import MAX_BYTES, Patterns, ignoring_file, repository
 from support.required_programs import require_program
+from support.trial_counts import trial_count
 
 FOLDERS = ("", "a", "a/b", "foo", "foo/build", "a b")
 FILES = tuple(
     f"{folder}/{name}".lstrip("/") for folder in FOLDERS for name in ("x.py", "build.log", ".hidden", "é", "[x]")
 )
-GLOBS = [
-    *(
-        "a",
-        "foo",
-        "build",
-        "*.py",
-        "*",
-        "?",
-        "**",
-        "f*",
-        "a**",
-        "**o",
-        ".*",
-        "x.??",
-        "é",
-        r"a\ b",
-        r"\[x\]",
-        r"\!a",
-        "build.log",
-    ),
-    *("[ab]", "[!a]", "[^a-f]*", "[]x[]*", "[[:alpha:]]*", "[z-a]*", "[a-", "*[-g]", "a\\"),
-]
+GLOBS = ["a", "foo", "build", "*.py", "*", "?", "**", "f*", ".*", "x.??", "é", r"a\ b", r"\[x\]", r"\!a", "[!a]", "a\\"]
 globs = st.lists(st.sampled_from(GLOBS), min_size=1, max_size=3).map("/".join)
 ends = st.sampled_from(["", "", "", "/", " ", "\r", "/ "])
 lines = st.builds("".join, st.tuples(st.sampled_from(["", "", "!", "/", "!/", "#"]), globs, ends))
@@ -69,7 +49,7 @@ def ignored(top: Path) -> set[str]:
 
 class TestGit:
     @pytest.mark.process
-    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=trial_count(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(ignore_files, st.lists(lines, max_size=1))
     def test_any_patterns(self, work_tree: Path, files: dict[str, list[str]], excluded: list[str]) -> None:
         """The ignored files are git's for all patterns in all folders and in git's exclude file."""

@@ -13,90 +13,41 @@ BASE64 = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
 KEY = f"-----BEGIN RSA PRIVATE KEY-----\n{BASE64}\n-----END RSA PRIVATE KEY-----\n"
 CODE = "def area(width, height):\n    return width * height\n"
 
+SECRET = """
+.env .env.local .ENV prod.env .envrc .netrc .pgpass .npmrc .pypirc .git-credentials .htpasswd
+server.pem www.example.com.key id_rsa id_ed25519 id_rsa.bak store.p12 vault.kdbx putty.ppk a.keystore
+credentials credentials.json aws_credentials.ini secrets.yaml app-secrets.prod.toml client_secret.json secret.xml
+service-account.json kubeconfig terraform.tfstate terraform.tfstate.backup prod.tfvars
+.ssh/config .aws/config .kube/config .docker/config.json project/.git/config .config/gcloud/legacy/adc.json
+"""
+HARMLESS = """
+.env.example .env.sample .env.template id_rsa.pub secrets.example.yaml credentials.json.template
+secrets.py credentials.ts secret_santa.go environment.py env.py keys.py key.ts monkey.py SECRETS.md
+docker/config.json .github/workflows/ci.yml .gitignore config tokens.py package.json
+"""
+SECRET_ADDRESSES = """
+git:/project/.env?%7B%22ref%22%3A%22~%22%7D git:/project/server.key.git?x fugitive:///project/.git//0/.env
+scp://host//home/me/.env scp://host/.ssh/config vscode-vfs://github/me/x/.env untitled:.env untitled:%2Eenv
+zipfile:///a.zip::dir/.env jar:file:///x.jar!/secrets.yaml vscode-notebook-cell:/a/secrets.json#W0s /a/.env
+"""
+HARMLESS_ADDRESSES = """
+untitled: untitled:Untitled-1 git:/project/a.py?x vscode-notebook-cell:/a/n.ipynb#W0s scp://[h/a.py x:%00
+"""
+
 
 def refusal(path: str | None, text: str = CODE) -> str | None:
     return Privacy([]).refusal(path, text)
 
 
 class TestNames:
-    @pytest.mark.parametrize(
-        "path",
-        [
-            *(
-                ".env",
-                ".env.local",
-                ".ENV",
-                "prod.env",
-                ".envrc",
-                ".netrc",
-                ".pgpass",
-                ".npmrc",
-                ".pypirc",
-                ".git-credentials",
-                ".htpasswd",
-            ),
-            *(
-                "server.pem",
-                "www.example.com.key",
-                "id_rsa",
-                "id_ed25519",
-                "id_rsa.bak",
-                "store.p12",
-                "vault.kdbx",
-                "putty.ppk",
-                "a.keystore",
-            ),
-            *(
-                "credentials",
-                "credentials.json",
-                "aws_credentials.ini",
-                "secrets.yaml",
-                "app-secrets.prod.toml",
-                "client_secret.json",
-                "secret.xml",
-            ),
-            *("service-account.json", "kubeconfig", "terraform.tfstate", "terraform.tfstate.backup", "prod.tfvars"),
-            *(
-                ".ssh/config",
-                ".aws/config",
-                ".kube/config",
-                ".docker/config.json",
-                "project/.git/config",
-                ".config/gcloud/legacy/adc.json",
-            ),
-        ],
-    )
+    @pytest.mark.parametrize("path", SECRET.split())
     def test_secret_names(self, path: str) -> None:
         """Files with the names of secret files are refused in any folder."""
         reason = refusal(f"/home/someone/{path}")
         assert reason is not None
         assert reason.startswith(f"{Path(path).name} is never sent to the model: files that match ")
 
-    @pytest.mark.parametrize(
-        "path",
-        [
-            *(
-                ".env.example",
-                ".env.sample",
-                ".env.template",
-                "id_rsa.pub",
-                "secrets.example.yaml",
-                "credentials.json.template",
-            ),
-            *(
-                "secrets.py",
-                "credentials.ts",
-                "secret_santa.go",
-                "environment.py",
-                "env.py",
-                "keys.py",
-                "key.ts",
-                "monkey.py",
-                "SECRETS.md",
-            ),
-            *("docker/config.json", ".github/workflows/ci.yml", ".gitignore", "config", "tokens.py", "package.json"),
-        ],
-    )
+    @pytest.mark.parametrize("path", HARMLESS.split())
     def test_names_that_only_sound_secret(self, path: str) -> None:
         """Example files and code about secrets are not refused."""
         assert refusal(f"/home/someone/{path}") is None
@@ -108,47 +59,14 @@ class TestNames:
 
 
 class TestAddresses:
-    @pytest.mark.parametrize(
-        "uri",
-        [
-            *(
-                "git:/project/.env?%7B%22ref%22%3A%22~%22%7D",
-                "git:/project/server.key.git?x",
-                "fugitive:///project/.git//0/.env",
-            ),
-            *(
-                "scp://host//home/me/.env",
-                "scp://host/.ssh/config",
-                "vscode-vfs://github/me/x/.env",
-                "untitled:.env",
-                "untitled:%2Eenv",
-            ),
-            *(
-                "zipfile:///a.zip::dir/.env",
-                "jar:file:///x.jar!/secrets.yaml",
-                "vscode-notebook-cell:/a/secrets.json#W0s",
-                "/a/.env",
-            ),
-        ],
-    )
+    @pytest.mark.parametrize("uri", SECRET_ADDRESSES.split())
     def test_secret_names_of_what_is_no_file(self, uri: str) -> None:
         """A text outside of files, as a state of git or a buffer, is refused by its address."""
         reason = Privacy([]).refusal(None, CODE, uri)
         assert reason is not None
         assert "is never sent to the model: files that match" in reason
 
-    @pytest.mark.parametrize(
-        "uri",
-        [
-            "",
-            "untitled:",
-            "untitled:Untitled-1",
-            "git:/project/a.py?x",
-            "vscode-notebook-cell:/a/n.ipynb#W0s",
-            "scp://[h/a.py",
-            "x:%00",
-        ],
-    )
+    @pytest.mark.parametrize("uri", ["", *HARMLESS_ADDRESSES.split()])
     def test_other_addresses(self, uri: str) -> None:
         """Harmless URIs, including URIs without a name, are not refused."""
         assert Privacy([]).refusal(None, CODE, uri) is None

@@ -65,8 +65,9 @@ def project(tmp_path: Path) -> Path:
 
 
 class TestRules:
-    @pytest.mark.parametrize("written", WRITTEN)
-    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize(
+        ("form", "written"), [*((form, "as it is") for form in FORMS), *((FORMS[0], way) for way in list(WRITTEN)[1:])]
+    )
     def test_every_address_of_a_file(self, project: Path, form: str, written: str) -> None:
         """Only ignored, secret and excluded files are refused, by every form of their URI."""
         privacy = Privacy([project], ["/excluded.py"])

@@ -15,67 +15,21 @@ from hypothesis import strategies as st
 from pellucid.completion.context.ignore_files import Patterns
 from pellucid.completion.context.wildmatch import translate
 from support.required_programs import require_program
+from support.trial_counts import trial_count
 
+BRACKETS = r"""
+[a-z] [!a] [^a] []a] [!]a] []-a] [a-] [-a] [z-a] [A-Z] [a-c-e] [\]] [a\-c] [\a-\c] [/]
+[[:alpha:]] [^[:alnum:]] [[:upper:]b] [[:punct:]] [[:space:]] [[:nonsense:]] [[:] [[::]] [[:alpha] [[a]
+"""
 ATOMS = [
     *("a", "b", "A", "é", "ß", " ", ".", "-", "!", "#", "x.py", "ab", "\udcff", "\t"),
     *("*", "*", "**", "***", "?", "/", "/", "/**/", "**/", "/**", "*a*", "a**b", r"**\/", r"\/"),
-    *(
-        "[a-z]",
-        "[!a]",
-        "[^a]",
-        "[]a]",
-        "[!]a]",
-        "[]-a]",
-        "[a-]",
-        "[-a]",
-        "[z-a]",
-        "[A-Z]",
-        "[a-c-e]",
-        r"[\]]",
-        r"[a\-c]",
-        r"[\a-\c]",
-        "[/]",
-    ),
-    *(
-        "[[:alpha:]]",
-        "[^[:alnum:]]",
-        "[[:upper:]b]",
-        "[[:punct:]]",
-        "[[:space:]]",
-        "[[:nonsense:]]",
-        "[[:]",
-        "[[::]]",
-        "[[:alpha]",
-        "[[a]",
-    ),
+    *BRACKETS.split(),
     *("[", "]", "[a", "[!", "[[:alpha:]", "\\", r"\*", r"\?", r"\[", r"\a", r"\\", r"\ ", r"\#", r"\!"),
 ]
 """Pieces of patterns: each construct, whole and broken."""
 
-LETTERS = [
-    "a",
-    "b",
-    "c",
-    "z",
-    "A",
-    "Z",
-    "é",
-    "ß",
-    "*",
-    "?",
-    "[",
-    "]",
-    "\\",
-    "!",
-    "#",
-    " ",
-    "-",
-    "x.py",
-    "\udcff",
-    "\t",
-    "\n",
-    ":",
-]
+LETTERS = [*"abczAZéß*?[]\\!# -\udcff\t\n:", "x.py"]
 SETS, PATHS = 12, 30
 
 names = (
@@ -108,7 +62,9 @@ def git(top: Path, *arguments: str, given: str = "") -> str:
 
 @pytest.mark.parametrize("fold_case", [False, True])
 @settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=trial_count(200),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(files, many_paths)
 def test_git_agrees(work_tree: Path, fold_case: bool, files: list[list[str]], paths: list[str]) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection, Iterator
+from threading import Event
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.completion.edits.edit_history import difference
-from pellucid.completion.edits.repeated_edits import MAX_CANDIDATES, Candidate, repeated_edits
+from pellucid.completion.context.search_budget import FindFiles, SearchBudget
+from pellucid.completion.edits.edit_history import MAX_CHARACTERS, MAX_EDITS, Edit, EditHistory, difference
+from pellucid.completion.edits.places_elsewhere import MAX_PLACES, find_elsewhere
+from pellucid.completion.edits.repeated_edits import MAX_CANDIDATES, Candidate, names_to_search, repeated_edits
 
 URI = "file:///a.py"
 
@@ -125,3 +131,177 @@ def test_overlaps() -> None:
     assert not insertion.overlaps(Candidate(URI, 3, (), ("x",), 1.0))
     assert not insertion.overlaps(line)
     assert not line.overlaps(Candidate(URI, 3, ("a",), ("b",), 1.0))
+
+
+A = "file:///p/a.py"
+RENAMED = Edit(A, 0, ("x = total(a)",), ("x = mean(a)",))
+WORDY = Edit(A, 0, ("return total(self.prices)",), ("return total(self.prices, rounded=True)",))
+
+
+def finder(*texts: str) -> FindFiles:
+    def find(names: Collection[str], budget: SearchBudget) -> Iterator[tuple[str, str]]:
+        budget.files = len(texts)
+        for number, text in enumerate(texts):
+            budget.searched += 1
+            yield f"file:///p/{number}.py", text
+
+    return find
+
+
+async def found(edit: Edit, *texts: str) -> list[tuple[str, tuple[str, ...]]]:
+    search = await find_elsewhere(edit, A, finder(*texts))
+    return [(place.change.uri.removeprefix("file:///p/"), place.change.new) for place in search.places]
+
+
+async def test_files_take_turns() -> None:
+    """Files take turns, so a file with many places leaves room, and the places are limited."""
+    many = "x = total(a)\n" * 40
+    places = await found(RENAMED, many, many, "x = total(a)\n")
+    assert [name for name, _ in places[:4]] == ["0.py", "1.py", "2.py", "0.py"]
+    assert len(places) == MAX_PLACES
+
+
+@pytest.mark.parametrize(
+    ("edit", "line", "new"),
+    [
+        (RENAMED, "y = total(b)", "y = mean(b)"),
+        (WORDY, "return total(self.prices)", "return total(self.prices, rounded=True)"),
+        (WORDY, "return total(self.costs)", None),
+        (Edit(A, 0, ("from shop import total",), ("from shop import mean, total",)), "from shop import total", None),
+        (Edit(A, 0, ("import total",), ("import mean",)), "import total", "import mean"),
+        (Edit(A, 0, ("debug(first)",), ()), "debug(first)", ""),
+        (Edit(A, 0, ("debug(first)",), ()), "debug(second)", None),
+        (Edit(A, 0, ("import total",), ()), "import total", None),
+    ],
+)
+async def test_what_has_to_be_the_same(edit: Edit, line: str, new: str | None) -> None:
+    """A replaced name suffices, else all code around must be equal and no import."""
+    places = await found(edit, f"{line}\nlast = 1\n")
+    assert places == ([] if new is None else [("0.py", (new,) if new else ())])
+
+
+@pytest.mark.parametrize(
+    ("edit", "names"),
+    [
+        (RENAMED, {"total"}),
+        (WORDY, {"prices"}),
+        (Edit(A, 0, ("debug(first_order)",), ()), {"first_order"}),
+        (Edit(A, 0, ("import total",), ()), set()),
+        (Edit(A, 0, (), ("x = 1",)), set()),
+        (Edit(A, 0, ("x = total(a)",) * 40, ("x = mean(a)",) * 40), set()),
+    ],
+)
+def test_names_that_are_looked_for(edit: Edit, names: set[str]) -> None:
+    """The longest name of a place is searched, and no name if the edit is not repeated."""
+    assert names_to_search(edit) == names
+
+
+async def test_the_time_for_searching() -> None:
+    """The search reports files left out because the time was over."""
+    assert (await find_elsewhere(RENAMED, A, finder("x = total(a)\n"))).budget.is_complete
+    late = await find_elsewhere(RENAMED, A, finder("x = total(a)\n"), seconds=-1.0)
+    assert (late.places, late.budget.is_complete, str(late.budget)) == ([], False, "0 of 1 files")
+
+
+async def test_a_cancelled_search_ends() -> None:
+    """A cancelled search reads no further file."""
+    begun, ended = Event(), Event()
+
+    def endless(names: Collection[str], budget: SearchBudget) -> Iterator[tuple[str, str]]:
+        try:
+            while True:
+                begun.set()
+                yield "file:///p/b.py", "x = total(a)\n"
+        finally:
+            ended.set()
+
+    search = asyncio.create_task(find_elsewhere(RENAMED, A, endless, seconds=1000.0))
+    await asyncio.to_thread(begun.wait)
+    search.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await search
+    assert await asyncio.to_thread(ended.wait, 60)
+
+
+EDITED, B = "file:///a.py", "file:///b.py"
+LINES = st.lists(st.sampled_from(["", "x", "y", "    x"]), max_size=8)
+
+
+def history(*texts: str) -> EditHistory:
+    made = EditHistory()
+    for text in texts:
+        made.note(EDITED, text)
+    return made
+
+
+@given(LINES, LINES)
+def test_a_difference_makes_the_one_of_the_other(old: list[str], new: list[str]) -> None:
+    """The edit between two texts turns the first into the second; only equal texts have none."""
+    edit = difference(EDITED, old, new)
+    if edit is None:
+        assert old == new
+    else:
+        assert [*old[: edit.first], *edit.new, *old[edit.first + len(edit.old) :]] == new
+        assert tuple(old[edit.first : edit.first + len(edit.old)]) == edit.old
+
+
+def test_keystrokes_at_one_place_are_one_edit() -> None:
+    """A text typed letter by letter is a single edit of whole lines."""
+    made = history("a\nb\nc", "a\nbx\nc", "a\nbxy\nc", "a\nbxy\nz\nc")
+    assert made.edits() == [Edit(EDITED, 1, ("b",), ("bxy", "z"))]
+
+
+def test_a_change_elsewhere_begins_another_edit() -> None:
+    """An edit ends at a change elsewhere, and an insertion above moves the edit down."""
+    made = history("a\nb\nc\nd\ne", "a\nb\nc\nd\nE", "a\nb\nc\nd\nE!", "new\na\nb\nc\nd\nE!")
+    assert made.edits() == [Edit(EDITED, 5, ("e",), ("E!",)), Edit(EDITED, 0, (), ("new",))]
+
+
+def test_an_undone_edit_is_none() -> None:
+    """An edit that the user undid is removed, at once or after a later edit."""
+    assert history("a\nb", "a\nbx", "a\nb").edits() == []
+    again = history("a\nb\nc\nd", "A\nb\nc\nd", "A\nb\nc\nD", "a\nb\nc\nD")
+    assert again.edits() == [Edit(EDITED, 3, ("d",), ("D",))]
+
+
+def test_documents_have_their_own_edits() -> None:
+    """Each document has its own last edit, and a closed document has no edits."""
+    made = history("a", "x")
+    made.note(B, "b")
+    made.note(B, "y")
+    assert made.edits() == [Edit(EDITED, 0, ("a",), ("x",)), Edit(B, 0, ("b",), ("y",))]
+    made.note(EDITED, "xx")
+    assert [edit.uri for edit in made.edits()] == [B, EDITED], "the last one is that of the last change"
+    made.forget(EDITED)
+    assert made.edits() == [Edit(B, 0, ("b",), ("y",))]
+    made.clear()
+    assert made.edits() == []
+
+
+def test_an_edit_is_continued_after_another_one_was_undone() -> None:
+    """A line edited again is still a single edit if a change elsewhere was undone meanwhile."""
+    made = history("a\nb\nc\nd", "A\nb\nc\nd", "A\nb\nc\nD", "A\nb\nc\nd", "AB\nb\nc\nd")
+    assert made.edits() == [Edit(EDITED, 0, ("a",), ("AB",))]
+
+
+def test_the_last_edit_is_the_latest_change() -> None:
+    """Edits of all documents are in the order of their ends."""
+    made = history("a")
+    made.note(EDITED, "x")
+    for text in ("b\n\n\nc", "B\n\n\nc", "B\n\n\nC", "B\n\n\nc"):
+        made.note(B, text)
+    assert made.edits() == [Edit(EDITED, 0, ("a",), ("x",)), Edit(B, 0, ("b",), ("B",))]
+
+
+def test_the_history_is_bounded() -> None:
+    """Only the last edits are kept, and documents that are too long are not followed."""
+    made = EditHistory()
+    text = "\n".join("abc" for _ in range(100))
+    made.note(EDITED, text)
+    lines = text.split("\n")
+    for index in range(0, 100, 4):
+        lines[index] = "x"
+        made.note(EDITED, "\n".join(lines))
+    assert len(made.edits()) == MAX_EDITS
+    made.note(EDITED, "x" * (MAX_CHARACTERS + 1))
+    assert made.edits() == []
