@@ -1,31 +1,69 @@
-"""The plugin in a real Neovim, with the real model."""
+"""The plugin in a real Neovim: with the real model, with scripted answers, and by itself."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.editors import doubtful_language_server, partial_language_server
 from support.editors.language_server_in_neovim import LanguageServerInNeovim
 from support.editors.neovim import PLUGIN, Neovim
 from support.editors.polling import until
+from support.servers.http_servers import LiveServer, ScriptedAssistant, live, scripted_state, spoken
 
 HEAD = "def add(a, b):\n    "
 TAIL = "\n\n\nprint(add(1, 2))"
+LARGEST = "def largest(numbers):\n    best = numbers[0]\n    for number in numbers:\n"
+EAGER = {"completion": {"level": "eager", "budgetMs": 0}}
 
 
 def programs() -> list[str]:
     """Return every available Neovim: ``nvim`` on the PATH, and the value of NVIM12."""
     return ["nvim", *filter(None, [os.environ.get("NVIM12")])]
+
+
+@pytest.fixture(scope="module")
+def assistant() -> ScriptedAssistant:
+    return ScriptedAssistant()
+
+
+@pytest.fixture(scope="module")
+def model_server(assistant: ScriptedAssistant) -> Iterator[LiveServer]:
+    """A real server with scripted answers, for the whole module."""
+    with live(scripted_state(assistant)) as server:
+        yield server
+
+
+@contextmanager
+def set_up(request: pytest.FixtureRequest, folder: Path, server: str) -> Iterator[Neovim]:
+    with Neovim(folder, request.param) as vim:
+        vim.setup(server, settings=EAGER)
+        yield vim
+
+
+@pytest.fixture(scope="module", params=programs())
+def real(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, served_model: str
+) -> Iterator[Neovim]:
+    """A Neovim with the plugin, the language server and the real model."""
+    with set_up(request, tmp_path_factory.mktemp("real"), served_model) as vim:
+        yield vim
+
+
+@pytest.fixture(scope="module", params=programs())
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, model_server: LiveServer
+) -> Iterator[Neovim]:
+    """A Neovim with the plugin, the language server and scripted answers."""
+    with set_up(request, tmp_path_factory.mktemp("served"), model_server.url) as vim:
+        yield vim
 
 
 @pytest.fixture
@@ -35,13 +73,11 @@ def vim(tmp_path: Path) -> Iterator[Neovim]:
         yield vim
 
 
-@pytest.fixture(scope="module", params=programs())
-def served(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, served_model: str
-) -> Iterator[Neovim]:
-    """A Neovim with the plugin and the language server."""
-    with Neovim(tmp_path_factory.mktemp("served"), request.param) as vim:
-        vim.setup(served_model, settings={"completion": {"level": "eager", "budgetMs": 0}})
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neovim]:
+    """A Neovim with the plugin's modules, but without a language server."""
+    with Neovim(tmp_path_factory.mktemp("bare")) as vim:
+        vim.setup("", cmd=["no-such-program"])
         yield vim
 
 
@@ -59,37 +95,78 @@ NOTE_ANSWERS = """
 """Keep in ``vim.g.answered`` the version of the text in the last answered request."""
 
 
+def answers(vim: Neovim) -> None:
+    """Wait until a request about the present text has an answer."""
+    until(lambda: vim.lua("return vim.g.answered == vim.b.changedtick"), "an answer")
+
+
+def say(assistant: ScriptedAssistant, *texts: str) -> None:
+    """Let the model server answer with these tokens."""
+    assistant.script = [spoken(text) for text in texts]
+
+
+def in_function(vim: Neovim) -> Neovim:
+    """Wait for ghost text at the end of HEAD, in insert mode."""
+    vim.edit(HEAD + TAIL + "\n")
+    vim.keys("jA")
+    vim.until_ghost()
+    return vim
+
+
 @pytest.fixture
-def ready(served: Neovim) -> Neovim:
-    """A Neovim with ghost text at the end of HEAD, in insert mode."""
-    served.edit(HEAD + TAIL + "\n")
+def ready(served: Neovim, assistant: ScriptedAssistant) -> Neovim:
+    """A Neovim with scripted ghost text at the end of HEAD, in insert mode."""
+    say(assistant, "return", " a", " +", " b", "\n", "\n", "x")
     served.lua(NOTE_ANSWERS)
-    served.keys("jA")
-    served.until_ghost()
-    return served
+    return in_function(served)
 
 
 @pytest.mark.model
-def test_accept(ready: Neovim) -> None:
-    """Ghost text is only on the screen; <Tab> inserts the text, and undo removes the text."""
-    assert ready.text == HEAD + TAIL
-    ghost = ready.ghost
-    assert ghost.splitlines()[0] in ready.screen
+def test_accept(real: Neovim) -> None:
+    """The model's ghost text is only on the screen; <Tab> inserts the text, and undo removes it."""
+    in_function(real)
+    assert real.text == HEAD + TAIL
+    ghost = real.ghost
+    assert ghost.splitlines()[0] in real.screen
 
-    ready.keys("<Tab>")
-    ready.until_text(HEAD + ghost + TAIL)
+    # The explanation has the prompt, the times and the values of the gate.
+    real.keys("<Esc>:Pellucid explain<CR>")
+    until(lambda: "outcome" in real.text, "the window")
+    for word in ("shown", "prompt", "def add(a, b):", "computed", "ms", "gate"):
+        assert word in real.text
+    gate = next(line for line in real.text.split("\n") if line.startswith(" gate"))
+    # The line is too long for a single row, so the line is wrapped.
+    assert len(gate) > real.lua("return vim.api.nvim_win_get_width(0)")
+    assert gate.split()[-1] in real.screen
+    real.keys("q")
+    real.until_text(HEAD + TAIL)
+
+    real.keys("A")
+    assert real.until_ghost() == ghost
+    real.keys("<Tab>")
+    real.until_text(HEAD + ghost + TAIL)
     before = (HEAD + ghost).split("\n")
-    assert ready.cursor == (len(before), len(before[-1].encode()))
+    assert real.cursor == (len(before), len(before[-1].encode()))
+    real.keys("<Esc>u")
+    real.until_text(HEAD + TAIL)
 
-    ready.keys("<Esc>u")
-    ready.until_text(HEAD + TAIL)
+    # The status line, the command and :checkhealth report a working setup.
+    until(lambda: real.lua("return require('pellucid').status()") == "ready", "the state")
+    real.keys(":Pellucid status<CR>")
+    until(lambda: "Pellucid: " in real.screen.splitlines()[-1], "the sentence")
+    real.keys(":checkhealth pellucid<CR>")
+    until(lambda: "Model server: ready" in real.text, "the report")
+    assert "ERROR" not in real.text
+    assert "WARNING" not in real.text
 
 
-@pytest.mark.model
 def test_ghost_text_is_in_one_window(ready: Neovim) -> None:
-    """Ghost text is drawn only in the window with the cursor."""
-    if ready.lua("return require('pellucid.builtin').used()"):
-        pytest.skip("Neovim's own inline completion draws ghost text in all windows of the buffer")
+    """The plugin draws ghost text only in the window with the cursor; Neovim 0.12 draws itself."""
+    own = ready.lua("return vim.fn.has('nvim-0.12')") == 1
+    assert ready.lua("return require('pellucid.builtin').used()") is own
+    assert (ready.lua("return require('pellucid.current_suggestion').shown") is None) is own
+    if own:
+        return  # Neovim's own inline completion draws ghost text in all windows of the buffer.
     line = ready.ghost.splitlines()[0]
     ready.keys("<Esc>:split<CR>A")
     ready.until_ghost()
@@ -102,44 +179,32 @@ def test_ghost_text_is_in_one_window(ready: Neovim) -> None:
     assert ready.screen.count(line) == 1
 
 
-@pytest.mark.model
-def test_accepted_text_is_repeated(served: Neovim) -> None:
-    """A count and the dot command repeat typed and accepted text."""
+def test_accepted_text_is_repeated(served: Neovim, assistant: ScriptedAssistant) -> None:
+    """A count, the dot and a macro repeat accepted text, and an unused key stays in the macro."""
     vim = served
-    vim.edit("orders = [1, 2]\ntotal = 0\n\n    total += order\nfirst\n")
-    vim.keys("3G2A")
-    vim.keys("for o")
-    ghost = until(lambda: vim.ghost, "ghost text")
-    assert "\n" not in ghost
-    vim.keys("<Tab>")
-    until(lambda: vim.text.split("\n")[2] == "for o" + ghost, "the accepted text")
-    vim.keys("<Esc>")
-    until(lambda: vim.text.split("\n")[2] == 2 * ("for o" + ghost), "the count")
-
-    vim.keys("G.")
-    until(lambda: vim.text.split("\n")[4] == "first" + 2 * ("for o" + ghost), "the repetition")
-
-
-@pytest.mark.model
-def test_accepted_text_is_recorded(served: Neovim) -> None:
-    """A macro has accepted text instead of the accepting key, but an unused key unchanged."""
-    vim = served
-    vim.edit("orders = [1, 2]\ntotal = 0\n\n    total += order\nfirst\n")
-    vim.keys("3Gqqi")
-    vim.keys("for o")
-    ghost = until(lambda: vim.ghost, "ghost text")
-    vim.keys("<Tab>")
-    until(lambda: vim.text.split("\n")[2] == "for o" + ghost, "the accepted text")
-    vim.keys("<Esc>A")
+    say(assistant, "rder", " in", " orders", "\n")
+    lines = lambda: vim.text.split("\n")  # noqa: E731
+    for start in ("3G2A", "3Gqqi"):
+        vim.edit("orders = [1, 2]\ntotal = 0\n\n    total += order\nfirst\n")
+        vim.keys(start)
+        vim.keys("for o")
+        ghost = until(lambda: vim.ghost, "ghost text")
+        assert "\n" not in ghost
+        vim.keys("<Tab>")
+        until(lambda ghost=ghost: lines()[2] == "for o" + ghost, "the accepted text")  # type: ignore[misc]
+        vim.keys("<Esc>")
+        if start == "3G2A":
+            until(lambda ghost=ghost: lines()[2] == 2 * ("for o" + ghost), "the count")  # type: ignore[misc]
+            vim.keys("G.")
+            until(lambda ghost=ghost: lines()[4] == "first" + 2 * ("for o" + ghost), "the dot")  # type: ignore[misc]
+    vim.keys("A")
     vim.lua("require('pellucid.current_suggestion').clear()")
     vim.keys(" #\\<Esc>q")
     until(lambda: ghost in vim.lua("return vim.fn.getreg('q')"), "the text in the macro")
-
     vim.keys("G0@q")
-    until(lambda: vim.text.split("\n")[4] == "for o" + ghost + "first #\\", "the macro's text")
+    until(lambda: lines()[4] == "for o" + ghost + "first #\\", "the macro's text")
 
 
-@pytest.mark.model
 def test_accept_by_word(ready: Neovim) -> None:
     """A word is inserted, the rest stays shown, and each word is a separate undo step."""
     ghost = ready.ghost
@@ -156,49 +221,25 @@ def test_accept_by_word(ready: Neovim) -> None:
     ready.until_text(HEAD + word + TAIL)
 
 
-@pytest.mark.model
-def test_accept_by_line(served: Neovim) -> None:
-    """The first line is inserted, and the remaining lines stay shown."""
-    vim = served
-    vim.edit("def largest(numbers):\n    best = numbers[0]\n    for number in numbers:\n")
+def in_loop(vim: Neovim, assistant: ScriptedAssistant) -> str:
+    """Return the ghost text of several lines below an opened loop."""
+    say(assistant, "if", " number", ":", "\n", "            ", "best", " =", " number", "\n", "    ", "return", "\n")
+    vim.edit(LARGEST)
     vim.keys("GA<CR>")
-    ghost = until(lambda: vim.ghost if "\n" in vim.ghost else "", "ghost text of several lines")
-    start = vim.text
+    return until(lambda: vim.ghost if "\n" in vim.ghost else "", "ghost text of several lines")
+
+
+def test_accept_by_line(served: Neovim, assistant: ScriptedAssistant) -> None:
+    """The first line is inserted, and the remaining lines stay shown."""
+    ghost, start = in_loop(served, assistant), served.text
     first = ghost.partition("\n")[0]
-    vim.keys("<M-l>")
-    vim.until_text(start + first)
-    assert vim.ghost == ghost[len(first) :]
+    served.keys("<M-l>")
+    served.until_text(start + first)
+    assert served.ghost == ghost[len(first) :]
 
 
-@pytest.mark.model
-def test_whose_ghost_text(ready: Neovim) -> None:
-    """Neovim draws the ghost text if inline completion is built in; otherwise the plugin does."""
-    own = ready.lua("return vim.fn.has('nvim-0.12')") == 1
-    assert ready.lua("return require('pellucid.builtin').used()") is own
-    assert (ready.lua("return require('pellucid.current_suggestion').shown") is None) is own
-
-
-@pytest.mark.model
-def test_dismiss(ready: Neovim) -> None:
-    """A dismissed suggestion disappears, and is not offered again at the same position."""
-    ready.keys("<C-]>")
-    until(lambda: not ready.ghost, "no ghost text")
-    assert ready.text == HEAD + TAIL
-
-    ready.lua("vim.g.answered = 0")
-    ready.keys("<Esc>A")
-    answers(ready)
-    assert ready.ghost == ""
-
-
-def answers(vim: Neovim) -> None:
-    """Wait until a request about the present text has an answer."""
-    until(lambda: vim.lua("return vim.g.answered == vim.b.changedtick"), "an answer")
-
-
-@pytest.mark.model
-def test_typing_into_it(ready: Neovim) -> None:
-    """Typing the suggestion keeps the rest shown; typing other text removes the suggestion."""
+def test_typing_and_dismissing(ready: Neovim) -> None:
+    """Typed text keeps the rest shown, other text removes all; a dismissed suggestion is gone."""
     ghost = ready.ghost
     for typed in range(1, 4):
         ready.keys(ghost[typed - 1].replace("<", "<lt>"))
@@ -206,13 +247,19 @@ def test_typing_into_it(ready: Neovim) -> None:
         assert ready.ghost == ghost[typed:]
     answers(ready)
     assert ready.ghost == ghost[3:]  # The server agrees.
-
     ready.keys("~")
     until(lambda: "~" in ready.text, "the character")
     assert ready.ghost != ghost[3:]
 
+    in_function(ready).keys("<C-]>")
+    until(lambda: not ready.ghost, "no ghost text")
+    assert ready.text == HEAD + TAIL
+    ready.lua("vim.g.answered = 0")
+    ready.keys("<Esc>A")
+    answers(ready)
+    assert ready.ghost == ""
 
-@pytest.mark.model
+
 def test_next_and_previous(ready: Neovim) -> None:
     """Next requests several suggestions and shows the second; previous returns to the first."""
     first = ready.ghost
@@ -228,7 +275,6 @@ def test_next_and_previous(ready: Neovim) -> None:
     ready.until_text(HEAD + second + TAIL)
 
 
-@pytest.mark.model
 def test_token_window(ready: Neovim) -> None:
     """The window lists tokens with percentages and alternatives, and continues from a choice."""
     ghost = ready.ghost
@@ -240,56 +286,41 @@ def test_token_window(ready: Neovim) -> None:
     assert window[0].split()[0].replace("·", " ").strip() in ghost
     assert re.search(r"rank 1 +\d+\.\d\d bits", window[0])
 
+    # Only the token under the cursor shows alternatives, and q keeps the suggestion.
+    below = ready.text.count("\n    ") + 1
+    ready.keys(f"{below + 1}j")
+    until(lambda: "▸" in ready.text and "▸" not in ready.text.split("\n")[1], "the second token's alternatives")
+    assert ready.text.count("▸") == 1
+    ready.keys("q")
+    ready.until_text(HEAD + TAIL)
+    until(lambda: ready.mode == "i", "insert mode")
+    assert ready.ghost == ghost
+
+    ready.keys("<M-t>")
+    until(lambda: "▸" in ready.text, "alternatives")
     alternative = window[2].split()[0].replace("·", " ").replace("⏎", "\n")
     ready.keys("jj<CR>")
     changed = until(lambda: ready.ghost if ready.ghost not in ("", ghost) else "", "another suggestion")
     assert changed.startswith(alternative)
     assert ready.text == HEAD + TAIL
     until(lambda: ready.mode == "i", "insert mode")
-
     ready.keys("<Tab>")
     ready.until_text(HEAD + changed + TAIL)
 
 
-@pytest.mark.model
-def test_token_window_after_an_indented_line(served: Neovim) -> None:
+def test_token_window_after_an_indented_line(served: Neovim, assistant: ScriptedAssistant) -> None:
     """On a freshly indented line, the window keeps leading spaces and the file keeps the indent."""
-    vim = served
-    vim.edit("def largest(numbers):\n    best = numbers[0]\n    for number in numbers:\n")
-    vim.keys("GA<CR>")
-    ghost = vim.until_ghost()
-    before = vim.text
-    vim.keys("<M-t>")
-    until(lambda: "▸" in vim.text, "alternatives")
-    until(lambda: vim.mode == "n", "normal mode")
-    lines = vim.text.split("\n")
-    assert [line for line in lines if not line.startswith(" ")] == []
+    ghost, before = in_loop(served, assistant), served.text
+    served.keys("<M-t>")
+    until(lambda: "▸" in served.text, "alternatives")
+    until(lambda: served.mode == "n", "normal mode")
+    assert [line for line in served.text.split("\n") if not line.startswith(" ")] == []
 
-    vim.keys("q")
-    until(lambda: vim.text == before, "the file")
-    assert vim.ghost == ghost
+    served.keys("q")
+    served.until_text(before)
+    assert served.ghost == ghost
 
 
-@pytest.mark.model
-def test_token_window_follows_the_cursor(ready: Neovim) -> None:
-    """Only the token under the cursor shows alternatives, and q keeps the suggestion."""
-    ghost = ready.ghost
-    ready.keys("<M-t>")
-    until(lambda: "▸" in ready.text, "alternatives")
-    below = ready.text.count("\n    ") + 1
-    ready.keys(f"{below + 1}j")
-    until(lambda: "▸" in ready.text and ready.text.split("\n")[1].find("▸") < 0, "the second token's alternatives")
-    assert ready.text.count("▸") == 1
-
-    ready.keys("q")
-    until(lambda: ready.text == HEAD + TAIL, "the file")
-    until(lambda: ready.mode == "i", "insert mode")
-    assert ready.ghost == ghost
-    ready.keys("<Tab>")
-    ready.until_text(HEAD + ghost + TAIL)
-
-
-@pytest.mark.model
 def test_tokens_of_an_accepted_suggestion(ready: Neovim) -> None:
     """In normal mode, the window of an accepted suggestion replaces the text by an alternative."""
     ghost = ready.ghost
@@ -304,7 +335,6 @@ def test_tokens_of_an_accepted_suggestion(ready: Neovim) -> None:
     assert ready.text == HEAD + TAIL
 
 
-@pytest.mark.model
 def test_toggle(ready: Neovim) -> None:
     """Switching off removes the suggestion and stops requests; switching on requests again."""
     ready.keys("<Esc>:Pellucid toggle<CR>")
@@ -325,21 +355,19 @@ def test_toggle(ready: Neovim) -> None:
     ready.until_ghost()
 
 
-@pytest.mark.model
-def test_beyond_the_basic_plane(served: Neovim) -> None:
+def test_beyond_the_basic_plane(served: Neovim, assistant: ScriptedAssistant) -> None:
     """After emoji, of two UTF-16 units and four bytes each, a suggestion is drawn at the cursor."""
     head = 'faces = ["🙂", "🙃"]\nwink = faces[0]; print("🙂🙂", fac'
-    vim = served
-    vim.edit(head + ")\n")
-    vim.keys("G$i")
-    ghost = vim.until_ghost()
+    say(assistant, "es", "[", "1", "]", ")", "\n")
+    served.edit(head + ")\n")
+    served.keys("G$i")
+    ghost = served.until_ghost()
     assert ghost.startswith("es")
-    vim.keys("<Tab>")
-    vim.until_text(head + ghost + ")")
-    assert vim.cursor == (2, len((head + ghost).split("\n")[1].encode()))
+    served.keys("<Tab>")
+    served.until_text(head + ghost + ")")
+    assert served.cursor == (2, len((head + ghost).split("\n")[1].encode()))
 
 
-@pytest.mark.model
 @pytest.mark.parametrize(
     ("text", "reason"),
     [("x = 1\n" * 200_000, "it has more than 1,000,000"), ("A_KEY = '" + "k" * 9_000, "its lines are too long")],
@@ -348,47 +376,15 @@ def test_no_suggestion_by_hand_is_explained(served: Neovim, text: str, reason: s
     """An impossible suggestion requested by hand is refused with the reason."""
     served.edit(text)
     served.keys("A<M-Bslash>")
-    until(lambda: reason in served.lua("return vim.api.nvim_exec2('messages', { output = true }).output"), "the reason")
+    until(lambda: reason in messages(served), "the reason")
 
 
-@pytest.mark.model
-def test_explanation(ready: Neovim) -> None:
-    """:Pellucid explain shows the prompt, the times and the values of the gate."""
-    ready.keys("<Esc>:Pellucid explain<CR>")
-    until(lambda: "outcome" in ready.text, "the window")
-    for word in ("shown", "prompt", "def add(a, b):", "computed", "ms", "gate"):
-        assert word in ready.text
-    gate = next(line for line in ready.text.split("\n") if line.startswith(" gate"))
-    # The line is too long for a single row, so the line is wrapped.
-    assert len(gate) > ready.lua("return vim.api.nvim_win_get_width(0)")
-    assert gate.split()[-1] in ready.screen
-    ready.keys("q")
-    until(lambda: ready.text == HEAD + TAIL, "the file")
-
-
-@pytest.mark.model
-def test_status(ready: Neovim) -> None:
-    """The state of the model server is available for status lines and by command."""
-    until(lambda: ready.lua("return require('pellucid').status()") == "ready", "the state")
-    ready.keys("<Esc>:Pellucid status<CR>")
-    until(lambda: "Pellucid: " in ready.screen.splitlines()[-1], "the sentence")
-
-
-@pytest.mark.model
-def test_checkhealth(ready: Neovim) -> None:
-    """:checkhealth finds no error in a working setup."""
-    ready.keys("<Esc>:checkhealth pellucid<CR>")
-    until(lambda: "Model server: ready" in ready.text, "the report")
-    assert "ERROR" not in ready.text
-    assert "WARNING" not in ready.text
-
-
-@pytest.mark.model
-def test_killed_language_server(vim: Neovim, served_model: str) -> None:
+def test_killed_language_server(vim: Neovim, assistant: ScriptedAssistant, model_server: LiveServer) -> None:
     """After the language server's death, typing works, and a restart restores suggestions."""
+    say(assistant, "eturn", " a", "\n", "x")
     # Neovim's message has a long path; a cut message would wait for Enter.
     vim.api.ui_try_resize(400, 30)
-    vim.setup(served_model)
+    vim.setup(model_server.url)
     vim.edit(HEAD + TAIL + "\n")
     (process,) = vim.api.api.get_proc_children(vim.lua("return vim.fn.getpid()"))
     os.kill(process, signal.SIGKILL)
@@ -427,18 +423,23 @@ def test_help(vim: Neovim, tmp_path: Path) -> None:
         ({"cmd": []}, "pellucid.cmd should be a list"),
     ],
 )
-def test_wrong_option(vim: Neovim, options: dict[str, object], sentence: str) -> None:
+def test_wrong_option(bare: Neovim, options: dict[str, object], sentence: str) -> None:
     """An invalid option is refused in a sentence with the option's name."""
     with pytest.raises(Exception, match=sentence):
-        vim.setup("", **options)
+        bare.setup("", **options)
 
 
-def test_keys_without_a_suggestion(vim: Neovim) -> None:
-    """Without a suggestion, keys keep their meaning: a tab, the menu, a mapping, or no effect."""
+def test_without_a_program(vim: Neovim, tmp_path: Path) -> None:
+    """Without the program a single warning is shown, and every key keeps its meaning."""
     vim.lua("vim.keymap.set('i', '<C-]>', 'mapped')")
     vim.setup("", cmd=["no-such-program"])
+    for name in ("one.py", "two.py"):
+        vim.api.command(f"edit {tmp_path / name}")
+    vim.api.command("enew")
     vim.keys("ia<Tab>b<C-]><M-w>c")
     vim.until_text("a\tbmappedc")
+    assert vim.api.command_output("messages").count("no-such-program is not an executable") == 1
+    assert vim.lua("return vim.api.nvim_get_mode()") == {"mode": "i", "blocking": False}
 
     vim.keys("<Esc>:%delete<CR>ialpha alps al<C-n>")
     until(lambda: vim.lua("return vim.fn.pumvisible()"), "the menu")
@@ -447,62 +448,57 @@ def test_keys_without_a_suggestion(vim: Neovim) -> None:
     until(lambda: vim.text != one, "the next of the menu")
     assert "\t" not in vim.text
 
-
-def test_keys_are_given_back(vim: Neovim) -> None:
-    """A second setup with different keys restores the mappings replaced by the first setup."""
-    vim.lua("vim.keymap.set('i', '<C-]>', 'mapped')")
-    vim.setup("", cmd=["no-such-program"])
+    # A second setup with a different key restores the mapping replaced by the first setup.
     vim.setup("", cmd=["no-such-program"], keys={"dismiss": "<C-e>"})
     assert vim.lua("return vim.fn.maparg('<C-]>', 'i')") == "mapped"
 
 
-def test_no_program(vim: Neovim, tmp_path: Path) -> None:
-    """Without the program there is a single warning of one line, and typing still works."""
-    vim.setup("", cmd=["no-such-program"])
-    for name in ("one.py", "two.py"):
-        vim.api.command(f"edit {tmp_path / name}")
-    vim.keys("ihello")
-    vim.until_text("hello")
-    assert vim.api.command_output("messages").count("no-such-program is not an executable") == 1
-    assert vim.lua("return vim.api.nvim_get_mode()") == {"mode": "i", "blocking": False}
+SURE, REST = "urn add(a, b)", " + tax(c)"
 
 
-def test_the_rest_of_a_partial_suggestion(vim: Neovim, tmp_path: Path) -> None:
+def suggest(server: LanguageServerInNeovim, text: str, *arguments: Any) -> dict[str, Any]:
+    """Answer a request for a suggestion with a text and the arguments, and return the request."""
+    request = server.request("textDocument/inlineCompletion")
+    command = {"title": "accepted", "command": "pellucid.accepted", "arguments": list(arguments)}
+    server.answer(request, {"items": [{"insertText": text, "command": command}]})
+    return request
+
+
+def test_the_rest_of_a_partial_suggestion(server: LanguageServerInNeovim) -> None:
     """The plugin announces partial suggestions, shows a beginning, and requests the whole once."""
-    log = tmp_path / "log"
-    vim.setup("", cmd=[sys.executable, partial_language_server.__file__, str(log)], ghost="plugin")
+    vim = server.vim
+    assert server.options["partialSuggestions"] is True
     vim.edit("    ret")
     vim.keys("A")
-    until(lambda: vim.ghost == partial_language_server.WHOLE, "the whole")
+    requests = [suggest(server, "urn add(", "part", "partial"), suggest(server, SURE, "whole")]
+    until(lambda: vim.ghost == SURE, "the whole")
     vim.keys("<C-]>")
-    until(lambda: "dismissed" in log.read_text(), "the last message")
+    until(lambda: len(server.noted) == 3, "the last message")
+    noted = [("pellucid/didShow", "part"), ("pellucid/didShow", "whole"), ("pellucid/didDismiss", "whole")]
+    assert [(method, params["id"]) for method, params in server.noted] == noted
+    asked = [(one["params"]["context"]["triggerKind"], one["params"]["position"]["character"]) for one in requests]
+    assert asked == [(2, 7), (2, 7)]
 
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
-    shown = [["request", 2, 7], ["shown", "part"], ["request", 2, 7], ["shown", "whole"]]
-    assert entries == [["initialize", True], *shown, ["dismissed", "whole"]]
 
-
-def test_the_doubtful_rest_is_accepted_by_itself(vim: Neovim, tmp_path: Path) -> None:
+def test_the_doubtful_rest_is_accepted_by_itself(server: LanguageServerInNeovim) -> None:
     """The key accepts the sure beginning, then the doubtful rest; each is a separate undo step."""
-    log = tmp_path / "log"
-    vim.setup("", cmd=[sys.executable, doubtful_language_server.__file__, str(log)], ghost="plugin")
-    sure, rest = doubtful_language_server.SURE, doubtful_language_server.REST
+    vim = server.vim
+    assert server.options["doubtfulRests"] is True
     vim.edit("    ret")
     vim.keys("A")
-    until(lambda: vim.ghost == sure + rest, "the whole")
-    assert faint(vim) == rest
+    suggest(server, SURE + REST, "one", "doubtful", len(SURE))
+    until(lambda: vim.ghost == SURE + REST, "the whole")
+    assert faint(vim) == REST
     vim.keys("<Tab>")
-    vim.until_text(f"    ret{sure}")
-    until(lambda: faint(vim) == rest, "the doubtful rest")
+    vim.until_text(f"    ret{SURE}")
+    suggest(server, REST, "two", "doubtful", 0)
+    until(lambda: faint(vim) == REST, "the doubtful rest")
     vim.keys("<Tab>")
-    vim.until_text(f"    ret{sure}{rest}")
-    until(lambda: "accepted" in log.read_text(), "the last message")
+    vim.until_text(f"    ret{SURE}{REST}")
+    assert server.request("workspace/executeCommand")["params"]["command"] == "pellucid.accepted"
+    assert ("pellucid/didPartiallyAccept", {"id": "one", "acceptedLength": len(SURE)}) in server.noted
     vim.keys("<Esc>u")
-    vim.until_text(f"    ret{sure}")
-
-    entries = [json.loads(line) for line in log.read_text().splitlines()]
-    assert entries[:2] == [["initialize", True], ["part", "at 7", len(sure)]]
-    assert [entry[0] for entry in entries[2:]] == ["accepted"]
+    vim.until_text(f"    ret{SURE}")
 
 
 SHOP = """def total(items):
@@ -530,84 +526,75 @@ def rename(vim: Neovim) -> None:
 
 
 @pytest.mark.model
-def test_the_next_edit(served: Neovim) -> None:
+def test_the_next_edit(real: Neovim) -> None:
     """After a renaming, a call is marked; a key jumps there and renames; undo restores the call."""
-    rename(served)
-    (marked,) = (line for line in served.screen.splitlines() if "»" in line and "print" in line)
+    rename(real)
+    (marked,) = (line for line in real.screen.splitlines() if "»" in line and "print" in line)
     assert "total(order.items)" in marked
-    assert re.search(re.escape(CALL) + r"  \d+ %", served.screen)
+    assert re.search(re.escape(CALL) + r"  \d+ %", real.screen)
 
-    served.keys("<M-n>")
-    until(lambda: served.cursor == (7, 8), "the cursor at the call")
-    served.keys("<M-n>")
-    until(lambda: served.text.split("\n")[6] == CALL, "the renamed call")
-    until(lambda: "amount_due(order.items)}" in served.screen, "the next call")
+    real.keys("<M-n>")
+    until(lambda: real.cursor == (7, 8), "the cursor at the call")
+    real.keys("<M-n>")
+    until(lambda: real.text.split("\n")[6] == CALL, "the renamed call")
+    until(lambda: "amount_due(order.items)}" in real.screen, "the next call")
 
-    served.keys("u")
-    until(lambda: served.text == SHOP.rstrip("\n").replace("def total", "def amount_due"), "the text before the edit")
+    real.keys("u")
+    until(lambda: real.text == SHOP.rstrip("\n").replace("def total", "def amount_due"), "the text before the edit")
+
+
+def test_reports_of_next_edits(served: Neovim, assistant: ScriptedAssistant) -> None:
+    """All edits are listed and explained; a dismissed edit and, in insert mode, marks vanish."""
+    say(assistant, "x")
+    rename(served)
+    served.keys(":Pellucid explain edits<CR>")
+    until(lambda: "Next edits" in served.screen, "the window")
+    assert re.search(r"\d of \d changes found are suggested", served.text)
+    assert re.search(r"shown: It is right with a probability of \d+%", served.text)
+    served.keys("q")
+    until(lambda: "Next edits" not in served.screen, "an empty screen")
+
+    served.keys(":Pellucid edits<CR>")
+    until(lambda: served.api.current.buffer.options["buftype"] == "quickfix", "the location list")
+    assert re.search(r"\d+ %.*print\(order\.name, amount_due", served.text)
+
+    rename(served)
+    served.keys("<M-x>")
+    until(lambda: CALL not in served.screen, "the end of the drawing")
+    served.keys("ix")
+    until(lambda: "»" not in served.screen, "no marks in insert mode")
 
 
 INSTRUCTED = "def add(a, b):\n    return a + b\n\n\nx = 1"
 
 
-def instruct(vim: Neovim) -> None:
-    """Request a new name for a function, and wait until the edit is drawn."""
-    vim.edit(INSTRUCTED + "\n")
-    vim.keys(":1,2Pellucid instruct Rename the function to total.<CR>")
-    until(lambda: "1 of 1" in vim.screen, "the hunk", 120)
-
-
 @pytest.mark.model
-def test_an_edit_by_instruction(served: Neovim) -> None:
+def test_an_edit_by_instruction(real: Neovim) -> None:
     """The new line is drawn with probability and keys; a key takes the line, an undo restores."""
-    instruct(served)
-    assert re.search(r"» 1 of 1, (over |under )?\d+ %  take <Tab>", served.screen)
-    assert "def total(a, b):" in served.screen
-    assert served.text == INSTRUCTED
-    served.keys("<Tab>")
-    served.until_text(INSTRUCTED.replace("add", "total"))
-    assert "1 of 1" not in served.screen
-    served.keys("u")
-    served.until_text(INSTRUCTED)
+    real.edit(INSTRUCTED + "\n")
+    real.keys(":1,2Pellucid instruct Rename the function to total.<CR>")
+    until(lambda: "1 of 1" in real.screen, "the hunk", 120)
+    assert re.search(r"» 1 of 1, (over |under )?\d+ %  take <Tab>", real.screen)
+    assert "def total(a, b):" in real.screen
+    assert real.text == INSTRUCTED
+    real.keys("<Tab>")
+    real.until_text(INSTRUCTED.replace("add", "total"))
+    assert "1 of 1" not in real.screen
+    real.keys("u")
+    real.until_text(INSTRUCTED)
 
 
-@pytest.mark.model
-def test_leaving_an_edit(served: Neovim) -> None:
-    """Skipping a hunk, or <Esc>, changes no text, removes the drawing and restores the keys."""
-    for key in ("<M-x>", "<Esc>"):
-        instruct(served)
-        served.keys(key)
-        until(lambda: "def total" not in served.screen, "an empty screen")
-        assert served.text == INSTRUCTED
-        assert served.lua("return vim.fn.maparg('<Tab>', 'n')") == ""
-
-
-@pytest.mark.model
-def test_an_instruction_that_is_asked_for(served: Neovim) -> None:
-    """The mapping asks for an instruction with completion, and a change drops the edit."""
-    instruct(served)
-    served.keys("<Esc>")
-    served.lua("vim.keymap.set('x', 'gi', '<Plug>(PellucidInstruct)')")
-    served.keys("ggVjgi")
-    until(lambda: "change this:" in served.screen, "the question")
-    served.keys("Ren<Tab><CR>")
-    until(lambda: "1 of 1" in served.screen, "the hunk", 120)
-    served.keys("gg$x")
-    until(lambda: "1 of 1" not in served.screen, "an empty screen")
-    assert served.text == INSTRUCTED.replace(":", "", 1)
-
-
-@pytest.mark.model
-def test_explained_code(served: Neovim) -> None:
+def test_explained_code(served: Neovim, assistant: ScriptedAssistant) -> None:
     """The code action Explain opens a window with an explanation, and changes no text."""
+    say(assistant, "It adds", " two numbers.\n")
     served.edit(INSTRUCTED + "\n")
     served.keys("ggVj")
     served.lua(
         "vim.lsp.buf.code_action({ apply = true, "
         "filter = function(action) return action.title == 'Pellucid: Explain' end })"
     )
-    until(lambda: "Lines 1 to 2" in served.screen, "the window", 120)
-    assert "add" in served.text, "the window is entered"
+    until(lambda: "Lines 1 to 2" in served.screen, "the window")
+    assert "It adds two numbers." in served.text, "the window is entered"
     served.keys("q")
     until(lambda: "Lines 1 to 2" not in served.screen, "an empty screen")
     assert served.text == INSTRUCTED
@@ -626,6 +613,7 @@ EDIT = {
 }
 UNCHANGED = {"reason": "The model changed nothing: say more exactly what to change, or try another seed.", "hunks": []}
 LETTERS = "a = 1\nb = 2\nc = 3\nend = 0"
+ALL_TAKEN = "a = 10\nb = 2\nc = 30\nd = 40\nend = 0"
 
 
 @pytest.fixture(params=programs())
@@ -677,18 +665,8 @@ def run_command(vim: Neovim, command: str, *arguments: Any) -> None:
     )
 
 
-def test_explain_enters_its_window(server: LanguageServerInNeovim) -> None:
-    """The window of an explanation is entered, also from a selection, and q closes the window."""
-    server.vim.keys("ggVj")
-    until(lambda: server.vim.mode == "V", "a selection")
-    server.answer(explanation(server), {"text": "Two numbers."})
-    assert server.vim.text.strip() == "Two numbers."
-    server.vim.keys("q")
-    server.vim.until_text(LETTERS)
-
-
-def test_explain_takes_no_keys_of_insert_mode(server: LanguageServerInNeovim) -> None:
-    """Keys typed when an explanation arrives reach the file, and the window names its keys."""
+def test_explain_takes_no_keys(server: LanguageServerInNeovim) -> None:
+    """An explanation takes the keyboard neither in insert mode nor after a move to a new window."""
     vim, request = server.vim, explanation(server)
     vim.keys("ix")
     vim.until_text("x" + LETTERS)
@@ -701,40 +679,25 @@ def test_explain_takes_no_keys_of_insert_mode(server: LanguageServerInNeovim) ->
     until(lambda: "Two numbers." not in vim.screen, "the end of the explanation")
     assert vim.text == "xy" + LETTERS
 
-
-def test_explain_takes_no_keys_of_another_window(server: LanguageServerInNeovim) -> None:
-    """An explanation does not take the keyboard if the user has moved to a new window."""
-    vim, request = server.vim, explanation(server)
+    request = explanation(server)
     vim.keys(":new<CR>")
     vim.until_text("")
-    server.answer(request, {"text": "Two numbers."})
-    until(lambda: "Two numbers." in vim.screen, "the explanation")
+    server.answer(request, {"text": "Three numbers."})
+    until(lambda: "Three numbers." in vim.screen, "the explanation")
     assert vim.text == ""
 
 
 def test_explain_is_cancelled(server: LanguageServerInNeovim) -> None:
-    """A second request for an explanation cancels the first, and closing the buffer the second."""
-    first = explanation(server)
-    second = explanation(server)
+    """A new request cancels the former request, a failure is a warning, and closing cancels."""
+    vim = server.vim
+    vim.lua("vim.notify = function(text, level) vim.g.notified = { text, level } end")
+    first, second = explanation(server), explanation(server)
     assert server.cancelled == [first["id"]]
-    server.vim.api.command("bwipeout!")
-    assert server.cancelled == [first["id"], second["id"]]
-
-
-def test_explain_warns_of_a_failure(server: LanguageServerInNeovim) -> None:
-    """The reason of a missing explanation is a warning."""
-    server.vim.lua("vim.notify = function(text, level) vim.g.notified = { text, level } end")
-    server.refuse(explanation(server), -32803, "No model is served.")
-    assert server.vim.lua("return vim.g.notified") == ["Pellucid: No model is served.", 3]
-
-
-def test_a_dropped_edit_request(server: LanguageServerInNeovim) -> None:
-    """A request that the server cancelled ends without drawing and keys, and a message explains."""
-    request = requested(server)
-    server.refuse(request, -32802, "cancelled")
-    until(lambda: "the language server dropped the request: ask again." in server.vim.screen, "the sentence")
-    assert "Writing" not in server.vim.screen
-    assert not mapped(server.vim, "<Tab>")
+    server.refuse(second, -32803, "No model is served.")
+    assert vim.lua("return vim.g.notified") == ["Pellucid: No model is served.", 3]
+    third = explanation(server)
+    vim.api.command("bwipeout!")
+    assert server.cancelled == [first["id"], third["id"]]
 
 
 def test_an_edit_outlives_a_write(server: LanguageServerInNeovim) -> None:
@@ -749,13 +712,12 @@ def test_an_edit_outlives_a_write(server: LanguageServerInNeovim) -> None:
     vim.keys("Gx")
     vim.until_text(LETTERS.replace("end", "d"))
     vim.keys("<M-a>")
-    vim.until_text("a = 10\nb = 2\nc = 30\nd = 40\nd = 0")
+    vim.until_text(ALL_TAKEN.replace("end", "d"))
 
 
-@pytest.mark.parametrize("keys", ["2Gx", "ggOimport a<Esc>"])
-@pytest.mark.parametrize("when", ["while the model was writing", "so nothing"])
+@pytest.mark.parametrize(("keys", "when"), [("2Gx", "while the model was writing"), ("ggOimport a<Esc>", "so nothing")])
 def test_an_edit_of_changed_lines(server: LanguageServerInNeovim, keys: str, when: str) -> None:
-    """A change in or above the selected lines drops an edit, with a message."""
+    """A change in or above the selected lines drops an edit, pending or shown, with a message."""
     vim = server.vim
     if when == "so nothing":
         shown(server)
@@ -786,34 +748,42 @@ def test_an_edit_stays_while_another_buffer_is_visited(server: LanguageServerInN
     vim.keys("x<C-w>p")
     vim.until_text(LETTERS)
     vim.keys("<M-a>")
-    vim.until_text("a = 10\nb = 2\nc = 30\nd = 40\nend = 0")
+    vim.until_text(ALL_TAKEN)
 
 
-def test_an_edit_of_a_closed_buffer(server: LanguageServerInNeovim) -> None:
-    """Closing the buffer cancels the request with a message, and restores the user's keys."""
+def test_an_edit_gives_keys_back(server: LanguageServerInNeovim) -> None:
+    """The edited buffer's mappings return after an instruction typed elsewhere, and after closing."""
     vim = server.vim
     path = vim.lua("return vim.api.nvim_buf_get_name(0)")
     vim.lua("vim.keymap.set('n', '<Tab>', 'x', { buffer = 0 })")
-    request = requested(server)
+    vim.lua("Input = vim.ui.input; vim.ui.input = function(_, done) vim.cmd.new(); Done = done end")
+    vim.keys(":1,3Pellucid instruct<CR>")
+    until(lambda: vim.lua("return Done ~= nil"), "the question")
+    vim.lua("Done('Times ten.'); vim.cmd.close()")
+    first = server.request("pellucid/edit")
+    vim.keys("<Esc>")
+    until(lambda: server.cancelled == [first["id"]], "the end of the request")
+    assert vim.lua("return vim.fn.maparg('<Tab>', 'n')") == "x"
+
+    second = requested(server)
     vim.keys(":enew | bunload! #<CR>")
-    until(lambda: server.cancelled == [request["id"]], "the end of the request")
+    until(lambda: server.cancelled == [first["id"], second["id"]], "the end of the request")
     until(lambda: "the buffer was closed, so the edit was dropped." in messages(vim), "the sentence")
     vim.api.command(f"edit {path}")
     assert vim.lua("return vim.fn.maparg('<Tab>', 'n')") == "x"
 
 
-def test_an_instruction_given_in_another_buffer(server: LanguageServerInNeovim) -> None:
-    """An instruction typed in a separate buffer still restores the edited buffer's mappings."""
-    vim = server.vim
-    vim.lua("vim.keymap.set('n', '<Tab>', 'x', { buffer = 0 })")
-    vim.lua("vim.ui.input = function(_, done) vim.cmd.new(); Done = done end")
-    vim.keys(":1,3Pellucid instruct<CR>")
-    until(lambda: vim.lua("return Done ~= nil"), "the question")
-    vim.lua("Done('Times ten.'); vim.cmd.close()")
-    request = server.request("pellucid/edit")
+def test_an_instruction_that_is_asked_for(server: LanguageServerInNeovim) -> None:
+    """The mapping asks for an instruction, with former instructions as completions."""
+    vim, former = server.vim, "Rename the function to total."
+    requested(server, former)
     vim.keys("<Esc>")
-    until(lambda: server.cancelled == [request["id"]], "the end of the request")
-    assert vim.lua("return vim.fn.maparg('<Tab>', 'n')") == "x"
+    vim.lua("vim.keymap.set('x', 'gi', '<Plug>(PellucidInstruct)')")
+    vim.keys("ggVjgi")
+    until(lambda: "change this:" in vim.screen, "the question")
+    vim.keys("Ren<Tab><CR>")
+    params = server.request("pellucid/edit")["params"]
+    assert (params["instruction"], params["range"]["end"]["line"]) == (former, 2)
 
 
 def test_a_taken_edit_stays_drawn(server: LanguageServerInNeovim) -> None:
@@ -864,9 +834,16 @@ def test_cancelling_an_edit(server: LanguageServerInNeovim) -> None:
     vim.keys(":Pellucid instruct!<CR>")
     until(lambda: "there is no edit to cancel." in vim.screen, "the sentence")
 
+    # A request that the server cancelled ends without drawing and keys, and a message explains.
+    server.refuse(requested(server), -32802, "cancelled")
+    until(lambda: "the language server dropped the request: ask again." in vim.screen, "the sentence")
+    assert "Writing" not in vim.screen
+    assert not mapped(vim, "<Tab>")
 
-@pytest.mark.parametrize(("probability", "text"), [(1.0, "over 99 %"), (0.75, "75 %"), (0.0, "under 1 %")])
-@pytest.mark.parametrize("columns", [100, 60])
+
+@pytest.mark.parametrize(
+    ("probability", "text", "columns"), [(1.0, "over 99 %", 100), (0.75, "75 %", 60), (0.0, "under 1 %", 100)]
+)
 def test_keys_of_an_edit(server: LanguageServerInNeovim, probability: float, text: str, columns: int) -> None:
     """No hunk is certain, and the keys are next to the probability or, if narrow, below."""
     server.vim.api.ui_try_resize(columns, 30)
@@ -876,8 +853,8 @@ def test_keys_of_an_edit(server: LanguageServerInNeovim, probability: float, tex
     assert f"» 1 of 1, {text}{gap}{keys}"[: columns + 10] in vim.screen
 
 
-def test_an_edit_above_the_first_line(server: LanguageServerInNeovim) -> None:
-    """Lines above the buffer's first line are seen in all windows, and vanish without a gap."""
+def test_edits_above_the_first_line(server: LanguageServerInNeovim) -> None:
+    """Edits above the buffer's first line are seen in all windows, and vanish without a gap."""
     vim = server.vim
     vim.api.command("split")
     shown(server, {"reason": None, "hunks": [hunk(0, [], ["import a", "import b"])]})
@@ -886,17 +863,14 @@ def test_an_edit_above_the_first_line(server: LanguageServerInNeovim) -> None:
     vim.keys("<Esc>")
     until(lambda: "import" not in vim.screen, "the end of the drawing")
     assert vim.screen.startswith("a = 1")
+    assert not mapped(vim, "<Tab>")
 
-
-def test_a_next_edit_above_the_first_line(server: LanguageServerInNeovim) -> None:
-    """A next edit above the buffer's first line is seen."""
-    vim = server.vim
     vim.keys("Gx")
     here = {"line": 0, "character": 0}
     edit = {"id": "one", "range": {"start": here, "end": here}, "text": "import a\n", "probability": 0.75}
     vim.keys("gg")
     server.answer(server.request("pellucid/nextEdits"), {"edits": [edit]})
-    until(lambda: "import a  75 %" in vim.screen, "the edit")
+    until(lambda: "import a  75 %" in vim.screen, "the next edit")
 
 
 def test_a_ready_made_instruction(server: LanguageServerInNeovim) -> None:
@@ -912,16 +886,15 @@ def test_a_ready_made_instruction(server: LanguageServerInNeovim) -> None:
     server.answer(request, EDIT)
     until(lambda: "» 1 of 3" in vim.screen, "the first hunk")
     vim.keys("<M-a>")
-    vim.until_text("a = 10\nb = 2\nc = 30\nd = 40\nend = 0")
+    vim.until_text(ALL_TAKEN)
 
 
 def test_an_unchanged_edit_is_asked_for_again(server: LanguageServerInNeovim) -> None:
     """After an unchanged answer, a key retries with a new seed until the text changes."""
     vim = server.vim
     vim.api.ui_try_resize(160, 30)
+    request = requested(server)
     for seed in (1, 2):
-        if seed == 1:
-            request = requested(server)
         server.answer(request, UNCHANGED)
         until(lambda: "or try another seed. <M-r> asks again." in vim.screen, "the sentence")
         assert not mapped(vim, "<Esc>")
@@ -942,7 +915,7 @@ def test_an_edit_when_the_language_server_ends(server: LanguageServerInNeovim, h
         shown(server)
     else:
         requested(server)
-        assert mapped(vim, "<Esc>")
+    assert mapped(vim, "<Esc>")
     server.end()
     until(lambda: not mapped(vim, "<Esc>"), "the end of the mapping")
     assert "Writing" not in vim.screen
@@ -950,19 +923,19 @@ def test_an_edit_when_the_language_server_ends(server: LanguageServerInNeovim, h
 
 
 @pytest.mark.parametrize("level", [2, 3, 4])
-def test_a_long_sentence_is_in_the_list_of_messages(vim: Neovim, level: int) -> None:
+def test_a_long_sentence_is_in_the_list_of_messages(bare: Neovim, level: int) -> None:
     """A sentence longer than the screen is shortened without a prompt, and whole in :messages."""
-    vim.setup("", cmd=["no-such-program"])
+    bare.api.command("messages clear")
     sentence = "don't stop | here: " + "word " * 40 + "and the remedy."
-    vim.lua(
+    bare.lua(
         "local sentence, level = ...; vim.schedule(function() require('pellucid.client').say(sentence, level) end)",
         sentence,
         level,
     )
-    until(lambda: f"Pellucid: {sentence}" in messages(vim), "the sentence")
-    assert vim.screen.splitlines()[-1].startswith("Pellucid: don't stop | here: word")
-    assert vim.screen.splitlines()[-1].endswith("…")
-    assert vim.lua("return vim.api.nvim_get_mode()") == {"mode": "n", "blocking": False}
+    until(lambda: f"Pellucid: {sentence}" in messages(bare), "the sentence")
+    assert bare.screen.splitlines()[-1].startswith("Pellucid: don't stop | here: word")
+    assert bare.screen.splitlines()[-1].endswith("…")
+    assert bare.lua("return vim.api.nvim_get_mode()") == {"mode": "n", "blocking": False}
 
 
 TILL = """from shop import total
@@ -973,12 +946,22 @@ def receipt(order):
 """
 
 
-@pytest.mark.model
-def test_a_place_in_another_file(vim: Neovim, served_model: str) -> None:
-    """Without an edit in the buffer, the key opens the next edit's file and applies the edit."""
-    till = vim.home / "till.py"
+def test_places_in_other_files(vim: Neovim, assistant: ScriptedAssistant, model_server: LiveServer) -> None:
+    """The key opens an edit's file; a message explains a missing edit or a missing file."""
+    say(assistant, "x")
+    vim.setup(model_server.url, settings=EAGER)
+    sentence = "no edit is suggested here or in other files."
+    till, gone = vim.home / "till.py", vim.home / "gone.py"
     till.write_text(TILL)
-    vim.setup(served_model, settings={"completion": {"level": "eager", "budgetMs": 0}})
+    gone.write_text("from shop import mean\n")
+    vim.edit("x = 1\n")
+    vim.keys("A1<Esc>:Pellucid edit<CR>")
+    until(lambda: sentence in vim.screen, "a message")
+    vim.keys(":mode<CR>")
+    until(lambda: sentence not in vim.screen, "an empty screen")
+    vim.keys(":Pellucid edits<CR>")
+    until(lambda: sentence in vim.screen, "a message")
+
     # The file has places above and below line 3.
     shop = vim.edit("# The sum of all prices.\n\ndef total(items):\n    return sum(items)\n")
     vim.keys("3Gwcwamount_due<Esc>:w<CR>")
@@ -987,10 +970,7 @@ def test_a_place_in_another_file(vim: Neovim, served_model: str) -> None:
     )
     assert named is not None
     vim.keys("j")
-    until(
-        lambda: re.search(r"return sum\(items\) +→ \S*till\.py", vim.screen),
-        "the place at the end of the cursor's line",
-    )
+    until(lambda: re.search(r"return sum\(items\) +→ \S*till\.py", vim.screen), "the place at the cursor's line")
 
     vim.keys("<M-n>")
     until(lambda: vim.api.current.buffer.name == str(till), "the other file")
@@ -1005,74 +985,13 @@ def test_a_place_in_another_file(vim: Neovim, served_model: str) -> None:
     until(lambda: vim.api.current.buffer.options["buftype"] == "quickfix", "the location list")
     assert "till.py" in vim.text
 
-
-@pytest.mark.model
-def test_a_place_in_a_file_that_is_gone(vim: Neovim, served_model: str) -> None:
-    """A deleted file is not opened: a sentence explains, and the place is not offered again."""
-    till = vim.home / "till.py"
-    till.write_text(TILL)
-    vim.setup(served_model, settings={"completion": {"level": "eager", "budgetMs": 0}})
-    shop = vim.edit("def total(items):\n    return sum(items)\n")
-    vim.keys("ggwcwamount_due<Esc>")
-    until(lambda: "till.py:" in vim.screen, "a place")
-    till.unlink()
+    shop = vim.edit("def mean(items):\n    return sum(items)\n")
+    vim.keys("ggwcwaverage<Esc>")
+    until(lambda: "gone.py:" in vim.screen, "a place")
+    gone.unlink()
     vim.keys("<M-n>")
-    until(lambda: "till.py no longer exists." in vim.screen, "the sentence")
+    until(lambda: "gone.py no longer exists." in vim.screen, "the sentence")
     assert vim.api.current.buffer.name == str(shop)
-
-
-@pytest.mark.model
-def test_dismissed_edits(served: Neovim) -> None:
-    """A dismissed edit disappears, and insert mode shows no marks."""
-    rename(served)
-    served.keys("<M-x>")
-    until(lambda: CALL not in served.screen, "the end of the drawing")
-    served.keys("ix")
-    until(lambda: "»" not in served.screen, "no marks in insert mode")
-
-
-@pytest.mark.model
-def test_the_list_of_edits(served: Neovim) -> None:
-    """:Pellucid edits lists all edits with probabilities."""
-    rename(served)
-    served.keys(":Pellucid edits<CR>")
-    until(lambda: served.api.current.buffer.options["buftype"] == "quickfix", "the location list")
-    assert re.search(r"\d+ %.*print\(order\.name, amount_due", served.text)
-
-
-@pytest.mark.model
-def test_no_edits(vim: Neovim, served_model: str) -> None:
-    """Without an edit, here or in the rest of the workspace, a message says so."""
-    sentence = "no edit is suggested here or in other files."
-    vim.setup(served_model)
-    vim.edit("x = 1\n")
-    vim.keys("A1<Esc>:Pellucid edit<CR>")
-    until(lambda: sentence in vim.screen, "a message")
-    vim.keys(":mode<CR>")
-    until(lambda: sentence not in vim.screen, "an empty screen")
-    vim.keys(":Pellucid edits<CR>")
-    until(lambda: sentence in vim.screen, "a message")
-
-
-@pytest.mark.model
-def test_explained_edits(served: Neovim) -> None:
-    """:Pellucid explain edits shows the outcome and the probability of each change."""
-    rename(served)
-    served.keys(":Pellucid explain edits<CR>")
-    until(lambda: "Next edits" in served.screen, "the window")
-    assert re.search(r"\d of \d changes found are suggested", served.text)
-    assert re.search(r"shown: It is right with a probability of \d+%", served.text)
-    served.keys("q")
-    until(lambda: "Next edits" not in served.screen, "an empty screen")
-
-
-def test_arguments_of_explain(vim: Neovim) -> None:
-    """A valid argument is completed, and an invalid argument is refused with the valid argument."""
-    vim.setup("", cmd=["no-such-program"])
-    complete = "return require('pellucid.command').complete(...)"
-    assert vim.lua(complete, "", "Pellucid explain ") == ["edits"]
-    vim.keys(":Pellucid explain never<CR>")
-    until(lambda: "it takes edits, or nothing" in vim.screen, "a message")
 
 
 CHEAPEST = '''\
@@ -1087,53 +1006,58 @@ def cheapest(items):
 
 
 @pytest.mark.model
-def test_surprising_code(served: Neovim) -> None:
-    """:Pellucid surprise marks a wrong name, a code action fixes it, and "off" clears marks."""
-    served.edit(CHEAPEST)
-    served.keys(":Pellucid surprise<CR>")
-    until(lambda: served.lua("return #vim.diagnostic.get(0)") == 1, "a mark", seconds=120)
-    line, column, message = served.lua(
-        "local one = vim.diagnostic.get(0)[1]; return { one.lnum, one.col, one.message }"
-    )
+def test_surprising_code(real: Neovim) -> None:
+    """:Pellucid surprise marks a wrong name, "off" clears the mark, and a code action fixes it."""
+    real.edit(CHEAPEST)
+    real.keys(":Pellucid surprise<CR>")
+    until(lambda: real.lua("return #vim.diagnostic.get(0)") == 1, "a mark", seconds=120)
+    line, column, message = real.lua("local one = vim.diagnostic.get(0)[1]; return { one.lnum, one.col, one.message }")
     assert (line, column) == (5, len("            best = "))
     assert message.startswith("item fits better than items")
-    served.keys(":Pellucid surprise off<CR>")
-    until(lambda: served.lua("return #vim.diagnostic.get(0)") == 0, "no mark")
-    served.keys(":Pellucid surprise on<CR>")
-    until(lambda: served.lua("return #vim.diagnostic.get(0)") == 1, "a mark", seconds=120)
-    served.api.current.window.cursor = (line + 1, column)
+    real.keys(":Pellucid surprise off<CR>")
+    until(lambda: real.lua("return #vim.diagnostic.get(0)") == 0, "no mark")
+    real.keys(":Pellucid surprise on<CR>")
+    until(lambda: real.lua("return #vim.diagnostic.get(0)") == 1, "a mark", seconds=120)
+    real.api.current.window.cursor = (line + 1, column)
     title = "vim.startswith(action.title, 'Replace `items` with `item` (p ')"
-    served.lua(f"vim.lsp.buf.code_action({{ apply = true, filter = function(action) return {title} end }})")
-    until(lambda: served.text == CHEAPEST.rstrip("\n").replace("best = items\n", "best = item\n"), "the right name")
-    until(lambda: served.lua("return #vim.diagnostic.get(0)") == 0, "no mark")
+    real.lua(f"vim.lsp.buf.code_action({{ apply = true, filter = function(action) return {title} end }})")
+    until(lambda: real.text == CHEAPEST.rstrip("\n").replace("best = items\n", "best = item\n"), "the right name")
+    until(lambda: real.lua("return #vim.diagnostic.get(0)") == 0, "no mark")
 
 
-def test_arguments_of_surprise(vim: Neovim) -> None:
+@pytest.mark.parametrize(
+    ("subcommand", "arguments", "sentence"),
+    [("explain", ["edits"], "it takes edits, or nothing"), ("surprise", ["diff", "off", "on"], "it takes on, off or diff")],
+)
+def test_arguments(bare: Neovim, subcommand: str, arguments: list[str], sentence: str) -> None:
     """Valid arguments are completed, and an invalid argument is refused with the valid ones."""
-    vim.setup("", cmd=["no-such-program"])
     complete = "return require('pellucid.command').complete(...)"
-    assert vim.lua(complete, "", "Pellucid surprise ") == ["diff", "off", "on"]
-    assert vim.lua(complete, "su", "Pellucid su") == ["surprise"]
-    vim.keys(":Pellucid surprise never<CR>")
-    until(lambda: "it takes on, off or diff" in vim.screen, "the sentence")
+    assert bare.lua(complete, "", f"Pellucid {subcommand} ") == arguments
+    assert bare.lua(complete, subcommand[:2], f"Pellucid {subcommand[:2]}") == [subcommand]
+    bare.keys(f":Pellucid {subcommand} never<CR>")
+    until(lambda: sentence in bare.screen, "the sentence")
 
 
 @pytest.mark.parametrize(("encoding", "units"), [("utf-8", 4), ("utf-16", 2), ("utf-32", 1)])
-def test_positions(vim: Neovim, encoding: str, units: int) -> None:
+def test_positions(bare: Neovim, encoding: str, units: int) -> None:
     """The protocol's characters and Neovim's bytes are converted in each encoding, to the end."""
-    vim.api.command(f"set runtimepath^={PLUGIN}")
     byte = "return require('pellucid.positions').byte(...)"
-    assert [vim.lua(byte, "🙂x", character, encoding) for character in (0, units, units + 1, 99)] == [0, 4, 5, 5]
+    assert [bare.lua(byte, "🙂x", character, encoding) for character in (0, units, units + 1, 99)] == [0, 4, 5, 5]
     character = "return require('pellucid.positions').character(...)"
-    assert [vim.lua(character, "🙂x", at, encoding) for at in (0, 4, 5)] == [0, units, units + 1]
+    assert [bare.lua(character, "🙂x", at, encoding) for at in (0, 4, 5)] == [0, units, units + 1]
 
 
-def test_an_entropy_that_is_not_exact(vim: Neovim) -> None:
+def test_an_entropy_that_is_not_exact(bare: Neovim) -> None:
     """The window shows an inexact entropy as a range, and no text for an unknown entropy."""
-    vim.api.command(f"set runtimepath^={PLUGIN}")
     shown = "return require('pellucid.tokens').entropy(vim.json.decode(...))"
     tokens = ['{"entropy": 1.0}', '{"entropy": null, "entropy_range": [1.0, 1.5]}', '{"entropy": null}']
-    assert [vim.lua(shown, token) for token in tokens] == ["1.44 bits", "1.44 to 2.16 bits", ""]
+    assert [bare.lua(shown, token) for token in tokens] == ["1.44 bits", "1.44 to 2.16 bits", ""]
+
+
+def draw(vim: Neovim, line: str, column: int, rest: str, tail: str, sure: int) -> None:
+    vim.api.current.buffer[:] = [line]
+    where = {"buf": vim.api.current.buffer.number, "row": 0, "col": column}
+    vim.lua("require('pellucid.ghost').draw(...)", {"tail": tail, "right": line[column:]}, where, rest, sure)
 
 
 @pytest.mark.parametrize(
@@ -1147,15 +1071,11 @@ def test_an_entropy_that_is_not_exact(vim: Neovim) -> None:
         ("\tx", 2, "\ty", "", "        x       y"),
     ],
 )
-def test_drawing(vim: Neovim, line: str, column: int, rest: str, tail: str, shown: str) -> None:
+def test_drawing(bare: Neovim, line: str, column: int, rest: str, tail: str, shown: str) -> None:
     """A line is drawn as after acceptance of the suggestion, whatever text follows the cursor."""
-    vim.api.command(f"set runtimepath^={PLUGIN}")
-    vim.api.current.buffer[:] = [line]
-    where = {"buf": vim.api.current.buffer.number, "row": 0, "col": column}
-    suggestion = {"tail": tail, "right": line[column:]}
     for sure in range(len(rest) + 1):
-        vim.lua("require('pellucid.ghost').draw(...)", suggestion, where, rest, sure)
-        assert vim.screen.split("\n~")[0] == shown
+        draw(bare, line, column, rest, tail, sure)
+        assert bare.screen.split("\n~")[0] == shown
 
 
 @pytest.mark.parametrize(
@@ -1169,13 +1089,10 @@ def test_drawing(vim: Neovim, line: str, column: int, rest: str, tail: str, show
         ("f()", "a\n  b\nc", "", 1, "  b\nc"),
     ],
 )
-def test_the_doubtful_rest_is_fainter(vim: Neovim, line: str, rest: str, tail: str, sure: int, expected: str) -> None:
+def test_the_doubtful_rest_is_fainter(bare: Neovim, line: str, rest: str, tail: str, sure: int, expected: str) -> None:
     """Exactly the text after the sure bytes has the highlight group of doubtful text."""
-    vim.api.command(f"set runtimepath^={PLUGIN}")
-    vim.api.current.buffer[:] = [line]
-    where = {"buf": vim.api.current.buffer.number, "row": 0, "col": 2}
-    vim.lua("require('pellucid.ghost').draw(...)", {"tail": tail, "right": line[2:]}, where, rest, sure)
-    assert faint(vim) == expected
+    draw(bare, line, 2, rest, tail, sure)
+    assert faint(bare) == expected
 
 
 def faint(vim: Neovim) -> str:

@@ -15,7 +15,7 @@ class LanguageServerInNeovim:
     def __init__(self, vim: Neovim) -> None:
         self.vim = vim
         vim.lua(SERVER)
-        vim.setup("", cmd=[sys.executable])
+        vim.setup("", cmd=[sys.executable], ghost="plugin")
 
     def request(self, method: str) -> dict[str, Any]:
         """Wait for an unanswered request, and return the request with the id."""
@@ -43,9 +43,19 @@ class LanguageServerInNeovim:
         """The ids of the cancelled requests."""
         return list(self.vim.lua("return Server.cancelled"))
 
+    @property
+    def noted(self) -> list[tuple[str, dict[str, Any]]]:
+        """Pellucid's notifications with the parameters."""
+        return [(method, params) for method, params in self.vim.lua("return Server.noted")]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The ``initializationOptions``."""
+        return dict(self.vim.lua("return Server.options"))
+
 
 SERVER = """
-Server = { requests = {}, cancelled = {}, ended = false }
+Server = { requests = {}, cancelled = {}, noted = {}, ended = false }
 
 function Server.open(method)
   for id, one in pairs(Server.requests) do
@@ -76,6 +86,7 @@ local function request(method, params, callback, done)
   number = number + 1
   Server.requests[number] = { method = method, params = params, callback = callback, done = done or function() end }
   if method == 'initialize' then
+    Server.options = params.initializationOptions
     local capabilities = { positionEncoding = 'utf-16', textDocumentSync = 1, codeActionProvider = true }
     vim.schedule(function() Server.answer(1, { capabilities = capabilities }) end)
   end
@@ -85,6 +96,8 @@ end
 local function notify(method, params)
   if method == '$/cancelRequest' then
     table.insert(Server.cancelled, params.id)
+  elseif vim.startswith(method, 'pellucid/') then
+    table.insert(Server.noted, { method, params })
   end
   return not Server.ended
 end
