@@ -13,11 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cattrs import Converter
 from lsprotocol import types
 from pygls.io_ import run_async
-from pygls.protocol import default_converter
-from pytest_lsp import ClientServerConfig, LanguageClient, make_test_lsp_client
+from pygls.lsp._base_server import BaseLanguageServer
+from pygls.protocol import LanguageServerProtocol, default_converter
+from pytest_lsp import ClientServerConfig, LanguageClient
+from pytest_lsp.client import register_lsp_features
 
 from pellucid_lsp.copilot import copilot_methods
 from pellucid_lsp.methods import standard_methods
@@ -156,10 +159,12 @@ async def start_here(options: Mapping[str, Any], *, copilot: bool = False, **giv
     """
     near, far = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=far)
-    server = copilot_methods.create() if copilot else standard_methods.create()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseLanguageServer.__init__, "__defaults__", (LanguageServerProtocol, converter, None))
+        server = copilot_methods.create() if copilot else standard_methods.create()
     server.protocol.set_writer(writer)
-    connection = make_test_lsp_client()
-    server.protocol._converter = connection.protocol._converter = converter()
+    connection = LanguageClient(converter_factory=converter)
+    register_lsp_features(connection)
     replies, requests = await asyncio.open_connection(sock=near)
     connection.protocol.set_writer(requests)
 

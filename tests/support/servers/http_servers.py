@@ -9,10 +9,13 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import uvicorn
+from starlette.routing import BaseRoute
 
+from pellucid.api import app
 from pellucid.api.app import create_app
 from pellucid.api.page_routing import MountedPage
 from pellucid.api.server_state import ServerState
@@ -60,6 +63,9 @@ TINY = "tiny"
 TINY_PLAIN = "tiny-plain"
 """The same model without infill tokens."""
 ADAPTER = "my-project"
+COMPILED: dict[tuple[ModuleType, ...], list[BaseRoute]] = {}
+"""Routes for all servers with the same modules: FastAPI compiles routes at the first request."""
+
 ENGINE_CONTEXT = 512
 """Minimum context of a remote engine, to fit the text for the check."""
 
@@ -264,7 +270,9 @@ def live(state: ServerState, page: MountedPage | None = None, proxies: Sequence[
     """Run a server with this state, and optionally with a page."""
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    config = uvicorn_config(create_app(state, page), proxies, log_level="critical", timeout_graceful_shutdown=10)
+    application = create_app(state, page)
+    application.router.routes = COMPILED.setdefault(tuple(app.ROUTES), application.router.routes)
+    config = uvicorn_config(application, proxies, log_level="critical", timeout_graceful_shutdown=10)
     server = _Server(config, state)
     started = threading.Event()
     config.load()
