@@ -7,6 +7,7 @@
 (require 'json)
 
 (setq eglot-sync-connect 30
+      jsonrpc-default-request-timeout 60
       eglot-autoshutdown t
       create-lockfiles nil)
 

@@ -11,17 +11,20 @@ from pathlib import Path
 import pytest
 
 from support.required_programs import require_program
+from support.servers.http_servers import LiveServer, ScriptedAssistant, spoken
 
-pytestmark = pytest.mark.model
+pytestmark = pytest.mark.editor
 
 SCRIPT = Path(__file__).with_name("eglot.el")
 
 
-def test_eglot(tmp_path: Path, served_model: str) -> None:
+def test_eglot(tmp_path: Path, assistant: ScriptedAssistant, model_server: LiveServer) -> None:
     """Completion at point offers and inserts the suggestion, and inline completion is answered."""
+    assistant.script = [spoken(text) for text in ("turn", " a", " +", " b", "\n", "\n", "x")]
     file = tmp_path / "sums.py"
     file.write_text("def add(a, b):\n    re\n\n\nprint(add(1, 2))\n")
-    given = {"python": sys.executable, "file": str(file), "settings": {"server": {"url": served_model, "start": False}}}
+    settings = {"server": {"url": model_server.url, "start": False}}
+    given = {"python": sys.executable, "file": str(file), "settings": settings}
     environment = os.environ | {"EGLOT_TEST": json.dumps(given), "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
     command = [require_program("emacs"), "--batch", "-Q", "-l", str(SCRIPT)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)

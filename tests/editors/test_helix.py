@@ -6,12 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
-
 from support.editors.polling import until
 from support.editors.tmux import Terminal
-
-pytestmark = pytest.mark.model
+from support.servers.http_servers import LiveServer, ScriptedAssistant, spoken
 
 LANGUAGES = """
 [language-server.pellucid]
@@ -25,12 +22,13 @@ language-servers = ["pellucid"]
 """
 
 
-def test_completion_menu(tmp_path: Path, served_model: str) -> None:
+def test_completion_menu(tmp_path: Path, assistant: ScriptedAssistant, model_server: LiveServer) -> None:
     """The menu offers the suggestion, and Tab and Enter insert the suggestion into the file."""
+    assistant.script = [spoken(text) for text in ("turn", " a", " +", " b", "\n", "\n", "x")]
     helix = tmp_path / "helix"
     helix.mkdir()
     (helix / "languages.toml").write_text(
-        LANGUAGES.format(command=json.dumps(sys.executable), url=json.dumps(served_model))
+        LANGUAGES.format(command=json.dumps(sys.executable), url=json.dumps(model_server.url))
     )
     file, log = tmp_path / "sums.py", tmp_path / "log"
     file.write_text("def add(a, b):\n    \n\n\nprint(add(1, 2))\n")

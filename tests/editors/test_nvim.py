@@ -183,7 +183,10 @@ def test_accepted_text_is_repeated(served: Neovim, assistant: ScriptedAssistant)
     """A count, the dot and a macro repeat accepted text, and an unused key stays in the macro."""
     vim = served
     say(assistant, "rder", " in", " orders", "\n")
-    lines = lambda: vim.text.split("\n")  # noqa: E731
+
+    def lines() -> list[str]:
+        return vim.text.split("\n")
+
     for start in ("3G2A", "3Gqqi"):
         vim.edit("orders = [1, 2]\ntotal = 0\n\n    total += order\nfirst\n")
         vim.keys(start)
@@ -752,7 +755,7 @@ def test_an_edit_stays_while_another_buffer_is_visited(server: LanguageServerInN
 
 
 def test_an_edit_gives_keys_back(server: LanguageServerInNeovim) -> None:
-    """The edited buffer's mappings return after an instruction typed elsewhere, and after closing."""
+    """The buffer's mappings return after an instruction typed elsewhere, and after closing."""
     vim = server.vim
     path = vim.lua("return vim.api.nvim_buf_get_name(0)")
     vim.lua("vim.keymap.set('n', '<Tab>', 'x', { buffer = 0 })")
@@ -1027,7 +1030,10 @@ def test_surprising_code(real: Neovim) -> None:
 
 @pytest.mark.parametrize(
     ("subcommand", "arguments", "sentence"),
-    [("explain", ["edits"], "it takes edits, or nothing"), ("surprise", ["diff", "off", "on"], "it takes on, off or diff")],
+    [
+        ("explain", ["edits"], "it takes edits, or nothing"),
+        ("surprise", ["diff", "off", "on"], "it takes on, off or diff"),
+    ],
 )
 def test_arguments(bare: Neovim, subcommand: str, arguments: list[str], sentence: str) -> None:
     """Valid arguments are completed, and an invalid argument is refused with the valid ones."""

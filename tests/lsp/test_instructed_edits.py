@@ -13,10 +13,9 @@ from pygls.exceptions import JsonRpcException
 from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid_lsp.methods.instructed_edits import CHANGED, EXPLAIN_CODE, INSTRUCT, OFF
-from support.editors.lsp_client import INLINE, Connect, Editor, until
+from support.editors.lsp_client import INLINE, URI, Connect, Editor, until
 from support.servers.http_servers import ScriptedAssistant, spoken
 
-URI = "file:///project/a.py"
 TEXT = "class A:\n    x = '😀'\n    y = 2\n\nz = 3\n"
 RANGE = {"start": {"line": 1, "character": 0}, "end": {"line": 3, "character": 0}}
 ANSWER = [spoken(text) for text in ("x = '😀'", "\ny", " = 5\n", "```\n")]
@@ -39,8 +38,7 @@ def shown(range: Any) -> tuple[int, int, int, int]:
 
 async def test_an_edit(connect: Connect, assistant: ScriptedAssistant) -> None:
     """The result has the new text and hunks with ranges, log odds and tokens."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     made = await ask(editor, seed=3)
 
     assert (made.text, made.reason) == ("    x = '😀'\n    y = 5\n", None)
@@ -53,20 +51,17 @@ async def test_an_edit(connect: Connect, assistant: ScriptedAssistant) -> None:
     assert "class A:" in assistant.calls[0]["messages"][0].content
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
-async def test_ranges_are_in_the_clients_units(connect: Connect, assistant: ScriptedAssistant, encoding: str) -> None:
+async def test_ranges_are_in_the_clients_units(connect: Connect, assistant: ScriptedAssistant) -> None:
     """The range of a line with characters of several units ends at the line's end."""
     assistant.script = [spoken("x = '😀😀'\ny = 2\n```\n")]
-    general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
-    editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE))
-    editor.open(URI, TEXT)
+    general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf8])
+    editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE), text=TEXT)
     (hunk,) = (await ask(editor)).hunks
-    width = len("    x = '😀'") + {"utf-8": 3, "utf-16": 1, "utf-32": 0}[encoding]
+    width = len("    x = '😀'".encode())
     assert (shown(hunk.range), hunk.newText) == ((1, 0, 1, width), "    x = '😀😀'")
 
 
-@pytest.mark.parametrize("ends", [True, False])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize(("newline", "ends"), [("\n", True), ("\r\n", False)])
 async def test_lines_below_the_last_one(
     connect: Connect, assistant: ScriptedAssistant, newline: str, ends: bool
 ) -> None:
@@ -131,8 +126,7 @@ async def test_a_document_that_changes_meanwhile(
             await asyncio.to_thread(release.wait)
 
     assistant.before = before
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     asked = asyncio.create_task(ask(editor))
     await until(reached.is_set)
     editor.replace(URI, types.Range(types.Position(line, 0), types.Position(line, 0)), " ")
@@ -153,8 +147,7 @@ async def test_cancelled(connect: Connect, assistant: ScriptedAssistant) -> None
             await asyncio.Event().wait()
 
     assistant.before = before
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     params = {"textDocument": {"uri": URI}, "range": RANGE, "instruction": "x"}
     editor.client.protocol.send_request("pellucid/edit", params, msg_id="edit")
     await until(reached.is_set)
@@ -165,8 +158,7 @@ async def test_cancelled(connect: Connect, assistant: ScriptedAssistant) -> None
 async def test_no_change(connect: Connect, assistant: ScriptedAssistant) -> None:
     """An answer equal to the selection gives a sentence and no hunks."""
     assistant.script = [spoken("x = '😀'\ny = 2\n```\n")]
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     made = await ask(editor)
     assert (made.reason, made.hunks) == (UNCHANGED, [])
 
@@ -213,9 +205,8 @@ async def actions(editor: Editor, begin: int, end: int, *messages: str, only: li
 
 
 async def test_code_actions(connect: Connect) -> None:
-    """Code actions offer instructions for a selection and fixes for diagnostics, by kind."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    """Actions offer instructions for a selection and fixes for diagnostics, unless switched off."""
+    editor = await connect(text=TEXT)
     titles = [one["title"].removeprefix("Pellucid: ") for one in await actions(editor, 1, 3, "y is\nunused")]
     assert titles == ["Fix: y is unused", "Write a docstring", "Add type hints", "Write tests for this", "Explain"]
     assert [one["title"] for one in await actions(editor, 1, 3, "unused", only=["quickfix"])] == [
@@ -225,14 +216,9 @@ async def test_code_actions(connect: Connect) -> None:
     assert await actions(editor, 1, 1) == []
     (fix,) = await actions(editor, 2, 2, "unused")
     assert fix["command"]["arguments"] == [URI, 2, 3, "Fix: unused"]
-
-
-@pytest.mark.parametrize("options", [{"instructedEdits": False}, {"enabled": False}])
-async def test_no_code_actions(connect: Connect, options: dict[str, Any]) -> None:
-    """No code actions are offered if edits by instruction, or all suggestions, are off."""
-    editor = await connect(options=options)
-    editor.open(URI, TEXT)
-    assert await actions(editor, 1, 3, "unused") == []
+    for options in ({"instructedEdits": False}, {"enabled": False}):
+        off = await connect(options=options, text=TEXT)
+        assert await actions(off, 1, 3, "unused") == []
 
 
 async def test_a_code_action_edits(connect: Connect) -> None:
@@ -277,8 +263,7 @@ async def test_a_version_is_edited(connect: Connect) -> None:
     assert editor.messages == [f"Pellucid: {CHANGED}"]
 
 
-@pytest.mark.parametrize("command", [INSTRUCT, EXPLAIN_CODE])
-@pytest.mark.parametrize("closes", [True, False])
+@pytest.mark.parametrize(("command", "closes"), [(INSTRUCT, True), (EXPLAIN_CODE, False)])
 async def test_ended(connect: Connect, assistant: ScriptedAssistant, command: str, closes: bool) -> None:
     """Closing the document, or switching off, ends a running request and the model's stream."""
     reached = threading.Event()
@@ -289,8 +274,7 @@ async def test_ended(connect: Connect, assistant: ScriptedAssistant, command: st
             await asyncio.Event().wait()
 
     assistant.before = before
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     asked = asyncio.create_task(editor.command(command, URI, 1, 3, *(["x"] if command == INSTRUCT else [])))
     await until(reached.is_set)
     if closes:
@@ -316,64 +300,39 @@ async def test_explanations_that_fail(
 ) -> None:
     """The switch for edits applies to explanations, and the model's failures are reported."""
     assistant.script = script
-    editor = await connect(options=options)
-    editor.open(URI, TEXT)
+    editor = await connect(options=options, text=TEXT)
     with pytest.raises(JsonRpcException, match=sentence):
         await editor.command(EXPLAIN_CODE, URI, 1, 3)
 
 
 async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The command shows the explanation as a message."""
+    """The command shows the explanation, the request returns it; a cut answer has an ellipsis."""
     assistant.script = [spoken("It sets"), spoken(" x and y.\n")]
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
+    request = {"textDocument": {"uri": URI}, "range": RANGE}
+    assert (await editor.request("pellucid/explainCode", request)).text == "It sets x and y."
+    assert editor.messages == []
     await editor.command(EXPLAIN_CODE, URI, 1, 3)
     assert editor.messages == ["Pellucid: It sets x and y."]
-    assert "y = 2" in assistant.calls[0]["messages"][0].content
+    for call in assistant.calls:
+        asked = call["messages"][0].content
+        assert ("y = 2" in asked, "z = 3" in asked) == (True, False)
 
-
-async def test_explain_a_range(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The request returns the explanation and shows no message."""
-    assistant.script = [spoken("It sets"), spoken(" x and y.\n")]
-    editor = await connect()
-    editor.open(URI, TEXT)
-    explained = await editor.request("pellucid/explainCode", {"textDocument": {"uri": URI}, "range": RANGE})
-    assert (explained.text, editor.messages) == ("It sets x and y.", [])
-    asked = assistant.calls[0]["messages"][0].content
-    assert "y = 2" in asked
-    assert "z = 3" not in asked
-
-
-@pytest.mark.parametrize(
-    ("lines", "sentence"),
-    [((3, 4), "The range has no code to explain: select some lines."), ((3, 1), "The range ends before it begins.")],
-)
-async def test_explain_nothing(
-    connect: Connect, assistant: ScriptedAssistant, lines: tuple[int, int], sentence: str
-) -> None:
-    """A range without code is refused, and the model is not asked."""
-    editor = await connect()
-    editor.open(URI, TEXT)
-    start, end = ({"line": line, "character": 0} for line in lines)
-    with pytest.raises(JsonRpcException, match=sentence):
-        await editor.request(
-            "pellucid/explainCode", {"textDocument": {"uri": URI}, "range": {"start": start, "end": end}}
-        )
-    assert not assistant.calls
-
-
-async def test_a_long_explanation(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A truncated explanation ends with an ellipsis."""
     assistant.script = [spoken("It sets x. Then "), Finish(FinishReason.LENGTH, Usage())]
-    editor = await connect()
-    editor.open(URI, TEXT)
-    explained = await editor.request("pellucid/explainCode", {"textDocument": {"uri": URI}, "range": RANGE})
-    assert explained.text == "It sets x. Then \u2026"
+    assert (await editor.request("pellucid/explainCode", request)).text == "It sets x. Then \u2026"
 
 
-async def test_a_document_that_is_not_open(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """An edit of an unopened document is refused, and the model is not asked."""
+async def test_explain_nothing(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """A range without code, or an unopened document, is refused, and the model is not asked."""
     editor = await connect()
     with pytest.raises(JsonRpcException, match="is not open in this editor"):
         await ask(editor)
+    editor.open(URI, TEXT)
+    for first, last, sentence in (
+        (3, 4, "The range has no code to explain: select some lines."),
+        (3, 1, "The range ends before it begins."),
+    ):
+        range = {"start": {"line": first, "character": 0}, "end": {"line": last, "character": 0}}
+        with pytest.raises(JsonRpcException, match=sentence):
+            await editor.request("pellucid/explainCode", {"textDocument": {"uri": URI}, "range": range})
     assert not assistant.calls

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,12 @@ from pellucid.completion.settings import GateLevel
 from pellucid.models.calibrations import NOT_OWN
 from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.session import EditorSession
-from support.editors import lsp_client
-from support.editors.lsp_client import INLINE, Connect, Editor
-from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, spoken
+from support.editors.lsp_client import INLINE, URI, Connect, Editor
+from support.servers.http_servers import TINY, ScriptedAssistant, spoken
 
-URI = "file:///project/a.py"
 TEXT = "x = total(a)\ny = '😀' + total(b)\n"
 FIRST = types.Range(types.Position(0, 4), types.Position(0, 9))
 """The name in the first line."""
-
-Start = Callable[..., Awaitable[Editor]]
-
-
-@pytest.fixture
-async def start(model_server: LiveServer, editor_homes: None) -> AsyncIterator[Start]:
-    """Start an editor with a plugin for the Copilot language server's protocol."""
-    started: list[Editor] = []
-
-    async def start() -> Editor:
-        own = {"server": {"url": model_server.url, "start": False}, "completion": {"ahead": False}}
-        editor = await lsp_client.start_here({"pellucid": own}, copilot=True)
-        started.append(editor)
-        return editor
-
-    yield start
-    for editor in started:
-        await editor.leave()
 
 
 @pytest.fixture(autouse=True)
@@ -59,31 +38,11 @@ def shown(range: Any) -> tuple[int, int, int, int]:
     return range.start.line, range.start.character, range.end.line, range.end.character
 
 
-async def test_the_note_of_the_calibration(connect: Connect) -> None:
-    """The answer notes the missing calibration of the model, once the model was asked."""
-    editor = await connect()
-    editor.open(URI, TEXT)
-    request = {"textDocument": {"uri": URI}}
-    assert (await editor.request("pellucid/nextEdits", request)).calibrationNote is None
-    editor.replace(URI, FIRST, "mean")
-    assert (await editor.request("pellucid/nextEdits", request)).calibrationNote == NOT_OWN
-
-
-async def test_an_edit_before_the_settings_are_known(connect: Connect) -> None:
-    """An edit made before the arrival of the client's settings is repeated, too."""
-    workspace = types.WorkspaceClientCapabilities(configuration=True)
-    editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE, workspace=workspace))
-    editor.open(URI, TEXT)
-    # The answer to the server's request for the settings comes after these edits.
-    editor.replace(URI, FIRST, "mean")
-    assert len(await own_edits(editor)) == 1
-
-
 async def test_the_same_settings_again(connect: Connect) -> None:
-    """Unchanged settings, as announced by Neovim and Emacs at the start, end no search."""
+    """Neither an edit before the first settings, nor equal settings announced, end a search."""
     workspace = types.WorkspaceClientCapabilities(configuration=True)
-    editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE, workspace=workspace))
-    editor.open(URI, TEXT)
+    editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE, workspace=workspace), text=TEXT)
+    # The answer to the server's request for the settings comes after this edit.
     editor.replace(URI, FIRST, "mean")
     search = asyncio.create_task(own_edits(editor))
     await asyncio.sleep(0)
@@ -91,18 +50,16 @@ async def test_the_same_settings_again(connect: Connect) -> None:
     assert len(await search) == 1
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
-async def test_repeated_elsewhere(connect: Connect, assistant: ScriptedAssistant, encoding: str) -> None:
+async def test_repeated_elsewhere(connect: Connect, assistant: ScriptedAssistant) -> None:
     """After a change of a name, the same change is suggested elsewhere, in the client's units."""
-    general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
-    editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE))
-    editor.open(URI, TEXT)
+    general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf8])
+    editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE), text=TEXT)
     assert await own_edits(editor) == []
     editor.replace(URI, FIRST, "mean")
 
     (edit,) = await own_edits(editor)
 
-    width = len("y = '😀' + total(b)") + {"utf-8": 3, "utf-16": 1, "utf-32": 0}[encoding]
+    width = len("y = '😀' + total(b)".encode())
     assert (edit.text, shown(edit.range)) == ("y = '😀' + mean(b)", (1, 0, 1, width))
     assert edit.probability == pytest.approx(0.58, abs=0.005)
     assert edit.logOdds == 0
@@ -112,27 +69,33 @@ async def test_repeated_elsewhere(connect: Connect, assistant: ScriptedAssistant
 
 async def test_dismissed_and_levels(connect: Connect) -> None:
     """Dismissed edits, and at the quiet level edits no likelier than the old text, are dropped."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     editor.replace(URI, FIRST, "mean")
     (edit,) = await own_edits(editor)
     await editor.command("pellucid.editDismissed", edit.id)
     assert await own_edits(editor) == []
-    quiet = await connect(level="quiet")
-    quiet.open(URI, TEXT)
+    quiet = await connect(level="quiet", text=TEXT)
     quiet.replace(URI, FIRST, "mean")
     assert await own_edits(quiet) == []
 
 
 @pytest.mark.parametrize(
-    "options", [{"nextEdits": False}, {"enabled": False}, {"completion": {"languagesOff": ["python"]}}]
+    ("options", "reason"),
+    [
+        ({"nextEdits": False}, "The setting pellucid.nextEdits is false."),
+        ({"enabled": False}, "Suggestions are switched off."),
+        ({"completion": {"languagesOff": ["python"]}}, "Suggestions are off for this document's language"),
+    ],
 )
-async def test_switched_off(connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any]) -> None:
-    """With next edits or all suggestions off, the model reads nothing."""
-    editor = await connect(options=options)
-    editor.open(URI, TEXT)
+async def test_switched_off(
+    connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any], reason: str
+) -> None:
+    """With next edits or all suggestions off, the model reads nothing, for an explained reason."""
+    editor = await connect(options=options, text=TEXT)
     editor.replace(URI, FIRST, "mean")
     assert await own_edits(editor) == []
+    explained = await editor.request("pellucid/explainEdits", {"textDocument": {"uri": URI}})
+    assert (explained.reason.startswith(reason), explained.changes) == (True, [])
     assert [call for call in assistant.calls if call["verb"] == "score"] == []
 
 
@@ -263,17 +226,16 @@ async def test_whole_lines(
     connect: Connect, before: str, change: tuple[tuple[int, ...], str], text: str, place: tuple[int, ...]
 ) -> None:
     """Lines are inserted and deleted with line ends, even below an unterminated last line."""
-    editor = await connect()
-    editor.open(URI, before)
+    editor = await connect(text=before)
     (line, character, end, last), new = change
     editor.replace(URI, types.Range(types.Position(line, character), types.Position(end, last)), new)
     (edit,) = await own_edits(editor)
     assert (edit.text, shown(edit.range)) == (text, place)
 
 
-async def test_copilot_clients(start: Start) -> None:
+async def test_copilot_clients(connect: Connect) -> None:
     """Copilot clients get edits of the named version, and can report showing and accepting."""
-    editor = await start()
+    editor = await connect(copilot=True)
     editor.open(URI, TEXT)
     editor.replace(URI, FIRST, "mean")
     params = {
@@ -295,8 +257,7 @@ async def test_copilot_clients(start: Start) -> None:
 async def test_proposals_of_a_next_edit_model(connect: Connect, assistant: ScriptedAssistant) -> None:
     """A next-edit model's proposal after the cursor is suggested, with a calibration note."""
     assistant.next_edit = "sweep"
-    editor = await connect()
-    editor.open(URI, "a = 0\r\n\r\n\r\nb = '😀😀'\r\n")
+    editor = await connect(text="a = 0\r\n\r\n\r\nb = '😀😀'\r\n")
     # Connect to the server, because a proposal alone does not connect.
     await editor.texts(URI, 0, 5)
     assistant.script = [spoken("a = 1\n\n\nb = '😀'\n")]
@@ -335,43 +296,27 @@ async def test_requests_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 async def test_a_wrong_position(connect: Connect) -> None:
     """An incomplete position is refused with the name of the missing field."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     with pytest.raises(JsonRpcException, match=r"pellucid/nextEdits: position needs character\."):
         await editor.request("pellucid/nextEdits", {"textDocument": {"uri": URI}, "position": {"line": 0}})
 
 
 async def test_explained_edits(connect: Connect) -> None:
     """The explanation has each change's outcome, and is null before the first edits."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     request = {"textDocument": {"uri": URI}}
     assert await editor.request("pellucid/explainEdits", request) is None
+    assert (await editor.request("pellucid/nextEdits", request)).calibrationNote is None
     editor.replace(URI, FIRST, "mean")
-    made = await own_edits(editor)
+    answer = await editor.request("pellucid/nextEdits", request)
+    assert answer.calibrationNote == NOT_OWN, "the model was asked"
+    made = answer.edits
     explained = await editor.request("pellucid/explainEdits", request)
     assert [one.outcome for one in explained.changes] == ["shown"] * len(made)
     assert [one.probability for one in explained.changes] == [one.probability for one in made]
     assert (explained.required, explained.calibrationNote) == (0.5, NOT_OWN)
     assert "mean(" in explained.changes[0].new[0]
     assert explained.reason == f"{len(made)} of {len(made)} changes found are suggested."
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"nextEdits": False}, "The setting pellucid.nextEdits is false."),
-        ({"enabled": False}, "Suggestions are switched off."),
-        ({"completion": {"languagesOff": ["python"]}}, "Suggestions are off for this document's language"),
-    ],
-)
-async def test_explained_when_switched_off(connect: Connect, options: dict[str, Any], reason: str) -> None:
-    """The reason names the switch in the off position."""
-    editor = await connect(options=options)
-    editor.open(URI, TEXT)
-    explained = await editor.request("pellucid/explainEdits", {"textDocument": {"uri": URI}})
-    assert explained.reason.startswith(reason)
-    assert explained.changes == []
 
 
 async def test_open_documents_that_are_ignored_by_now(

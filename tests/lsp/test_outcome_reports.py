@@ -17,10 +17,9 @@ from pellucid.errors import NotFoundError, UnavailableError
 from pellucid.vocabulary.query import MAX_OUTCOMES
 from pellucid_lsp.model_server import outcome_reports
 from pellucid_lsp.model_server.outcome_reports import OutcomeReports
-from support.editors.lsp_client import LIMIT_SECONDS, Connect, id_of, until
+from support.editors.lsp_client import LIMIT_SECONDS, URI, Connect, id_of, until
 from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, spoken
 
-URI = "file:///project/a.py"
 TEXT = "def add(a, b):\n    ret\n"
 
 
@@ -244,8 +243,7 @@ def sum_is_said(assistant: ScriptedAssistant) -> None:
 
 async def accept_one(connect: Connect, **options: object) -> None:
     """Show a suggestion, type the beginning, accept the rest in two parts, and exit the editor."""
-    editor = await connect(**options)
-    editor.open(URI, TEXT)
+    editor = await connect(**options, text=TEXT)
     assert await editor.texts(URI, 1, 7) == ["urn a + b"]
     editor.insert(URI, 1, 7, "urn")
     (item,) = await editor.inline(URI, 1, 10)
@@ -283,8 +281,7 @@ async def test_an_editor_with_an_older_server(
 
 async def test_nothing_is_reported_while_suggestions_are_off(connect: Connect, model_server: LiveServer) -> None:
     """An editor that exits with suggestions switched off reports nothing."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     assert await editor.texts(URI, 1, 7) == ["urn a + b"]
     await editor.command("pellucid.toggle")
     await editor.leave()

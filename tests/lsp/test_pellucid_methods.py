@@ -1,30 +1,37 @@
-"""Pellucid's own methods and commands: units, ranges, and messages against the protocol."""
+"""Pellucid's own methods: units, ranges, fields, and messages against the protocol."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from math import log
 
 import pytest
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
+from pygls.workspace import PositionCodec
 
+from pellucid.completion.settings import SuggestionShape
+from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid_lsp.inspection_json import hover_markdown, tokens_report
 from support.editors import lsp_client
-from support.editors.lsp_client import INLINE, Connect, id_of
-from support.servers.http_servers import LiveServer, ScriptedAssistant, spoken
-
-URI = "file:///project/a.py"
-
+from support.editors.lsp_client import URI, Connect, id_of
+from support.editors.token_factory import joined, make_tokens
+from support.servers.http_servers import ScriptedAssistant, spoken
 
 TEXT = "def add(a, b):\n    ret\n\n\nx = 1\n"
-
-
 AT = (1, 7)
+EXACT, RANGED, UNKNOWN = make_tokens("a", "b", "c")
+TOKENS = (
+    replace(EXACT, entropy=0.5 * log(2)),
+    replace(RANGED, entropy=None, entropy_range=(1.9 * log(2), 2.6 * log(2))),
+    replace(UNKNOWN, entropy=None),
+)
 
 
 async def test_an_error_is_told_once(connect: Connect, assistant: ScriptedAssistant) -> None:
     """The same error at every keystroke is shown once."""
-    editor = await connect(options={"model": "nope"})
-    editor.open(URI, TEXT)
+    editor = await connect(options={"model": "nope"}, text=TEXT)
     for _ in range(3):
         assert await editor.texts(URI, *AT) == []
 
@@ -35,8 +42,7 @@ async def test_an_error_is_told_once(connect: Connect, assistant: ScriptedAssist
 async def test_messages_that_are_not_the_protocol(connect: Connect, assistant: ScriptedAssistant) -> None:
     """An invalid request gets an error, and a command without an argument does nothing."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     for params in ({}, {"textDocument": {"uri": URI}, "position": {"line": 1, "character": 7}}, {"textDocument": 7}):
         answer = editor.client.protocol.send_request("pellucid/raw", None, msg_id="raw")
         editor.client.protocol._send_data(
@@ -54,8 +60,7 @@ async def test_parts_in_the_clients_units(connect: Connect, assistant: ScriptedA
     """The accepted length counts the document's line endings."""
     texts = ["if", " a:", "\n", "        ", "pass", "\n", "\n", "\n", "x"]
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(texts)]
-    editor = await connect(shape="block")
-    editor.open(URI, "def f(a):\r\n    \r\n\r\n\r\nx = 1\r\n")
+    editor = await connect(shape="block", text="def f(a):\r\n    \r\n\r\n\r\nx = 1\r\n")
     (item,) = await editor.inline(URI, 1, 4)
     for text in ("if a:", "if a:\r\n        pa"):
         editor.notify("pellucid/didPartiallyAccept", {"id": id_of(item), "acceptedLength": len(text)})
@@ -70,8 +75,7 @@ async def test_parts_in_the_clients_units(connect: Connect, assistant: ScriptedA
 async def test_ranges_behind_a_selected_item(connect: Connect, assistant: ScriptedAssistant) -> None:
     """The tokens of a suggestion for a selected item follow the item's text."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate([" a", "\n", "x"])]
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     selected = types.SelectedCompletionInfo(types.Range(types.Position(1, 4), types.Position(1, 7)), "return")
     (item,) = await editor.inline(URI, *AT, selected=selected)
 
@@ -126,8 +130,16 @@ async def test_ranges_in_a_cell(connect: Connect, assistant: ScriptedAssistant) 
     assert (branched.range.start.line, branched.range.end.character) == (1, 11)
 
 
-async def test_capabilities_without_a_browser(connect: Connect, model_server: LiveServer) -> None:
-    """An editor without support for opening pages still gets the page's address."""
-    editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE))
+def test_hover_over_tokens_without_an_exact_entropy() -> None:
+    """A hover shows an exact entropy, the bounds of a range, and nothing for an unknown entropy."""
+    cursor = DocumentCursor("file:///a.py", "", "", "python")
+    shown = hover_markdown(Suggestion("1", cursor, joined(TOKENS), TOKENS, "m", SuggestionShape.LINE), 0)
+    rows = [row.split("|")[-2].strip() for row in shown.partition("entropy, bits")[2].splitlines()[2:]]
+    assert rows == ["0.50", "1.90 to 2.60", ""]
 
-    assert await editor.command("pellucid.openPage") == model_server.url
+
+def test_tokens_of_the_view() -> None:
+    """The editors' views get an entropy's bounds only if the exact entropy is unknown."""
+    found = tokens_report(TOKENS, types.Position(0, 0), PositionCodec())
+    assert [one["entropy"] for one in found] == [0.5 * log(2), None, None]
+    assert ["entropy_range" in one for one in found] == [False, True, False]

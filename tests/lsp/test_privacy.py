@@ -1,8 +1,10 @@
-"""Secret and ignored files are never sent, and settings apply before the first request."""
+"""Nothing forbidden is sent: secrets, ignored files, and text after switching off or closing."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lsprotocol import types
@@ -10,15 +12,10 @@ from pygls.exceptions import JsonRpcException
 from pytest_lsp import client_capabilities
 
 from support.editors import lsp_client
-from support.editors.lsp_client import Connect
-from support.servers.http_servers import ScriptedAssistant
-
-URI = "file:///project/a.py"
-
+from support.editors.lsp_client import URI, Connect, Editor, id_of, until
+from support.servers.http_servers import ScriptedAssistant, spoken
 
 TEXT = "def add(a, b):\n    ret\n\n\nx = 1\n"
-
-
 AT = (1, 7)
 
 
@@ -31,6 +28,8 @@ async def test_secrets_by_any_name(connect: Connect, assistant: ScriptedAssistan
     editor.open(uri, "KEY=\n", "plaintext")
 
     assert await editor.texts(uri, 0, 4) == []
+    explained = await editor.request("pellucid/explain", {})
+    assert (explained.outcome, ".env" in explained.reason) == ("off", True)
     with pytest.raises(JsonRpcException, match=r"\.env"):
         await editor.request(
             "pellucid/score",
@@ -73,3 +72,81 @@ async def test_settings_come_before_anything_is_sent(editor_homes: None) -> None
     assert (await editor.request("pellucid/status")).state == "off"
     assert editor.messages == []
     await editor.leave()
+
+
+@pytest.fixture
+def hanging(assistant: ScriptedAssistant) -> ScriptedAssistant:
+    """A model that generates two tokens and then waits."""
+    assistant.script = [
+        spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", " +", " b", "\n", "x"])
+    ]
+
+    async def before(index: int) -> None:
+        if index == 2:
+            await asyncio.Event().wait()
+
+    assistant.before = before
+    return assistant
+
+
+async def running(editor: Editor, assistant: ScriptedAssistant) -> asyncio.Future[Any]:
+    """Return a request during generation."""
+    editor.open(URI, TEXT)
+    answer = editor.ask(URI, *AT)
+    await until(lambda: bool(assistant.calls))
+    return answer
+
+
+async def test_switched_off_while_generating(connect: Connect, hanging: ScriptedAssistant) -> None:
+    """Switching suggestions off cancels running requests."""
+    editor = await connect()
+    answer = await running(editor, hanging)
+
+    await editor.command("pellucid.toggle")
+
+    assert (await lsp_client.within(answer)).items == ()
+    await until(hanging.closed.is_set)
+
+
+async def test_settings_changed_while_generating(connect: Connect, hanging: ScriptedAssistant) -> None:
+    """A change of settings cancels running requests."""
+    editor = await connect(capabilities=client_capabilities("visual-studio-code"))
+    answer = await running(editor, hanging)
+
+    editor.client.set_configuration({"pellucid": {"completion": {"level": "quiet"}}})
+    editor.client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
+
+    assert (await lsp_client.within(answer)).items == ()
+    await until(hanging.closed.is_set)
+
+
+async def test_a_closed_document_is_not_generated_for(connect: Connect, hanging: ScriptedAssistant) -> None:
+    """Closing a document cancels the requests and drops the explanation."""
+    editor = await connect()
+    answer = await running(editor, hanging)
+
+    editor.close(URI)
+
+    await until(hanging.closed.is_set)
+    assert (await lsp_client.within(answer)).items == ()
+    assert await editor.request("pellucid/explain", {"textDocument": {"uri": URI}}) is None
+
+
+async def test_nothing_of_our_own_requests_is_sent_when_off(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """While suggestions are off, branches and scores are refused, and explanations ask no model."""
+    assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
+    editor = await connect(text=TEXT)
+    (item,) = await editor.inline(URI, *AT)
+    await editor.command("pellucid.toggle")
+    sent = len(assistant.calls)
+    range = {"start": {"line": 0, "character": 0}, "end": {"line": 0, "character": 5}}
+
+    for method, params in (
+        ("pellucid/branch", {"id": id_of(item), "token": 1, "alternative": 1}),
+        ("pellucid/score", {"textDocument": {"uri": URI}, "range": range}),
+    ):
+        with pytest.raises(JsonRpcException, match="switched off everywhere"):
+            await editor.request(method, params)
+    explained = await editor.request("pellucid/explain", {"id": id_of(item)})
+    assert (explained.shown, explained.prompt.text) == ("urn a", None)
+    assert len(assistant.calls) == sent

@@ -15,12 +15,20 @@ from typing import Any
 
 import pytest
 
+from pellucid_lsp.methods.standard_methods import create
+from pellucid_lsp.run_language_server import serve
 from support.editors import lsp_client
 from support.editors.lsp_client import until
 
 pytestmark = pytest.mark.slow
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+def sent(message: dict[str, Any]) -> bytes:
+    """Return a message as on the wire."""
+    body = json.dumps(message).encode()
+    return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
 async def test_tcp(tmp_path: Path) -> None:
@@ -32,10 +40,7 @@ async def test_tcp(tmp_path: Path) -> None:
     try:
         await until(lambda: is_open(port))
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        message = json.dumps(
-            {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"capabilities": {}}}
-        ).encode()
-        writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(message), message))
+        writer.write(sent(INITIALIZE))
         header = await lsp_client.within(reader.readuntil(b"\r\n\r\n"))
         found = re.search(rb"Content-Length: (\d+)", header)
         assert found is not None
@@ -72,15 +77,11 @@ EXIT = {"jsonrpc": "2.0", "method": "exit"}
     ("messages", "code"),
     [
         ([INITIALIZE, INITIALIZED, OPEN, SHUTDOWN, EXIT], 0),
-        ([INITIALIZE, SHUTDOWN, EXIT], 0),
-        ([INITIALIZE, INITIALIZED, OPEN, EXIT], 1),
         ([INITIALIZE, EXIT], 1),
-        ([EXIT], 1),
-        ([INITIALIZE, INITIALIZED, OPEN, None], 0),
     ],
 )
-async def test_end(tmp_path: Path, messages: list[dict[str, Any] | None], code: int) -> None:
-    """``exit`` or a closed connection (None) ends the process, without ``shutdown`` with code 1."""
+async def test_end_of_the_process(tmp_path: Path, messages: list[dict[str, Any]], code: int) -> None:
+    """``exit`` ends the process without a traceback, and without ``shutdown`` with code 1."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pellucid", "lsp"),
         env={**os.environ, **lsp_client.homes(tmp_path)},
@@ -92,12 +93,7 @@ async def test_end(tmp_path: Path, messages: list[dict[str, Any] | None], code: 
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        for message in messages:
-            if message is None:
-                process.stdin.close()
-            else:
-                body = json.dumps(message).encode()
-                process.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        process.stdin.write(b"".join(map(sent, messages)))
         _, errors = await lsp_client.within(asyncio.gather(process.stdout.read(), process.stderr.read()))
         assert await lsp_client.within(process.wait()) == code
         assert not re.search(b"Traceback|RuntimeWarning", errors), errors
@@ -105,6 +101,30 @@ async def test_end(tmp_path: Path, messages: list[dict[str, Any] | None], code: 
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+class Discarded:
+    """A connection that discards answers."""
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("editor_homes")
+@pytest.mark.parametrize(
+    ("messages", "code"),
+    [([INITIALIZE, INITIALIZED, OPEN, EXIT], 1), ([EXIT], 1), ([INITIALIZE, INITIALIZED, OPEN], 0)],
+)
+async def test_end(messages: list[dict[str, Any]], code: int) -> None:
+    """``exit`` at any time ends the service, and so does a closed connection."""
+    reader, server = asyncio.StreamReader(), create()
+    server.protocol.set_writer(Discarded())
+    reader.feed_data(b"".join(map(sent, messages)))
+    reader.feed_eof()
+    assert await lsp_client.within(serve(server, reader)) == code
 
 
 def is_open(port: int) -> bool:

@@ -15,12 +15,10 @@ from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
 from pytest_lsp import client_capabilities
 
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
-from pellucid.vocabulary.token import Token
-from support.editors.lsp_client import INLINE, LIMIT_SECONDS, Connect, Editor, arguments_of, id_of, until
+from support.editors.lsp_client import INLINE, LIMIT_SECONDS, URI, Connect, Editor, arguments_of, id_of, until
 from support.editors.token_factory import token
 from support.servers.http_servers import TINY, ScriptedAssistant, spoken
 
-URI = "file:///project/a.py"
 TEXT = "def add(a, b):\n    ret\n\n\nx = 1\n"
 AT = (1, 7)
 SUM = ["urn", " a", " +", " b", "\n", "\n", "x"]
@@ -82,8 +80,7 @@ def test_light_start() -> None:
 
 async def test_inline_completion(connect: Connect, assistant: ScriptedAssistant) -> None:
     """An item has the line's text, the cursor's range, a filter text and the acceptance command."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
 
     (item,) = await editor.inline(URI, *AT)
 
@@ -95,25 +92,22 @@ async def test_inline_completion(connect: Connect, assistant: ScriptedAssistant)
     assert (call["prefix"], call["suffix"]) == ("def add(a, b):\n    ret", "\n\n\nx = 1\n")
 
 
-@pytest.mark.parametrize("uri", [URI, "file:///project/\ud800.py", "untitled:\udfff"])
-async def test_lone_surrogates(connect: Connect, assistant: ScriptedAssistant, uri: str) -> None:
+async def test_lone_surrogates(connect: Connect, assistant: ScriptedAssistant) -> None:
     """A lone surrogate in a URI or text becomes a replacement character and shifts no position."""
     editor = await connect()
-    editor.open(uri, "s = '\ud800'\n" + TEXT)
-    editor.insert(uri, 0, 6, "\udc00\U0001f60b")
-    items = await editor.inline(uri, AT[0] + 1, AT[1])
-
-    assert [item.insert_text for item in items] == ["urn a + b"]
-    assert assistant.calls[0]["prefix"] == "s = '\ufffd\ufffd\U0001f60b'\ndef add(a, b):\n    ret"
-    assert await editor.request("pellucid/explain", {"textDocument": {"uri": uri}}) is not None
+    for uri in (URI, "file:///project/\ud800.py", "untitled:\udfff"):
+        editor.open(uri, "s = '\ud800'\n" + TEXT)
+        editor.insert(uri, 0, 6, "\udc00\U0001f60b")
+        assert await editor.texts(uri, AT[0] + 1, AT[1]) == ["urn a + b"], ascii(uri)
+        assert assistant.calls[-1]["prefix"] == "s = '\ufffd\ufffd\U0001f60b'\ndef add(a, b):\n    ret"
+        assert await editor.request("pellucid/explain", {"textDocument": {"uri": uri}}) is not None
     assert await editor.request("pellucid/tokens", {"id": "\ud800"}) is None
     assert editor.messages == []
 
 
 async def test_typing_into_a_suggestion(connect: Connect, assistant: ScriptedAssistant) -> None:
     """Typing a suggestion asks the model nothing."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     await editor.inline(URI, *AT)
 
     editor.insert(URI, *AT, "urn")
@@ -125,8 +119,7 @@ async def test_typing_into_a_suggestion(connect: Connect, assistant: ScriptedAss
 
 async def test_invoked(connect: Connect, assistant: ScriptedAssistant) -> None:
     """A suggestion requested by hand has alternatives, the best first."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
 
     found = await editor.texts(URI, *AT, invoked=True)
 
@@ -139,8 +132,7 @@ async def test_invoked(connect: Connect, assistant: ScriptedAssistant) -> None:
 async def test_selected_completion(connect: Connect, assistant: ScriptedAssistant) -> None:
     """With a selected menu item, the suggestion replaces the item's range and extends the item."""
     make_tokens(assistant, " a", "\n", "x")
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     range = types.Range(types.Position(1, 4), types.Position(1, 7))
 
     (item,) = await editor.inline(URI, *AT, selected=types.SelectedCompletionInfo(range, "return"))
@@ -160,8 +152,7 @@ async def test_cancel(connect: Connect, assistant: ScriptedAssistant) -> None:
             await asyncio.Event().wait()
 
     assistant.before = before
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     answer = editor.ask(URI, *AT, id="one")
     await reached.wait()
     assert not assistant.closed.is_set()
@@ -185,8 +176,7 @@ async def test_newer_request_ends_the_older(connect: Connect, assistant: Scripte
             await asyncio.Event().wait()
 
     assistant.before = before
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     older = editor.ask(URI, *AT)
     await until(lambda: len(calls) == 1)
     newer = await editor.inline(URI, 4, 5)
@@ -201,8 +191,7 @@ async def test_the_same_request_twice(connect: Connect, assistant: ScriptedAssis
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
     assistant.before = lambda index: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(gate.wait(), loop))
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     answers = [editor.ask(URI, *AT, id=id) for id in ("one", "two", "three")]
     await until(lambda: len(assistant.calls) == 1)
     editor.client.cancel_request(types.CancelParams("one"))
@@ -219,8 +208,7 @@ async def test_document_changed_meanwhile(connect: Connect, assistant: ScriptedA
     gate = asyncio.Event()
     loop = asyncio.get_running_loop()
     assistant.before = lambda index: asyncio.wrap_future(asyncio.run_coroutine_threadsafe(gate.wait(), loop))
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     answer = editor.ask(URI, *AT)
     await until(lambda: len(assistant.calls) == 1)
     editor.insert(URI, 0, 0, "# new\n")
@@ -256,8 +244,7 @@ async def test_positions(connect: Connect, assistant: ScriptedAssistant, encodin
 async def test_crlf(connect: Connect, assistant: ScriptedAssistant, client: str | None, line_end: str) -> None:
     """The model reads line feeds; insertions have the document's line ends, except in Neovim."""
     make_tokens(assistant, "if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x")
-    editor = await connect(shape="block", client=client)
-    editor.open(URI, "def add(a, b):\r\n    \r\n\r\n\r\nx = 1\r\n")
+    editor = await connect(shape="block", client=client, text="def add(a, b):\r\n    \r\n\r\n\r\nx = 1\r\n")
 
     assert await editor.texts(URI, 1, 4) == [f"if a:{line_end}        return b"]
     assert assistant.calls[0]["prefix"] == "def add(a, b):\n    "
@@ -266,29 +253,9 @@ async def test_crlf(connect: Connect, assistant: ScriptedAssistant, client: str 
     assert len(assistant.calls) == 1
 
 
-async def test_notebook(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """In a notebook the prompt includes the code cells before and after the cursor's cell."""
-    editor = await connect()
-    uris = [f"vscode-notebook-cell:/n.ipynb#{number}" for number in range(3)]
-    texts = ["import math\n", "y = ", "print(y)\n"]
-    cells = [types.NotebookCell(types.NotebookCellKind.Code, uri) for uri in uris]
-    editor.client.notebook_document_did_open(
-        types.DidOpenNotebookDocumentParams(
-            types.NotebookDocument("file:///project/n.ipynb", "jupyter-notebook", 1, cells),
-            [types.TextDocumentItem(uri, "python", 1, text) for uri, text in zip(uris, texts, strict=True)],
-        )
-    )
-    make_tokens(assistant, "math", ".pi", "\n", "z")
-
-    assert await editor.texts(uris[1], 0, 4) == ["math.pi"]
-    assert assistant.calls[0]["prefix"] == "import math\n\n\ny = "
-    assert assistant.calls[0]["suffix"] == "\n\nprint(y)\n"
-
-
 async def test_completion_menu(connect: Connect) -> None:
     """Without ghost text, a menu item with the suggestion replaces the word at the cursor."""
-    editor = await connect(capabilities=types.ClientCapabilities())
-    editor.open(URI, TEXT)
+    editor = await connect(capabilities=types.ClientCapabilities(), text=TEXT)
 
     params = types.CompletionParams(types.TextDocumentIdentifier(URI), position(AT))
     found = await editor.client.text_document_completion_async(params)
@@ -320,8 +287,7 @@ async def accepted(editor: Editor) -> str:
 
 async def test_tokens(connect: Connect) -> None:
     """The tokens have probabilities, alternatives and ranges, before and after acceptance."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     (item,) = await editor.inline(URI, *AT)
     id = id_of(item)
 
@@ -352,8 +318,7 @@ async def test_tokens(connect: Connect) -> None:
 
 async def test_hover(connect: Connect) -> None:
     """A hover shows a token's probability and alternatives only over an accepted suggestion."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     await accepted(editor)
 
     async def hover(line: int, character: int) -> types.Hover | None:
@@ -374,8 +339,7 @@ async def test_hover(connect: Connect) -> None:
 
 async def test_partial_acceptance(connect: Connect) -> None:
     """A partially accepted suggestion, counted in UTF-16 units, has the accepted part's tokens."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     (item,) = await editor.inline(URI, *AT)
     editor.insert(URI, *AT, "urn a")
     editor.notify(
@@ -393,8 +357,7 @@ async def test_partial_acceptance(connect: Connect) -> None:
 
 async def test_dismiss(connect: Connect) -> None:
     """A dismissed suggestion is not offered again at the cursor."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     (item,) = await editor.inline(URI, *AT)
 
     editor.notify("pellucid/didDismiss", {"id": id_of(item)})
@@ -406,8 +369,7 @@ async def test_dismiss(connect: Connect) -> None:
 
 async def test_branch(connect: Connect, assistant: ScriptedAssistant) -> None:
     """A branch gives a suggestion with a new id, and is refused after an edit."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     (item,) = await editor.inline(URI, *AT)
     id = id_of(item)
     make_tokens(assistant, " thing", "\n", "\n", "\n", "x")
@@ -425,8 +387,7 @@ async def test_branch(connect: Connect, assistant: ScriptedAssistant) -> None:
 
 async def test_branch_with_the_menu_open(connect: Connect, assistant: ScriptedAssistant) -> None:
     """A branch of a suggestion for a menu item replaces the item's range and extends the item."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     range = types.Range(types.Position(1, 4), types.Position(1, 7))
     (item,) = await editor.inline(URI, *AT, selected=types.SelectedCompletionInfo(range, "retain"))
     make_tokens(assistant, " thing", "\n", "\n", "\n", "x")
@@ -444,8 +405,7 @@ async def test_branch_with_the_menu_open(connect: Connect, assistant: ScriptedAs
 
 async def test_branch_of_an_accepted_suggestion(connect: Connect, assistant: ScriptedAssistant) -> None:
     """A branch of an accepted suggestion replaces the accepted text in the document and prompt."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     id = await accepted(editor)
     make_tokens(assistant, " thing", "\n", "\n", "\n", "x")
 
@@ -459,8 +419,7 @@ async def test_branch_of_an_accepted_suggestion(connect: Connect, assistant: Scr
 
 async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
     """An explanation has the prompt as sent and as read, the times and the gate's values."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     (item,) = await editor.inline(URI, *AT)
 
     explained = await editor.request("pellucid/explain", {"id": id_of(item)})
@@ -488,8 +447,7 @@ async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
         *(spoken(text, index) for index, text in enumerate(texts)),
         Finish(FinishReason.STOP, Usage(computed=5)),
     ]
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     range = {"start": {"line": 0, "character": 4}, "end": {"line": 0, "character": 12}}
 
     found = await editor.request("pellucid/score", {"textDocument": {"uri": URI}, "range": range, "topLogprobs": 3})
@@ -500,30 +458,28 @@ async def test_score(connect: Connect, assistant: ScriptedAssistant) -> None:
     assert [one.range.start.character for one in found.tokens][:3] == [4, 7, 9]
 
 
-@pytest.mark.parametrize(
-    ("method", "params", "sentence"),
-    [
-        ("pellucid/tokens", None, "needs an id"),
-        ("pellucid/tokens", {"id": 7}, "id should be a string, not 7"),
-        ("pellucid/branch", {"id": "x"}, "needs token"),
-        (
-            "pellucid/branch",
-            {"id": "x", "token": -1, "alternative": 0},
-            "token should be a whole number of 0 or more, not -1",
-        ),
-        ("pellucid/branch", {"id": "x", "token": 0, "alternative": 0}, "the suggestion x is no longer known"),
-        ("pellucid/score", {"textDocument": {"uri": URI}}, "needs a textDocument and a range"),
-        ("pellucid/score", {"textDocument": {"uri": URI}, "range": FIRST, "topLogprobs": 21}, "topLogprobs"),
-        ("pellucid/score", {"textDocument": {"uri": "file:///none"}, "range": FIRST}, "is not open and cannot be read"),
-    ],
+WRONG: tuple[tuple[str, Any, str], ...] = (
+    ("pellucid/tokens", None, "needs an id"),
+    ("pellucid/tokens", {"id": 7}, "id should be a string, not 7"),
+    ("pellucid/branch", {"id": "x"}, "needs token"),
+    (
+        "pellucid/branch",
+        {"id": "x", "token": -1, "alternative": 0},
+        "token should be a whole number of 0 or more, not -1",
+    ),
+    ("pellucid/branch", {"id": "x", "token": 0, "alternative": 0}, "the suggestion x is no longer known"),
+    ("pellucid/score", {"textDocument": {"uri": URI}}, "needs a textDocument and a range"),
+    ("pellucid/score", {"textDocument": {"uri": URI}, "range": FIRST, "topLogprobs": 21}, "topLogprobs"),
+    ("pellucid/score", {"textDocument": {"uri": "file:///none"}, "range": FIRST}, "is not open and cannot be read"),
 )
-async def test_wrong_requests(connect: Connect, method: str, params: Any, sentence: str) -> None:
-    """A failing request gets an error with the reason, and the server keeps running."""
-    editor = await connect()
-    editor.open(URI, TEXT)
 
-    with pytest.raises(JsonRpcException, match=sentence):
-        await editor.request(method, params)
+
+async def test_wrong_requests(connect: Connect) -> None:
+    """A failing request gets an error with the reason, and the server keeps running."""
+    editor = await connect(text=TEXT)
+    for method, params, sentence in WRONG:
+        with pytest.raises(JsonRpcException, match=sentence):
+            await editor.request(method, params)
     assert await editor.texts(URI, *AT) == ["urn a + b"]
     assert editor.messages == []
 
@@ -545,8 +501,7 @@ async def test_partial_suggestions(connect: Connect, assistant: ScriptedAssistan
     """A client with the setting gets a marked sure beginning, and next the whole suggestion."""
     make_tokens(assistant, "urn", " add(a)", ".total", " + b", "\n", "x")
     _, more = hold(assistant, 3)
-    editor = await connect(options={"partialSuggestions": True})
-    editor.open(URI, TEXT)
+    editor = await connect(options={"partialSuggestions": True}, text=TEXT)
 
     (part,) = await editor.inline(URI, *AT)
     again = asyncio.ensure_future(editor.inline(URI, *AT))
@@ -564,8 +519,7 @@ async def test_partial_suggestions(connect: Connect, assistant: ScriptedAssistan
 async def test_a_doubtful_rest(connect: Connect, assistant: ScriptedAssistant) -> None:
     """A client with the setting gets the doubtful rest, again after accepting the beginning."""
     assistant.script = [*map(token, ["urn", " add(a, 'ä𝄞')", ".total"]), token(" + b", 0.45), token("\n"), token("x")]
-    editor = await connect(options={"doubtfulRests": True})
-    editor.open(URI, TEXT)
+    editor = await connect(options={"doubtfulRests": True}, text=TEXT)
 
     (item,) = await editor.inline(URI, *AT)
 
@@ -582,8 +536,7 @@ async def test_a_doubtful_rest(connect: Connect, assistant: ScriptedAssistant) -
 async def test_no_doubtful_rest(connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any]) -> None:
     """Without the setting, or with doubtful rests off, only the sure beginning is sent."""
     assistant.script = [*map(token, ["urn", " add(a)", ".total"]), token(" + b", 0.45), token("\n"), token("x")]
-    editor = await connect(options=options)
-    editor.open(URI, TEXT)
+    editor = await connect(options=options, text=TEXT)
 
     (item,) = await editor.inline(URI, *AT)
 
@@ -613,9 +566,8 @@ async def test_clients_that_would_keep_a_part(connect: Connect, assistant: Scrip
 
 
 async def test_status(connect: Connect) -> None:
-    """The status has state, model, address, latency and counts, also as a notification."""
-    editor = await connect(options={"statusNotifications": True})
-    editor.open(URI, TEXT)
+    """The status has state, model, address, latency and counts, and is notified only on request."""
+    editor = await connect(options={"statusNotifications": True}, text=TEXT)
     await accepted(editor)
 
     status = await editor.request("pellucid/status")
@@ -625,15 +577,12 @@ async def test_status(connect: Connect) -> None:
     assert status.latency > 0
     assert (status.counts.shown, status.counts.accepted, status.counts.hidden) == (1, 1, 0)
     await until(lambda: any(one.state == "ready" and one.counts.accepted == 1 for one in editor.statuses))
+    restarted = await editor.command("pellucid.restart")
+    assert (restarted["state"], "so it was not restarted; reconnected." in restarted["message"]) == ("ready", True)
 
-
-async def test_status_is_quiet_otherwise(connect: Connect) -> None:
-    """A client gets no status notifications without a request for notifications."""
-    editor = await connect()
-    editor.open(URI, TEXT)
-    await accepted(editor)
-
-    assert editor.statuses == []
+    quiet = await connect(text=TEXT)
+    await accepted(quiet)
+    assert quiet.statuses == []
 
 
 async def test_toggle(connect: Connect, assistant: ScriptedAssistant) -> None:
@@ -669,8 +618,7 @@ async def test_toggle_workspace(connect: Connect, tmp_path: Path) -> None:
 
 async def test_settings_of_the_client(connect: Connect, assistant: ScriptedAssistant) -> None:
     """Settings are requested at the start and after changes; an invalid setting is ignored."""
-    editor = await connect(capabilities=client_capabilities("visual-studio-code"))
-    editor.open(URI, TEXT)
+    editor = await connect(capabilities=client_capabilities("visual-studio-code"), text=TEXT)
     assert await editor.texts(URI, *AT) == ["urn a + b"]
     url = {"server": {"url": str((await editor.request("pellucid/status")).url), "start": False}}
 
@@ -695,18 +643,6 @@ async def test_settings_of_the_client(connect: Connect, assistant: ScriptedAssis
 async def until_status(editor: Editor, *states: str) -> None:
     while (await editor.request("pellucid/status")).state not in states:
         await asyncio.sleep(0.01)
-
-
-async def test_secret_files(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """No part of a secret file is sent, and the explanation has the reason."""
-    editor = await connect()
-    editor.open("file:///project/.env", "KEY=", "plaintext")
-
-    assert await editor.texts("file:///project/.env", 0, 4) == []
-    assert assistant.calls == []
-    explained = await editor.request("pellucid/explain", {})
-    assert explained.outcome == "off"
-    assert ".env" in explained.reason
 
 
 async def test_other_files(connect: Connect, assistant: ScriptedAssistant) -> None:
@@ -743,8 +679,7 @@ async def test_a_file_that_has_become_secret(connect: Connect, assistant: Script
 
 async def test_no_server(connect: Connect) -> None:
     """Without a server, a single message is shown, and typing is not disturbed."""
-    editor = await connect(server={"url": "http://127.0.0.1:9"})
-    editor.open(URI, TEXT)
+    editor = await connect(server={"url": "http://127.0.0.1:9"}, text=TEXT)
 
     assert await editor.texts(URI, *AT) == []
     assert await editor.texts(URI, *AT) == []
@@ -755,8 +690,7 @@ async def test_no_server(connect: Connect) -> None:
 
 async def test_unknown_messages(connect: Connect) -> None:
     """Unknown notifications are ignored, unknown requests are refused, and the server runs on."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     for method in ("$/unknown", "textDocument/didSomething", "pellucid/didSomething", "textDocument/didFocus"):
         editor.notify(method, {"textDocument": {"uri": URI}})
         editor.client.protocol._send_data({"jsonrpc": "2.0", "method": method})
@@ -775,18 +709,14 @@ async def test_unknown_messages(connect: Connect) -> None:
 
 
 async def test_open_page(connect: Connect) -> None:
-    """The editor opens the server's page in a browser."""
+    """The editor opens the server's page in a browser, if possible."""
     window = types.WindowClientCapabilities(show_document=types.ShowDocumentClientCapabilities(support=True))
-    editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE, window=window))
-    editor.open(URI, TEXT)
+    editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE, window=window), text=TEXT)
     await editor.inline(URI, *AT)
 
     url = await editor.command("pellucid.openPage")
 
     (shown,) = editor.client.shown_documents
     assert (shown.uri, shown.external) == (url, True)
-
-
-def test_tokens_are_spoken() -> None:
-    """The scripts of these tests consist of tokens."""
-    assert isinstance(spoken("a"), Token)
+    # An editor without a browser gets the address.
+    assert await (await connect()).command("pellucid.openPage") == url

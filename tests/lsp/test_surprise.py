@@ -16,11 +16,10 @@ from lsprotocol import types
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.query import ScoreQuery
 from pellucid.vocabulary.token import Alternative, Token
-from support.editors.lsp_client import INLINE, Connect, Editor, until, within
+from support.editors.lsp_client import INLINE, URI, Connect, Editor, until, within
 from support.required_programs import require_program
 from support.servers.http_servers import ScriptedAssistant
 
-URI = "file:///project/a.py"
 TEXT = "x = '😀'; y = a != b\nz = 1\n"
 WRITTEN, BETTER = -9.0, -3.0
 """The log probabilities of a line with and without the bug."""
@@ -79,21 +78,15 @@ def edits(action: types.CodeAction) -> list[types.TextEdit]:
     return list(action.edit.changes[URI])
 
 
-@pytest.mark.parametrize(("encoding", "width"), [("utf-8", 4), ("utf-16", 2), ("utf-32", 1)])
-async def test_the_request(connect: Connect, encoding: str, width: int) -> None:
+async def test_the_request(connect: Connect) -> None:
     """A mark has a range in the client's units, both texts' probabilities, and a reason."""
-    general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
-    editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE))
-    editor.open(URI, TEXT)
+    general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf8])
+    editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE), text=TEXT)
 
     result = await editor.request("pellucid/surprise", {"textDocument": {"uri": URI}})
 
     (mark,) = result.marks
-    assert (mark.range.start.line, mark.range.start.character, mark.range.end.character) == (
-        0,
-        15 + width - 1,
-        17 + width - 1,
-    )
+    assert (mark.range.start.line, mark.range.start.character, mark.range.end.character) == (0, 18, 20)
     (alternative,) = mark.alternatives
     assert (mark.text, alternative.text, mark.logOdds) == ("!=", "==", BETTER - WRITTEN)
     assert (mark.probability, alternative.probability) == (
@@ -109,8 +102,7 @@ async def test_the_request(connect: Connect, encoding: str, width: int) -> None:
 
 async def test_hints_and_their_actions(connect: Connect) -> None:
     """The command shows hints with a replacing action each, and a second command clears both."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     result = await show(editor)
     assert (result["marks"], result["message"]) == (1, "1 word is marked: the model finds another one likelier.")
     await until(lambda: bool(shown(editor)))
@@ -130,8 +122,7 @@ async def test_hints_and_their_actions(connect: Connect) -> None:
 
 async def test_marks_follow_the_text(connect: Connect) -> None:
     """A mark moves with lines inserted above, and vanishes if the mark's line changes."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+    editor = await connect(text=TEXT)
     await show(editor)
     editor.insert(URI, 0, 0, "# above\n")
     await until(lambda: [hint.range.start.line for hint in shown(editor)] == [1])
@@ -143,8 +134,7 @@ async def test_marks_follow_the_text(connect: Connect) -> None:
 
 async def test_a_range_and_a_limit(connect: Connect) -> None:
     """Only the given range is searched, and marks are returned up to the limit."""
-    editor = await connect()
-    editor.open(URI, "a != b\nc != d\ne != f\n")
+    editor = await connect(text="a != b\nc != d\ne != f\n")
     later = {"start": {"line": 1, "character": 0}, "end": {"line": 3, "character": 0}}
     found = await editor.request("pellucid/surprise", {"textDocument": {"uri": URI}, "range": later})
     assert [mark.range.start.line for mark in found.marks] == [1, 2]
@@ -152,15 +142,18 @@ async def test_a_range_and_a_limit(connect: Connect) -> None:
     assert len(one.marks) == 1
 
 
-async def test_an_edit_ends_the_search(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """A change of the document ends a running search with an explaining error."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+@pytest.mark.parametrize("edits", [True, False])
+async def test_an_ended_search(connect: Connect, assistant: ScriptedAssistant, edits: bool) -> None:
+    """A change of the document, or clearing all marks, ends a running search with the reasons."""
+    editor = await connect(text=TEXT)
     assistant.before = lambda _: asyncio.sleep(3600)
     search = asyncio.create_task(show(editor))
     await until(lambda: bool(read(assistant)))
-    editor.insert(URI, 1, 0, " ")
-    with pytest.raises(Exception, match="The search was cancelled: the document"):
+    if edits:
+        editor.insert(URI, 1, 0, " ")
+    else:
+        await editor.command("pellucid.clearSurprise")
+    with pytest.raises(Exception, match=r"The search was cancelled: the document .* the marks were cleared"):
         await search
     assert shown(editor) == []
 
@@ -263,75 +256,43 @@ async def test_what_is_forbidden_while_git_runs(
     assert read(assistant) == []
 
 
-@pytest.mark.parametrize("how", ["toggle", "setting"])
-async def test_marks_of_what_is_forbidden_now(connect: Connect, how: str) -> None:
-    """Hints and actions vanish if Pellucid, or the setting, is switched off."""
-    editor = await connect()
-    editor.open(URI, TEXT)
+@pytest.mark.parametrize("how", ["toggle", "setting", "close"])
+async def test_marks_vanish(connect: Connect, how: str) -> None:
+    """Hints and actions vanish with the document, or if Pellucid or the setting is switched off."""
+    editor = await connect(text=TEXT)
     await show(editor)
     await until(lambda: bool(shown(editor)))
     if how == "toggle":
         await editor.command("pellucid.toggle")
+    elif how == "setting":
+        changed = types.DidChangeConfigurationParams({"pellucid": {"surprise": "off"}})
+        editor.client.workspace_did_change_configuration(changed)
     else:
-        editor.client.workspace_did_change_configuration(
-            types.DidChangeConfigurationParams({"pellucid": {"surprise": "off"}})
-        )
+        editor.close(URI)
     await until(lambda: not shown(editor))
-    assert await actions(editor, 0) == []
+    if how != "close":
+        assert await actions(editor, 0) == []
 
 
-async def test_clearing_ends_a_first_search(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Clearing all marks also ends the search of a document without marks."""
-    editor = await connect()
-    editor.open(URI, TEXT)
-    assistant.before = lambda _: asyncio.sleep(3600)
-    search = asyncio.create_task(show(editor))
-    await until(lambda: bool(read(assistant)))
-    await editor.command("pellucid.clearSurprise")
-    with pytest.raises(Exception, match="the marks were cleared"):
-        await search
-
-
-@pytest.mark.parametrize("argument", [{}, {"textDocument": {}}])
-async def test_clearing_no_document(connect: Connect, argument: dict[str, Any]) -> None:
-    """Clearing with an argument without a document is refused."""
-    editor = await connect()
-    with pytest.raises(Exception, match=r"pellucid\.clearSurprise.* needs textDocument"):
-        await editor.command("pellucid.clearSurprise", argument)
-
-
-@pytest.mark.parametrize(
-    ("more", "sentence"),
-    [
+async def test_wrong_requests(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """A hopeless request, and a command without a document, are refused with the reason."""
+    editor = await connect(text=TEXT)
+    empty = {"start": {"line": 1, "character": 2}, "end": {"line": 1, "character": 2}}
+    backwards = {"start": {"line": 1, "character": 2}, "end": {"line": 0, "character": 2}}
+    hopeless: list[tuple[dict[str, Any], str]] = [
         ({"limit": 0}, "limit should be a whole number of 1 or more, not 0"),
-        ({"range": {"start": {"line": 1, "character": 2}, "end": {"line": 1, "character": 2}}}, "The range is empty"),
-        ({"range": {"start": {"line": 1, "character": 2}, "end": {"line": 0, "character": 2}}}, "The range is empty"),
-    ],
-)
-async def test_nothing_to_find(
-    connect: Connect, assistant: ScriptedAssistant, more: dict[str, Any], sentence: str
-) -> None:
-    """A hopeless request is refused, as "no word is surprising" would be wrong."""
-    editor = await connect()
-    editor.open(URI, TEXT)
-    with pytest.raises(Exception, match=sentence):
-        await editor.request("pellucid/surprise", {"textDocument": {"uri": URI}, **more})
+        ({"range": empty}, "The range is empty"),
+        ({"range": backwards}, "The range is empty"),
+    ]
+    for more, sentence in hopeless:
+        with pytest.raises(Exception, match=sentence):
+            await editor.request("pellucid/surprise", {"textDocument": {"uri": URI}, **more})
+    without: list[list[Any]] = [[], ["text"], [{}]]
+    for arguments in without:
+        with pytest.raises(Exception, match=r"pellucid\.showSurprise needs"):
+            await editor.command("pellucid.showSurprise", *arguments)
+    incomplete: list[dict[str, Any]] = [{}, {"textDocument": {}}]
+    for argument in incomplete:
+        with pytest.raises(Exception, match=r"pellucid\.clearSurprise.* needs textDocument"):
+            await editor.command("pellucid.clearSurprise", argument)
     assert read(assistant) == []
-
-
-@pytest.mark.parametrize("arguments", [[], ["text"], [{}]])
-async def test_wrong_arguments(connect: Connect, arguments: list[Any]) -> None:
-    """A command without a document is refused with a sentence about the missing argument."""
-    editor = await connect()
-    with pytest.raises(Exception, match=r"pellucid\.showSurprise needs"):
-        await editor.command("pellucid.showSurprise", *arguments)
-
-
-async def test_a_closed_document(connect: Connect) -> None:
-    """Hints vanish when the document is closed."""
-    editor = await connect()
-    editor.open(URI, TEXT)
-    await show(editor)
-    await until(lambda: bool(shown(editor)))
-    editor.close(URI)
-    await until(lambda: not shown(editor))

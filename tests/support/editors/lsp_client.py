@@ -26,6 +26,7 @@ from pellucid_lsp.copilot import copilot_methods
 from pellucid_lsp.methods import standard_methods
 from pellucid_lsp.run_language_server import serve
 
+URI = "file:///project/a.py"
 COMMAND = (sys.executable, "-m", "pellucid", "lsp")
 INLINE = types.TextDocumentClientCapabilities(inline_completion=types.InlineCompletionClientCapabilities())
 LIMIT_SECONDS = 60.0

@@ -1,48 +1,30 @@
-"""Suggestions over the Copilot protocol: the clients' messages and a scripted model server."""
+"""The Copilot protocol: suggestions, account, settings, models, panels and chat."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from lsprotocol import types
-from pygls.exceptions import JsonRpcRequestCancelled
+from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
 
 from support.editors import lsp_client
-from support.editors.lsp_client import Editor, id_of, until
-from support.servers.http_servers import LiveServer, ScriptedAssistant, spoken
+from support.editors.lsp_client import URI, Connect, Editor, id_of, until
+from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, spoken
 
-URI = "file:///project/a.py"
 TEXT = "def add(a, b):\n    ret\n\n\nx = 1\n"
 AT = {"line": 1, "character": 7}
 SUM = ["urn", " a", " +", " b", "\n", "\n", "x"]
 ACCEPTED = "github.copilot.didAcceptCompletionItem"
-EDITOR = {
-    "editorInfo": {"name": "Emacs", "version": "30.1"},
-    "editorPluginInfo": {"name": "copilot.el", "version": "0.5"},
-}
-
-Start = Callable[..., Awaitable[Editor]]
 
 
 @pytest.fixture
-async def start(model_server: LiveServer, assistant: ScriptedAssistant, editor_homes: None) -> AsyncIterator[Start]:
-    """Start an editor with a Copilot plugin; ``client`` is the name in ``clientInfo``."""
-    started: list[Editor] = []
+def start(connect: Connect, assistant: ScriptedAssistant) -> Connect:
+    """Start an editor with a Copilot plugin."""
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(SUM)]
-
-    async def start(client: str | None = None, **given: Any) -> Editor:
-        own = {"server": {"url": model_server.url, "start": False}, "completion": {"ahead": False}}
-        options = {**EDITOR, "networkProxy": {"host": "127.0.0.1"}, "pellucid": own}
-        editor = await lsp_client.start_here(options, copilot=True, client=client, **given)
-        started.append(editor)
-        return editor
-
-    yield start
-    for editor in started:
-        await editor.leave()
+    return partial(connect, copilot=True)
 
 
 def doc(version: int | None = 1, **more: Any) -> dict[str, Any]:
@@ -57,7 +39,7 @@ def doc(version: int | None = 1, **more: Any) -> dict[str, Any]:
     }
 
 
-async def test_initialize(start: Start) -> None:
+async def test_initialize(start: Connect) -> None:
     """The client's options raise no error, positions are in UTF-16, and no menu is offered."""
     general = types.GeneralClientCapabilities(position_encodings=["utf-8", "utf-16"])
     editor = await start(capabilities=types.ClientCapabilities(general=general))
@@ -74,10 +56,9 @@ async def test_initialize(start: Start) -> None:
     assert editor.messages == []
 
 
-async def test_inline_completion(start: Start) -> None:
+async def test_inline_completion(start: Connect) -> None:
     """An item has the text at the cursor and the command for the client to run on acceptance."""
-    editor = await start()
-    editor.open(URI, TEXT)
+    editor = await start(text=TEXT)
     params = {
         "textDocument": {"uri": URI, "version": 1},
         "position": AT,
@@ -96,10 +77,9 @@ async def test_inline_completion(start: Start) -> None:
     assert await counts(editor) == (1, 1)
 
 
-async def test_command_as_a_notification(start: Start) -> None:
+async def test_command_as_a_notification(start: Connect) -> None:
     """A command sent as a notification runs without an answer."""
-    editor = await start()
-    editor.open(URI, TEXT)
+    editor = await start(text=TEXT)
     (item,) = await editor.inline(URI, 1, 7)
 
     editor.notify_raw("workspace/executeCommand", {"command": ACCEPTED, "arguments": [id_of(item)], "_": True})
@@ -111,10 +91,9 @@ async def test_command_as_a_notification(start: Start) -> None:
     assert editor.messages == []
 
 
-async def test_get_completions(start: Start) -> None:
+async def test_get_completions(start: Connect) -> None:
     """The text replaces a range from column 0; the display text starts at the cursor."""
-    editor = await start()
-    editor.open(URI, "x = 'é\U0001f60b'\n    f(ret)\r\n\r\n")
+    editor = await start(text="x = 'é\U0001f60b'\n    f(ret)\r\n\r\n")
 
     (one,) = (await editor.request("getCompletions", doc(position={"line": 1, "character": 9}))).completions
 
@@ -137,41 +116,18 @@ async def test_get_completions(start: Start) -> None:
 
 
 @pytest.mark.parametrize("at", [{"line": 1, "character": 99}, {"line": 99, "character": 5}])
-async def test_positions_past_the_end(start: Start, at: dict[str, int]) -> None:
+async def test_positions_past_the_end(start: Connect, at: dict[str, int]) -> None:
     """A position past the end of a line or of the document means the end."""
-    editor = await start()
-    editor.open(URI, "def add(a, b):\n    ret")
+    editor = await start(text="def add(a, b):\n    ret")
 
     (one,) = (await editor.request("getCompletions", doc(position=at))).completions
 
     assert (one.text, one.position._asdict(), one.range.end._asdict()) == ("    return a + b", AT, AT)
 
 
-async def test_cancel(start: Start, assistant: ScriptedAssistant) -> None:
-    """A cancelled request gets the error -32800, ignored by clients."""
-    reached = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    async def before(index: int) -> None:
-        if index == 2:
-            loop.call_soon_threadsafe(reached.set)
-            await asyncio.Event().wait()
-
-    assistant.before = before
-    editor = await start()
-    editor.open(URI, TEXT)
-    answer = editor.client.protocol.send_request("getCompletions", doc(), msg_id="mine")
-    await lsp_client.within(reached.wait())
-    editor.notify_raw("$/cancelRequest", {"id": "mine"})
-
-    with pytest.raises(JsonRpcRequestCancelled):
-        await lsp_client.within(asyncio.wrap_future(answer))
-
-
-async def test_cycling(start: Start) -> None:
+async def test_cycling(start: Connect) -> None:
     """Cycling gives several suggestions, the best first."""
-    editor = await start()
-    editor.open(URI, TEXT)
+    editor = await start(text=TEXT)
     (first,) = (await editor.request("getCompletions", doc())).completions
 
     found = (await editor.request("getCompletionsCycling", doc())).completions
@@ -180,25 +136,9 @@ async def test_cycling(start: Start) -> None:
     assert len({one.text for one in found}) == len(found) > 1
 
 
-async def test_both_requests_at_once(start: Start, assistant: ScriptedAssistant) -> None:
-    """Two simultaneous requests of LSP-copilot share an answer, and the model is asked once."""
-    editor = await start("Sublime Text LSP")
-    editor.open(URI, TEXT)
-    params = {"doc": doc(source=TEXT)["doc"]}
-    sent = [
-        editor.client.protocol.send_request(method, params) for method in ("getCompletions", "getCompletionsCycling")
-    ]
-
-    first, second = [await lsp_client.within(asyncio.wrap_future(one)) for one in sent]
-
-    assert [one.text for one in second.completions] == [one.text for one in first.completions] == ["    return a + b"]
-    assert len(assistant.calls) == 1
-
-
-async def test_a_version_that_comes_late(start: Start) -> None:
+async def test_a_version_that_comes_late(start: Connect) -> None:
     """A request waits a moment for the named version; without the version the answer is empty."""
-    editor = await start()
-    editor.open(URI, "def add(a, b):\n    re\n")
+    editor = await start(text="def add(a, b):\n    re\n")
     ahead = editor.client.protocol.send_request("getCompletions", doc(version=2))
     editor.insert(URI, 1, 6, "t")
 
@@ -209,29 +149,26 @@ async def test_a_version_that_comes_late(start: Start) -> None:
     assert never.completions == []
 
 
-async def test_the_text_decides(start: Start) -> None:
+async def test_the_text_decides(start: Connect) -> None:
     """A request with a text is answered if the text is current, whatever the version."""
-    editor = await start("Sublime Text LSP")
-    editor.open(URI, TEXT)
+    editor = await start(client="Sublime Text LSP", text=TEXT)
 
     assert len((await editor.request("getCompletions", doc(version=77, source=TEXT))).completions) == 1
     assert (await editor.request("getCompletions", doc(version=1, source="x" + TEXT))).completions == []
 
 
-async def test_neovims_versions(start: Start) -> None:
+async def test_neovims_versions(start: Connect) -> None:
     """Neovim's version numbers are ignored: requests count changes, but documents start at 0."""
-    editor = await start("Neovim")
-    editor.open(URI, TEXT)
+    editor = await start(client="Neovim", text=TEXT)
 
     assert len((await editor.request("getCompletions", doc(version=1234))).completions) == 1
 
 
-async def test_line_feeds_for_neovim(start: Start, assistant: ScriptedAssistant) -> None:
+async def test_line_feeds_for_neovim(start: Connect, assistant: ScriptedAssistant) -> None:
     """Neovim's items have no carriage returns, and accepted lengths count none."""
     texts = ["if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x"]
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(texts)]
-    editor = await start("Neovim")
-    editor.open(URI, "def add(a, b):\r\n    \r\n\r\n\r\nx = 1\r\n")
+    editor = await start(client="Neovim", text="def add(a, b):\r\n    \r\n\r\n\r\nx = 1\r\n")
 
     (item,) = await editor.inline(URI, 1, 4)
     (one,) = (await editor.request("getCompletions", doc(position={"line": 1, "character": 4}))).completions
@@ -242,10 +179,9 @@ async def test_line_feeds_for_neovim(start: Start, assistant: ScriptedAssistant)
     assert (await editor.request("pellucid/tokens", {"id": one.uuid})).text == "if a:\n        ret"
 
 
-async def test_rejected(start: Start) -> None:
+async def test_rejected(start: Connect) -> None:
     """A rejected suggestion is not offered again at the same position."""
-    editor = await start()
-    editor.open(URI, TEXT)
+    editor = await start(text=TEXT)
     (one,) = (await editor.request("getCompletions", doc())).completions
 
     assert await editor.request("notifyRejected", {"uuids": [one.uuid], "_": True}) == "OK"
@@ -253,10 +189,9 @@ async def test_rejected(start: Start) -> None:
     assert (await editor.request("getCompletions", doc())).completions == []
 
 
-async def test_partial_acceptance(start: Start) -> None:
+async def test_partial_acceptance(start: Connect) -> None:
     """A client may return an item with the command alone."""
-    editor = await start()
-    editor.open(URI, TEXT)
+    editor = await start(text=TEXT)
     (item,) = await editor.inline(URI, 1, 7)
     returned = {"command": {"command": ACCEPTED, "arguments": [id_of(item)]}}
 
@@ -266,7 +201,7 @@ async def test_partial_acceptance(start: Start) -> None:
     assert await counts(editor) == (1, 1)
 
 
-async def test_status(start: Start) -> None:
+async def test_status(start: Connect) -> None:
     """The client is notified of a generation's start and end, in the new and the old form."""
     editor = await start()
     states: list[tuple[bool, str]] = []
@@ -285,7 +220,7 @@ async def test_status(start: Start) -> None:
     assert former[-1] == "Inactive"
 
 
-async def test_failure_is_shown_once(start: Start) -> None:
+async def test_failure_is_shown_once(start: Connect) -> None:
     """Requests without a model server do not repeat the error, shown each time by sidekick.nvim."""
     editor = await start()
     states: list[tuple[bool, str]] = []
@@ -302,12 +237,11 @@ async def test_failure_is_shown_once(start: Start) -> None:
     assert states == shown
 
 
-async def test_pulled_settings(start: Start, model_server: LiveServer) -> None:
+async def test_pulled_settings(start: Connect, model_server: LiveServer) -> None:
     """Pellucid's section is requested from the client, and the client's settings still apply."""
     workspace = types.WorkspaceClientCapabilities(configuration=True)
     asked = {"pellucid": {"server": {"url": model_server.url, "start": False}, "completion": {"ahead": False}}}
-    editor = await start(capabilities=types.ClientCapabilities(workspace=workspace), configuration=asked)
-    editor.open(URI, TEXT)
+    editor = await start(capabilities=types.ClientCapabilities(workspace=workspace), configuration=asked, text=TEXT)
     assert (await editor.request("getCompletions", doc())).completions != []
 
     changed = types.DidChangeConfigurationParams({"disabledLanguages": [{"languageId": "python"}]})
@@ -331,7 +265,7 @@ async def test_pulled_settings(start: Start, model_server: LiveServer) -> None:
         ("notifyAccepted", {"uuid": 7}, "notifyAccepted: uuid should be a string"),
     ],
 )
-async def test_wrong_parameters(start: Start, method: str, params: Any, missing: str) -> None:
+async def test_wrong_parameters(start: Connect, method: str, params: Any, missing: str) -> None:
     """The error about an invalid request names the field."""
     editor = await start()
 
@@ -343,3 +277,152 @@ async def counts(editor: Editor) -> tuple[int, int]:
     """Return the numbers of shown and of accepted suggestions."""
     status = await editor.request("pellucid/status")
     return status.counts.shown, status.counts.accepted
+
+
+def change(editor: Editor, **settings: Any) -> None:
+    editor.client.workspace_did_change_configuration(types.DidChangeConfigurationParams(settings))
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "result"),
+    [
+        ("checkStatus", {"options": {"localChecksOnly": True}, "_": True}, {"status": "OK", "user": "local"}),
+        ("checkStatus", {"dummy": "checkStatus"}, {"status": "OK", "user": "local"}),
+        ("checkStatus", None, {"status": "OK", "user": "local"}),
+        ("signIn", {}, {"status": "AlreadySignedIn", "user": "local"}),
+        ("signInInitiate", None, {"status": "AlreadySignedIn", "user": "local"}),
+        ("signInConfirm", {"userCode": "1234-5678"}, {"status": "OK", "user": "local"}),
+        ("signOut", {"_": True}, {"status": "NotSignedIn"}),
+        (
+            "textDocument/copilotInlineEdit",
+            {"textDocument": {"uri": URI, "version": 1}, "position": {"line": 0, "character": 0}},
+            {"edits": []},
+        ),
+        (
+            "textDocument/copilotPanelCompletion",
+            {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 0}},
+            {"items": []},
+        ),
+        ("getPanelCompletions", {"panelId": "panel:1", "doc": {"uri": URI}}, {"solutionCountTarget": 0}),
+    ],
+)
+async def test_answers(start: Connect, method: str, params: Any, result: dict[str, Any]) -> None:
+    """No sign-in is needed: answers are objects, whatever the parameters, and no browser opens."""
+    editor = await start()
+
+    answer = await editor.request(method, params)
+
+    assert answer._asdict() == result
+    assert editor.client.shown_documents == []
+
+
+async def test_nothing_to_download_for_sublime(start: Connect) -> None:
+    """LSP-copilot gets an empty user name, so that no picture is downloaded from GitHub."""
+    editor = await start(client="Sublime Text LSP")
+
+    assert (await editor.request("checkStatus", {}))._asdict() == {"status": "OK", "user": ""}
+
+
+async def test_editor_and_version(start: Connect) -> None:
+    """The editor's information is accepted, and the version is Pellucid's."""
+    editor = await start()
+
+    assert (
+        await editor.request(
+            "setEditorInfo", {"editorInfo": {"name": "vscode", "version": "4200"}, "editorPluginInfo": {}}
+        )
+        == "OK"
+    )
+    assert editor.result.server_info is not None
+    assert (await editor.request("getVersion", {"_": True})).version == editor.result.server_info.version
+
+
+async def test_models(start: Connect) -> None:
+    """The model server's models are listed; a selected model is used, an unknown model ignored."""
+    editor = await start()
+    (model,) = await editor.request("copilot/models", None)
+    assert model == {"id": TINY, "modelName": TINY, "scopes": ["completion"], "default": True}
+
+    editor.open(URI, TEXT)
+    for name in ("gpt-41-copilot", TINY, ""):
+        change(editor, github={"copilot": {"selectedCompletionModel": name}})
+        assert await editor.texts(URI, 1, 7) == ["urn a + b"]
+    assert editor.messages == []
+
+
+async def test_models_while_off(start: Connect) -> None:
+    """While suggestions are off, even the names of the models are not requested."""
+    editor = await start()
+    await editor.command("pellucid.toggle")
+
+    with pytest.raises(JsonRpcException, match="Suggestions are switched off everywhere"):
+        await editor.request("copilot/models", None)
+    assert (await editor.request("pellucid/status")).state == "off"
+
+
+async def test_disabled_languages(start: Connect) -> None:
+    """Languages switched off by the client get no suggestions, until the setting changes."""
+    editor = await start(text=TEXT)
+
+    change(
+        editor,
+        disabledLanguages=[{"languageId": "python"}, {"languageId": "."}, 7],
+        telemetry={"telemetryLevel": "all"},
+    )
+    change(editor, http={"proxy": "127.0.0.1:3128"}, mcp="{}", nextEditSuggestions={"enabled": True})
+    assert await editor.texts(URI, 1, 7) == []
+
+    change(editor, disabledLanguages=[])
+    assert await editor.texts(URI, 1, 7) == ["urn a + b"]
+    assert editor.messages == []
+
+
+async def test_no_automatic_completions(start: Connect) -> None:
+    """Without automatic completions, only completions requested by hand are given."""
+    editor = await start(text=TEXT)
+    doc = {"uri": URI, "version": 1, "position": {"line": 1, "character": 7}}
+
+    change(editor, enableAutoCompletions=False)
+
+    assert await editor.texts(URI, 1, 7) == []
+    assert (await editor.request("getCompletions", {"doc": doc})).completions == []
+    assert len(await editor.texts(URI, 1, 7, invoked=True)) > 0
+    assert len((await editor.request("getCompletionsCycling", {"doc": doc})).completions) > 0
+
+
+async def test_own_settings_are_checked(start: Connect) -> None:
+    """A misspelt setting under ``pellucid`` is reported."""
+    editor = await start()
+
+    change(editor, pellucid={"completion": {"levle": "quiet"}})
+
+    await until(lambda: len(editor.messages) == 1)
+    assert "pellucid.completion.levle is not a setting" in editor.messages[0]
+
+
+async def test_panels_end(start: Connect) -> None:
+    """The end of the panel's empty list is reported."""
+    editor = await start()
+    done: list[Any] = []
+    editor.client.feature("PanelSolutionsDone")(lambda given: done.append(given))
+
+    await editor.request("getPanelCompletions", {"panelId": "panel:1"})
+
+    await until(lambda: len(done) == 1)
+    assert done[0]._asdict() == {"panelId": "panel:1", "status": "OK"}
+
+
+async def test_null_parameters_and_unknown_notifications(start: Connect) -> None:
+    """``initialized`` and ``didFocus`` accept null; chat is refused, unknown messages ignored."""
+    editor = await start()
+    editor.notify_raw("initialized", None)
+    editor.notify_raw("textDocument/didFocus", None)
+    editor.notify_raw("textDocument/didFocus", {"textDocument": {"uri": URI}})
+    editor.notify_raw("textDocument/didShowInlineEdit", {"item": {"command": None}})
+    for method in ("conversation/create", "conversation/preconditions", "conversation/templates"):
+        with pytest.raises(JsonRpcMethodNotFound):
+            await editor.request(method, {"options": {}, "_": True})
+
+    editor.open(URI, TEXT)
+    assert await editor.texts(URI, 1, 7) == ["urn a + b"]
+    assert editor.messages == []
