@@ -89,12 +89,9 @@ def test_calibrated(run: Run, folder: Path, assistant: KnowingAssistant, tmp_pat
     assert "Editors use it from their next connection on; delete the file to return to fixed thresholds." in err
     assert "<svg" in (tmp_path / "trust.svg").read_text()
     assert "wrong_" not in assistant.kept.read_text()
+    assert calibration.costs == COSTS
 
-
-def test_asked_as_an_editor_asks(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """Every cursor is asked with and without a suffix, and never with the expected text."""
-    run("calibrate", folder, "--cursors", CURSORS)
-
+    # Every cursor is asked with and without a suffix, and never with the expected text.
     alone = [prefix for prefix, suffix in assistant.asked if not suffix]
     both = [prefix for prefix, suffix in assistant.asked if suffix]
     assert len(assistant.asked) == 2 * int(CURSORS)
@@ -104,39 +101,38 @@ def test_asked_as_an_editor_asks(run: Run, folder: Path, assistant: KnowingAssis
         assert any(text.find(suffix or "", len(prefix)) > len(prefix) for text in texts) or not suffix
 
 
-def test_copies_are_asked_about_once(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """Near-duplicates are skipped and reported, so no file is in both parts."""
+def test_copies_are_asked_about_once(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
+    """Near-duplicates are skipped and reported, and --out leaves the editors' calibration."""
     (folder / "z_copy.py").write_text(source(3).replace("The module 3", "Another module"))
-    code, _, err = run("calibrate", folder, "--cursors", CURSORS)
+    code, out, err = run("calibrate", folder, "--cursors", CURSORS, "--out", tmp_path / "mine.json")
     assert code == 0
     assert "10 files, " in err
     assert "skipped: 1 near-duplicates" in err
     assert not any("Another module" in prefix for prefix, _ in assistant.asked)
+    assert "Fitted on" in out
+    assert (tmp_path / "mine.json").exists()
+    assert not assistant.kept.exists()
 
 
-@pytest.mark.parametrize("low", [-0.2, 0.1])
-def test_few_say_little(
-    run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch, low: float
-) -> None:
+def test_few_say_little(run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
     """A warning appears exactly if the test files do not show a lead over the base rate."""
-
-    def found(*arguments: Any) -> Findings:
-        findings = find(*arguments)
-        kind = findings.calibration.kind
-        return replace(
-            findings, scores={**findings.scores, kind: replace(findings.scores[kind], skill=Interval(0.3, low, 0.8))}
-        )
-
-    monkeypatch.setattr("pellucid.learn.calibrate.command.find", found)
     warning = "These few suggestions do not show that the probabilities beat the base rate: use more --cursors."
-    assert (warning in run("calibrate", folder, "--cursors", CURSORS)[2]) == (low < 0)
+    for low in (-0.2, 0.1):
+
+        def found(*arguments: Any, low: float = low) -> Findings:
+            findings = find(*arguments)
+            kind = findings.calibration.kind
+            score = replace(findings.scores[kind], skill=Interval(0.3, low, 0.8))
+            return replace(findings, scores={**findings.scores, kind: score})
+
+        monkeypatch.setattr("pellucid.learn.calibrate.command.find", found)
+        assert (warning in run("calibrate", folder, "--cursors", CURSORS)[2]) == (low < 0)
 
 
 def test_help(run: Run) -> None:
     """The help describes the differences between the replay and an editor."""
-    assert "no chunks of other files and no time limit" in " ".join(
-        run("calibrate", "--help")[1].replace("│", " ").split()
-    )
+    text = " ".join(run("calibrate", "--help")[1].replace("│", " ").split())
+    assert "no chunks of other files and no time limit" in text
 
 
 def test_resumed(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
@@ -161,46 +157,27 @@ def test_resumed(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: 
     assert record["numbers"] == before["numbers"]
 
 
-def test_more_cursors(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """More cursors later request only the new cursors."""
-    run("calibrate", folder, "--cursors", "50")
-    assistant.asked.clear()
-
-    code, _, err = run("calibrate", folder, "--cursors", "60")
-
-    assert code == 0
-    assert "100 of 120 are already in" in err
-    assert len(assistant.asked) == 20
-
-
-@pytest.mark.parametrize("change", ["weights", "features", "pellucid"])
 def test_another_run_on_the_same_files(
-    run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch, change: str
+    run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New weights, features or versions replay the same files again, and keep the old records."""
-    run("calibrate", folder, "--cursors", CURSORS)
-    assistant.asked.clear()
-    with monkeypatch.context() as changed:
-        if change == "weights":
-            changed.setattr(assistant, "weights", "other-weights")
-        elif change == "features":
-            changed.setattr("pellucid.learn.calibrate.replay.VERSION", VERSION + 1)
-        else:
-            changed.setattr("pellucid.learn.calibrate.replay.versions", lambda: {"pellucid": "99.0"})
-
-        assert run("calibrate", folder, "--cursors", CURSORS)[0] == 0
+    command = ("calibrate", folder, "--cursors", CURSORS)
+    assert run("calibrate", folder, "--cursors", "50")[0] == 0
+    # More cursors later request only the new cursors.
+    assert "100 of 120 are already in" in run(*command)[2]
+    assert len(assistant.asked) == 2 * int(CURSORS)
+    changes: list[tuple[Any, ...]] = [
+        (assistant, "weights", "other-weights"),
+        ("pellucid.learn.calibrate.replay.VERSION", VERSION + 1),
+        ("pellucid.learn.calibrate.replay.versions", lambda: {"pellucid": "99.0"}),
+    ]
+    for change in changes:
+        assistant.asked.clear()
+        with monkeypatch.context() as changed:
+            changed.setattr(*change)
+            assert run(*command)[0] == 0
         assert len(assistant.asked) == 2 * int(CURSORS)
-    assert "120 of 120 are already in" in run("calibrate", folder, "--cursors", CURSORS)[2]
-
-
-def test_out(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """The editors' calibration is unchanged with --out."""
-    code, out, _ = run("calibrate", folder, "--cursors", CURSORS, "--out", tmp_path / "mine.json")
-
-    assert code == 0
-    assert "Fitted on" in out
-    assert (tmp_path / "mine.json").exists()
-    assert not assistant.kept.exists()
+    assert "120 of 120 are already in" in run(*command)[2]
 
 
 def test_with_log(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
@@ -237,7 +214,7 @@ def fails(run: Run, *arguments: str | Path) -> str:
 
 
 def test_nothing_there(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """Missing, empty and too small folders are rejected before a model is asked."""
+    """A folder or a picture that cannot be used is rejected before a model is asked."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "two").mkdir()
     for number in range(2):
@@ -246,11 +223,6 @@ def test_nothing_there(run: Run, folder: Path, assistant: KnowingAssistant, tmp_
     assert "does not exist: name a file or a folder of text" in fails(run, tmp_path / "nowhere")
     assert "There is no text in" in fails(run, tmp_path / "empty")
     assert "There are 2 source files" in fails(run, tmp_path / "two")
-    assert assistant.asked == []
-
-
-def test_bad_picture(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """A picture that cannot be written is rejected before any request."""
     assert "use a name that ends in .svg" in fails(run, folder, "--plot", tmp_path / "trust.png")
     assert assistant.asked == []
 
@@ -280,29 +252,24 @@ def test_unknown_model(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, 
     assert "There is no model 'mystery'" in fails(run, folder, "--model", "mystery")
 
 
-def test_foreign_records(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
-    """The records of different files are rejected."""
-    records = tmp_path / "records.jsonl"
-    run("calibrate", folder, "--cursors", CURSORS, "--records", records)
-    (folder / "module_0.py").write_text(source(77))
-
-    assert "name another file with --records, or delete that file" in fails(
-        run, folder, "--cursors", CURSORS, "--records", records
-    )
-
-
-def test_full_disk(run: Run, folder: Path, assistant: KnowingAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is reported, and the earlier calibration stays."""
-    run("calibrate", folder, "--cursors", CURSORS)
+def test_foreign_records_and_a_full_disk(
+    run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records of different files are rejected, and a full disk leaves the earlier calibration."""
+    command = (folder, "--cursors", CURSORS, "--records", tmp_path / "records.jsonl")
+    run("calibrate", *command)
     before = assistant.kept.read_text()
 
     def full(target: Path, text: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(atomic_files, "write_text", full)
-
-    assert "is full: free some space and try again" in fails(run, folder, "--cursors", CURSORS)
+    with monkeypatch.context() as disk:
+        disk.setattr(atomic_files, "write_text", full)
+        assert "is full: free some space and try again" in fails(run, *command)
     assert assistant.kept.read_text() == before
+
+    (folder / "module_0.py").write_text(source(77))
+    assert "name another file with --records, or delete that file" in fails(run, *command)
 
 
 def test_builtin_stays_unless_another_is_clearly_better(
@@ -344,13 +311,3 @@ def test_builtin_stays_unless_another_is_clearly_better(
     _, out, err = run("calibrate", folder, "--cursors", CURSORS, "--json")
     assert json.loads(out)["path"] == str(assistant.kept)
     assert err.endswith("delete the file to return to the built-in calibration.\n")
-
-
-def test_costs_of_levels(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """The levels of a calibration have the costs of every calibration."""
-    run("calibrate", folder, "--cursors", CURSORS)
-
-    record, _ = CalibrationFile(assistant.kept, assistant.weights).read()
-
-    assert record is not None
-    assert Calibration.read(record).costs == COSTS
