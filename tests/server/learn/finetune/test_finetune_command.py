@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from pellucid.cli.app import app
 from pellucid.errors import ModelError
+from pellucid.learn import finetune
 from pellucid.learn.finetune import forgetting_texts, pipeline
 from pellucid.learn.finetune.held_out_evaluation import Effort
 from pellucid.learn.finetune.pipeline import Pipeline
@@ -89,47 +90,43 @@ def test_dry_run_estimates_and_writes_nothing(tune: Tune, cache: Path) -> None:
     assert not cache.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.filterwarnings(
     "ignore:.is_gradient_checkpointing:FutureWarning"
 )  # The library peft uses an attribute that transformers has renamed.
-def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The adapter can be read by peft, changes the model's output, and records value and origin."""
-    code, out, _ = tune("--steps", "12", "--json")
-    record = json.loads(out)
-    folder = Store(cache).adapters / "mine"
-    card = json.loads((folder / "pellucid.json").read_text())
+def test_from_a_kill_to_an_adapter(
+    tune: Tune,
+    cache: Path,
+    repository: Path,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A killed command resumes, and stores an adapter that peft reads, with value and origin."""
+    kill_after_a_checkpoint(cache, repository, model_folder)
 
-    assert code == 0
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "adapter_config.json",
-        "adapter_model.safetensors",
-        "pellucid.json",
-    ]
-    assert {**card, "folder": str(folder), "peak_memory": record["peak_memory"]} == record
-    assert (card["base"], card["name"], card["prefix_only"]) == (str(model_folder), "mine", False)
-    assert card["data"]["train_files"] == 14
-    assert 0 < card["training"]["best_step"] <= 12
-    assert [row["name"] for row in card["results"]] == [
-        "bits per byte",
-        "lines completed exactly",
-        "edit similarity of these lines",
-        "keystrokes saved",
-        "calibration error",
-        "bits per byte, English prose",
-        "bits per byte, other code",
-    ]
+    # The same command resumes from the checkpoint, and keeps its figures if it cannot publish.
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "_publish", full_disk)
+        code, _, err = tune("--steps", "6")
+    assert "Resuming an interrupted run after step" in err
+    assert (code, "evaluation before" in err, "evaluation after" in err) == (1, False, True)
+    code, out, err = tune("--steps", "6", "--json")
+    assert code == 0, err
+    assert "judging" not in err
     assert not (Store(cache).finetuning / "mine").exists()
+    folder = Store(cache).adapters / "mine"
+    check_card(folder, json.loads(out), model_folder)
 
     plain = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
     ids = random_ids(30)
     before = reference_logprobs(plain, ids)
     tuned: Any = PeftModel.from_pretrained(plain, folder)
-    after = reference_logprobs(tuned, ids)
-    assert (after - before).abs().max() > 0.01
+    assert (reference_logprobs(tuned, ids) - before).abs().max() > 0.01
     capfd.readouterr()  # Discard the library's own bars.
 
-    code, out, err = tune("--steps", "12")
+    # Only --replace replaces the adapter.
+    code, out, err = tune("--steps", "6")
     assert (code, out) == (1, "")
     assert err == "pellucid: The adapter mine already exists: use another name, or replace it with --replace.\n"
     code, out, err = tune("--steps", "2", "--replace")
@@ -139,20 +136,8 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
     assert [path.name for path in folder.parent.iterdir()] == ["mine"]
 
 
-def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_folder: Path) -> None:
-    """After kill -9, the same command resumes from the checkpoint, and finishes the adapter."""
-    words = [
-        "finetune",
-        str(repository),
-        "--name",
-        "mine",
-        "--model",
-        str(model_folder),
-        "--device",
-        "cpu",
-        "--steps",
-        "10",
-    ]
+def kill_after_a_checkpoint(cache: Path, repository: Path, model_folder: Path) -> None:
+    words = f"finetune {repository} --name mine --model {model_folder} --device cpu --steps 6".split()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
         [sys.executable, killed_finetuning.__file__, *words],
@@ -167,34 +152,29 @@ def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_f
     process.wait()
     assert checkpoint.exists()
 
-    code, _, err = tune("--steps", "10")
 
-    assert code == 0, err
-    assert "Resuming an interrupted run after step" in err
-    assert "evaluation before" not in err
-    assert json.loads((Store(cache).adapters / "mine" / "pellucid.json").read_text())["training"]["steps"] <= 10
+def full_disk(pipeline: Pipeline, card: Mapping[str, Any]) -> Path:
+    raise ModelError("The disk is full.")
 
 
-@pytest.mark.slow
-def test_a_run_that_ends_before_it_is_published_judges_nothing_again(
-    tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Figures of an unpublished run are reused, and the adapter is published."""
-
-    def fail(self: Pipeline, card: Mapping[str, Any]) -> Path:
-        raise ModelError("The disk is full.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Pipeline, "_publish", fail)
-        code, _, err = tune("--steps", "4")
-    assert (code, "evaluation before" in err, "evaluation after" in err) == (1, True, True)
-
-    code, _, err = tune("--steps", "4")
-
-    assert code == 0, err
-    assert "judging" not in err
-    assert (Store(cache).adapters / "mine").is_dir()
-    assert not (Store(cache).finetuning / "mine").exists()
+def check_card(folder: Path, record: dict[str, Any], model_folder: Path) -> None:
+    """Check the files of an adapter, and the figures and the origin that the files state."""
+    card = json.loads((folder / "pellucid.json").read_text())
+    files = ["adapter_config.json", "adapter_model.safetensors", "pellucid.json"]
+    assert sorted(path.name for path in folder.iterdir()) == files
+    assert {**card, "folder": str(folder), "peak_memory": record["peak_memory"]} == record
+    assert (card["base"], card["name"], card["prefix_only"]) == (str(model_folder), "mine", False)
+    assert card["data"]["train_files"] == 14
+    assert 0 < card["training"]["best_step"] <= card["training"]["steps"] <= 6
+    assert [row["name"] for row in card["results"]] == [
+        "bits per byte",
+        "lines completed exactly",
+        "edit similarity of these lines",
+        "keystrokes saved",
+        "calibration error",
+        "bits per byte, English prose",
+        "bits per byte, other code",
+    ]
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "", "a.", "x" * 65, "a b", "M:n", "-x"])
@@ -220,22 +200,21 @@ def test_wrong_input_is_one_sentence(tune: Tune, tmp_path: Path) -> None:
     assert "has no file *SingleLineInfilling*.jsonl*" in tune("--data", str(tmp_path / "empty"))[2]
 
 
-@pytest.mark.process
-def test_a_missing_library_is_named(repository: Path) -> None:
+def test_a_missing_library_is_named(
+    run: Callable[..., tuple[int, str, str]], repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the extra, the command names the missing library and the installation."""
-    program = "import sys; sys.modules['rapidfuzz'] = None; from pellucid.cli.app import app; app()"
-    words = ["finetune", str(repository), "--name", "mine"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    monkeypatch.setitem(sys.modules, "rapidfuzz", None)
+    for name in ("command", "pipeline", "held_out_evaluation"):  # These modules are imported again.
+        monkeypatch.delitem(sys.modules, f"{finetune.__name__}.{name}", raising=False)
+        monkeypatch.delattr(finetune, name, raising=False)
 
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words], env=environment, stderr=subprocess.PIPE, text=True, check=False
-    )
+    code, _, err = run("finetune", repository, "--name", "mine")
 
-    assert done.returncode == 1
-    assert done.stderr == 'pellucid: This command needs rapidfuzz: run pip install "pellucid[learn]".\n'
+    assert code == 1
+    assert err == 'pellucid: This command needs rapidfuzz: run pip install "pellucid[learn]".\n'
 
 
-@pytest.mark.slow
 def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training without improvement on held-out files is an error without an adapter."""
     losses = count(5.0)
