@@ -1,17 +1,69 @@
-"""A comparison separates changes from noise, lists differences, and rejects other files."""
+"""Reports have figures, comparisons and a picture."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import pytest
 
 from pellucid.bench.compare import Change, compare, read_report
+from pellucid.bench.plot import BARS, LABELS, MARGIN, picture
 from pellucid.bench.report import Figure, Unit
 from pellucid.bench.report_tables import as_json
 from pellucid.errors import InvalidRequestError
-from support.bench_reports import figure, report
+from support.bench_reports import FIGURES, figure, report
+
+
+def test_figure_of_samples() -> None:
+    """A figure is the median of the samples, between the smallest and the largest sample."""
+    figure = Figure.of("decode", "one stream", Unit.RATE, [30, 50, 31])
+
+    assert (figure.value, figure.low, figure.high, figure.samples, figure.limit) == (31, 30, 50, 3, None)
+    assert figure.reached is None
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "limit", "reached"),
+    [(Unit.RATE, 30, 40, 0.75), (Unit.MILLISECONDS, 40, 30, 0.75), (Unit.RATE, 44, 40, 1.1)],
+)
+def test_how_much_of_the_limit_is_reached(unit: Unit, value: float, limit: float, reached: float) -> None:
+    """A rate reaches the limit from below, a time from above, and larger values are shown."""
+    assert Figure.of("s", "n", unit, [value], limit).reached == pytest.approx(reached)
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "shown"),
+    [
+        (Unit.RATE, 1461.4, "1,461 tok/s"),
+        (Unit.RATE, 43.21, "43.2 tok/s"),
+        (Unit.MILLISECONDS, 7.949, "7.95 ms"),
+        (Unit.SECONDS, 0.0, "0.00 s"),
+        (Unit.BYTES, 632_838_632, "633 MB"),
+        (Unit.READING, 20.6e9, "20.6 GB/s"),
+        (Unit.MULTIPLYING, 0.68e12, "680 Gop/s"),
+        (Unit.TOKENS, 1, "1.00 tokens"),
+    ],
+)
+def test_values_for_people(unit: Unit, value: float, shown: str) -> None:
+    """Values have three digits and a unit."""
+    assert unit.show(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("unit", "low", "high", "shown"),
+    [
+        (Unit.RATE, 544, 847, "544 - 847 tok/s"),
+        (Unit.BYTES, 900e6, 1.2e9, "900 MB - 1.2 GB"),
+        (Unit.READING, 16.5e9, 17e9, "16.5 - 17.0 GB/s"),
+        (Unit.SECONDS, 2, 2, ""),
+    ],
+)
+def test_ranges_for_people(unit: Unit, low: float, high: float, shown: str) -> None:
+    """A shared unit appears once, and a point has no range."""
+    assert unit.show_between(low, high) == shown
 
 
 def change(unit: Unit, then: list[float], now: list[float]) -> Change:
@@ -141,7 +193,78 @@ def test_figures_that_are_no_numbers(tmp_path: Path, value: str) -> None:
         read_report(path)
 
 
-def test_no_such_file(tmp_path: Path) -> None:
-    """A missing file is named, with the system's reason."""
-    with pytest.raises(InvalidRequestError, match=r"none\.json cannot be read: No such file or directory\.$"):
-        read_report(tmp_path / "none.json")
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def parsed(**fields: object) -> Element:
+    return ElementTree.fromstring(picture(report(**fields)).file())
+
+
+def texts(root: Element) -> list[str]:
+    return [element.text or "" for element in root.iter(f"{SVG}text")]
+
+
+def lengths(root: Element) -> list[float]:
+    return [
+        float(element.get("width", "")) / BARS for element in root.iter(f"{SVG}rect") if element.get("class") == "bar"
+    ]
+
+
+def test_texts() -> None:
+    """The picture has a title, conditions, a name and a value per bar, and explains a full bar."""
+    root = parsed()
+
+    assert root.findtext(f"{SVG}title") == "How fast Pellucid is: tiny"
+    shown = texts(root)
+    assert {
+        "prefill, 512 tokens",
+        "800 tok/s, 50% of 1,600 tok/s",
+        "decode, a token",
+        "32.0 ms",
+        "start, importing",
+        "1.50 s",
+    } <= set(shown)
+    assert any("a full bar is the machine's limit" in text for text in shown)
+    assert shown[-1].startswith("The machine reads memory at 20.0 GB/s and multiplies at 1,000 Gop/s.")
+
+
+def test_bars_are_to_scale() -> None:
+    """A rate's bar is the share of the limit, a wait's bar the share of the longest wait."""
+    assert lengths(parsed()) == pytest.approx([800 / 1600, 31 / 40, 32 / 33, 1.0], abs=1e-3)
+
+
+def test_without_limits() -> None:
+    """Without limits, rates are drawn relative to the largest rate."""
+    rates = (Figure.of("streams", "1 together", Unit.RATE, [10]), Figure.of("streams", "2 together", Unit.RATE, [20]))
+    root = parsed(figures=rates)
+
+    assert lengths(root) == [0.5, 1.0]
+    assert {"Tokens per second", "10.0 tok/s", "20.0 tok/s"} <= set(texts(root))
+    assert texts(root)[-1] == "Bars are medians; thin lines span the smallest and the largest sample."
+
+
+def test_beyond_the_limit() -> None:
+    """A bar never exceeds the track; the text shows a value above the limit."""
+    root = parsed(figures=(*FIGURES[:2], Figure.of("decode", "one stream", Unit.RATE, [50, 90], limit=40)))
+
+    assert lengths(root) == [1.0]
+    assert "70.0 tok/s, 175% of 40.0 tok/s" in texts(root)
+    (line,) = root.iter(f"{SVG}line")
+    assert float(line.get("x2", "")) <= MARGIN + LABELS + BARS
+
+
+def test_names_are_text() -> None:
+    """A model's name cannot become markup."""
+    name = '<script>"&'
+
+    assert parsed(model={"name": name, "description": name}).findtext(f"{SVG}title") == f"How fast Pellucid is: {name}"
+
+
+def test_nothing_lies_outside() -> None:
+    """Every text begins and every bar ends within the picture."""
+    root = parsed()
+    width, height = (float(root.get(side, "")) for side in ("width", "height"))
+
+    for element in root.iter():
+        assert 0 <= float(element.get("x", 0)) + float(element.get("width", 0)) <= width
+        assert 0 <= float(element.get("y", 0)) <= height
