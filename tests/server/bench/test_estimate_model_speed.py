@@ -44,8 +44,7 @@ def test_times_of_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.first == pytest.approx(3 * 4.0 + ANSWER_TOKENS * token)
 
 
-@pytest.mark.parametrize("quant", ["auto", "int4", "none"])
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(("quant", "tied"), [("auto", True), ("int4", False), ("none", True)])
 def test_memory_of_the_whole(quant: str, tied: bool) -> None:
     """The memory is the whole model's weights and a window in the KV cache, in any weight form."""
     shape, cpu = replace(SHAPE, tied=tied), torch.device("cpu")

@@ -131,21 +131,6 @@ class TestGather:
         ):
             gather([tmp_path])
 
-    @pytest.mark.parametrize("content", [None, b"\0\1\2"], ids=["empty folder", "binary file"])
-    def test_nothing(self, tmp_path: Path, content: bytes | None) -> None:
-        """A corpus without text is an error of one sentence."""
-        if content is not None:
-            (tmp_path / "a.bin").write_bytes(content)
-        with pytest.raises(
-            InvalidRequestError, match=r"There is no text in .*: name a file or a folder that contains some"
-        ):
-            gather([tmp_path])
-
-    def test_no_such_path(self, tmp_path: Path) -> None:
-        """A missing path is named."""
-        with pytest.raises(InvalidRequestError, match="gone does not exist"):
-            gather([tmp_path / "gone"])
-
 
 def documents(count: int, lines: int) -> Corpus:
     return Corpus(tuple(Document(f"{number:03}.txt", f"{number} is this line\n" * lines) for number in range(count)))
@@ -190,13 +175,3 @@ class TestSplit:
         parts = split(Corpus((Document("a.txt", "line\n" * 4000), Document("b.min.js", "x" * 1_000_000))))
         assert [document.name for document in parts.train] == ["a.txt", "b.min.js"]
         assert [document.name for document in parts.test] == ["a.txt"]
-
-    def test_too_little(self) -> None:
-        """A file of one byte is too little."""
-        with pytest.raises(InvalidRequestError, match="1 bytes of text, too little"):
-            split(Corpus((Document("a", "a"),)))
-
-    def test_one_line(self) -> None:
-        """A text without line breaks cannot be split."""
-        with pytest.raises(InvalidRequestError, match="one long line"):
-            split(Corpus((Document("a", "a" * 20_000),)))

@@ -117,7 +117,7 @@ class TestBootstrap:
         assert found.value == pytest.approx(0.1)
         assert not metrics.bootstrap([before, before[::-1]], difference).excludes_zero
 
-    @pytest.mark.parametrize("rows", [2, 3, 5, 8, 20])
+    @pytest.mark.parametrize("rows", [2, 5, 20])
     def test_few_rows(self, rows: int) -> None:
         """Few pairs without a difference show a difference in little more than 5 % of cases."""
         generator = np.random.default_rng(rows)

@@ -18,7 +18,7 @@ from support.models.tiny_models import reference_logprobs, tiny_llama, to_decode
 from support.servers.scripted_engine import FORMAT, byte_tokenizer
 
 TOKENIZER = byte_tokenizer()
-TEXT = "def area(radius):\n    return 3.14 * radius ** 2  # café\n" * 3
+TEXT = "def area(radius):\n    return 3.14 * radius ** 2  # café\n" * 2
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def assistant(theirs: PreTrainedModel) -> Iterator[LocalAssistant]:
     engine.close()
 
 
-@pytest.mark.parametrize(("window", "stride"), [(128, None), (32, None), (32, 31), (32, 5), (16, 1)])
+@pytest.mark.parametrize(("window", "stride"), [(128, None), (32, None), (32, 31), (16, 1)])
 async def test_each_token_once(
     assistant: LocalAssistant, theirs: PreTrainedModel, window: int, stride: int | None
 ) -> None:

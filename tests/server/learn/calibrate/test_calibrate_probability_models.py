@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,30 @@ from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.completion.trust.suggestion_log import LogEntry, Reaction
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.logged_suggestions import MAX_WEIGHT, logged_table
-from pellucid.learn.calibrate.probability_models import ISOTONIC_FROM, MIN_SUGGESTIONS, check, fit_all, predict
+from pellucid.learn.calibrate.probability_models import (
+    ISOTONIC_FROM,
+    MIN_SUGGESTIONS,
+    FittedModel,
+    check,
+    fit_all,
+    predict,
+)
 from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.metrics import calibration_error, log_loss
 from support.learn.calibration_records import FILES, records
 
 COSTS = dict.fromkeys(GateLevel, 1.0)
 MANY = Table.of(records(ISOTONIC_FROM, prefix="fit-"))
+
+
+def fitted(kind: CalibrationKind, table: Table, *log: Table | None, **more: Any) -> FittedModel:
+    (found,) = [model for model in fit_all(table, *log, **more) if model.kind is kind]
+    return found
+
+
+@pytest.fixture(scope="module")
+def prior() -> FittedModel:
+    return fitted(CalibrationKind.LOGISTIC, MANY)
 
 
 def test_rows() -> None:
@@ -50,7 +68,7 @@ def test_isotonic_needs_many() -> None:
 def test_found_again() -> None:
     """The curve that generated the suggestions is recovered, and holds for new suggestions."""
     table = MANY.only(MANY.whole)
-    (platt,) = [model for model in fit_all(table) if model.kind is CalibrationKind.PLATT]
+    platt = fitted(CalibrationKind.PLATT, table)
     others = Table.of(records(2000, seed=1))
     others = others.only(others.whole)
 
@@ -66,24 +84,21 @@ def test_found_again() -> None:
     )
 
 
-def test_a_prior_helps_where_data_are_few() -> None:
+def test_a_prior_helps_where_data_are_few(prior: FittedModel) -> None:
     """A fit on few suggestions is better with a prior from different code than without."""
-    (prior,) = [model for model in fit_all(MANY) if model.kind is CalibrationKind.LOGISTIC]
     few, others = Table.of(records(MIN_SUGGESTIONS + 20, seed=5)), Table.of(records(3000, seed=6))
 
     losses = []
     for given in (None, prior.numbers):
-        (found,) = [model for model in fit_all(few, prior=given) if model.kind is CalibrationKind.LOGISTIC]
+        found = fitted(CalibrationKind.LOGISTIC, few, prior=given)
         probabilities = predict(found.kind, found.numbers, others.numbers[others.whole])
         losses.append(log_loss(probabilities, others.right[others.whole]))
 
     assert losses[1] < losses[0]
 
 
-def test_a_prior_stays_as_it_is_where_nothing_is_clearly_better() -> None:
+def test_a_prior_stays_as_it_is_where_nothing_is_clearly_better(prior: FittedModel) -> None:
     """A prior is replaced by a clearly better model only."""
-    (prior,) = [model for model in fit_all(MANY) if model.kind is CalibrationKind.LOGISTIC]
-
     first, *_ = fit_all(Table.of(records(300, seed=8)), prior=prior.numbers)
     assert first.numbers == prior.numbers
     first, *_ = fit_all(Table.of(records(2000, bias=2.0, seed=9)), prior=prior.numbers)
@@ -92,11 +107,7 @@ def test_a_prior_stays_as_it_is_where_nothing_is_clearly_better() -> None:
 
 def test_a_wrong_prior_is_corrected() -> None:
     """A prior of different code hardly worsens the fit."""
-    (prior,) = [
-        model
-        for model in fit_all(Table.of(records(2000, bias=3.0, slope=0.1)))
-        if model.kind is CalibrationKind.LOGISTIC
-    ]
+    prior = fitted(CalibrationKind.LOGISTIC, Table.of(records(2000, bias=3.0, slope=0.1)))
     table = Table.of(records(2000, seed=7))
 
     best = [min(model.loss for model in fit_all(table, prior=given)) for given in (None, prior.numbers)]
@@ -116,9 +127,9 @@ def test_the_editor_computes_the_same() -> None:
 
 def test_judged_on_files_left_out() -> None:
     """Held-out probabilities of a file come from a fit without the file."""
-    (platt,) = [model for model in fit_all(MANY) if model.kind is CalibrationKind.PLATT]
+    platt = fitted(CalibrationKind.PLATT, MANY)
     flipped = replace(MANY, right=np.where(MANY.files == 0, ~MANY.right, MANY.right))
-    (other,) = [model for model in fit_all(flipped) if model.kind is CalibrationKind.PLATT]
+    other = fitted(CalibrationKind.PLATT, flipped)
 
     own = MANY.files == 0
     assert np.allclose(platt.held_out[own], other.held_out[own])
@@ -197,8 +208,8 @@ def test_log_moves_the_fit_only() -> None:
     """A log changes the fitted probabilities, but models are judged on the replay alone."""
     more = logged_table([entry(number, Reaction.DISMISSED) for number in range(500)], 400.0)
     table = Table.of(records(400))
-    (before,) = [model for model in fit_all(table) if model.kind is CalibrationKind.PLATT]
-    (after,) = [model for model in fit_all(table, more) if model.kind is CalibrationKind.PLATT]
+    before = fitted(CalibrationKind.PLATT, table)
+    after = fitted(CalibrationKind.PLATT, table, more)
 
     probabilities = [predict(CalibrationKind.PLATT, model.numbers, table.numbers).mean() for model in (before, after)]
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("sandbox_alone")
 SHORT = Limits(seconds=1.5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
 
 PATIENT = replace(SHORT, seconds=30)
-"""Limits for programs that end normally, but slowly on a busy machine."""
+"""Limits for programs with a normal, but on a busy machine slow, end."""
 
 SOON = 50
 """Seconds: fewer than programs and children sleep."""
@@ -77,7 +77,6 @@ assert 0 < size <= 1 << 16, size
         ("import os\nos._exit(0)\n", ProgramEnd.LEFT, "It exited before its end."),
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n", ProgramEnd.LEFT, "It exited"),
         ("while True:\n    pass\n", ProgramEnd.LATE, "It took longer than 1.5 seconds."),
-        ("import time\ntime.sleep(60)\n", ProgramEnd.LATE, "It took longer"),
         ("input()\n", ProgramEnd.RAISED, "EOFError"),
         ("import os\nos.read(os.pipe()[0], 1)\n", ProgramEnd.LATE, "It took longer"),
         ("import os\nos.close(1)\nos.close(2)\nos.closerange(0, 3)\n", ProgramEnd.PASSED, ""),
@@ -102,7 +101,7 @@ assert 0 < size <= 1 << 16, size
     ],
 )
 def test_programs(program: str, end: ProgramEnd | None, message: str) -> None:
-    """Each program ends in time and passes only at its end; None accepts any failure."""
+    """Each program ends in time and passes only at the end; None accepts any failure."""
     begun = time.monotonic()
     outcome = run_program(program, SHORT if end in (ProgramEnd.LATE, None) else PATIENT)
     assert time.monotonic() - begun < SOON
@@ -135,7 +134,7 @@ def test_children_die() -> None:
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
 def test_process_that_ends_while_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that ends before its file is read is left out, and all live processes are found."""
+    """A process without a file is left out, and all live processes are found."""
     listed = [Path("/proc", str(2**22 + 1)), *Path("/proc").iterdir()]
     monkeypatch.setattr(Path, "iterdir", lambda _: listed)
     assert os.getpid() in dict(process_tree.all_processes("stat"))
@@ -161,7 +160,7 @@ def _running() -> list[Path]:
 @pytest.mark.process
 @pytest.mark.skipif(os.geteuid() == 0 and confinement().user is None, reason="a superuser's forks know no limit here")
 def test_fork_bomb() -> None:
-    """The number of processes is limited, and a fork bomb ends with its time."""
+    """The number of processes is limited, and a fork bomb ends in time."""
     assert run_program(FORKS, PATIENT) == ProgramOutcome(ProgramEnd.PASSED)
     assert run_program(BOMB, SHORT).end is ProgramEnd.LATE
     assert run_program("x = 1", PATIENT).passed  # The machine is as before.
@@ -175,19 +174,6 @@ def test_user() -> None:
     assert run_program("import os\nassert os.getuid() == os.geteuid() == 65534").passed
     assert run_program("import os\nos.setuid(0)").message.startswith("PermissionError")
     assert not run_program("open('/etc/passwd', 'a')").passed
-
-
-@pytest.mark.process
-def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits, the verdict and the end of all processes need no optional system feature."""
-    monkeypatch.setattr(sandbox, "confinement", Confinement)
-    assert run_program("x = 1", PATIENT).passed
-    assert run_program("import os\nos._exit(0)", PATIENT).end is ProgramEnd.LEFT
-    assert (
-        run_program("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nimport time\ntime.sleep(60)", SHORT).end
-        is not ProgramEnd.PASSED
-    )
-    assert run_program("import os, time\nif not os.fork():\n    time.sleep(60)\n", PATIENT).passed
 
 
 @pytest.mark.parametrize(

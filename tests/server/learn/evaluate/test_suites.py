@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pellucid.completion.edits.edit_gate import EditGate
 from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
+from pellucid.learn.evaluate import suite_protocol
 from pellucid.learn.evaluate.measures.undefined_python_names import names_of
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.registry import KINDS
@@ -33,12 +37,18 @@ from pellucid.learn.evaluate.suites.text_similarity import TextSimilarity
 from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
 from pellucid.learn.evaluate.suites.unknown_names import UnknownNames
 from pellucid.learn.evaluate.suites.winogender import Winogender
-from pellucid.learn.metrics import wilson
+from pellucid.learn.metrics import bootstrap, wilson
 from pellucid.system.progress import Silent
 from pellucid.vocabulary.finish import FinishReason
 from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, write_releases
 from support.learn.evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, write_benchmarks, write_lines
 from support.learn.scripted_model import ScriptedModel, subject
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw few resamples, because intervals have their own tests."""
+    monkeypatch.setattr(suite_protocol, "bootstrap", partial(bootstrap, resamples=20))
 
 
 @pytest.fixture
@@ -75,18 +85,17 @@ def write(prefix: str) -> str:
 
 class TestInfilling:
     @pytest.mark.process
-    async def test_right_answers(self, data: Path) -> None:
-        """Right lines are right by every figure; the prompt includes the text after the gap."""
-        interface = ScriptedModel(solve)
+    @pytest.mark.parametrize(
+        ("says", "right"),
+        [(solve, 1.0), (lambda prefix, suffix: solve(prefix, suffix) + "garbage(", 1.0), (lambda *_: "", 0.0)],
+        ids=["right", "longer", "empty"],
+    )
+    async def test_answers(self, data: Path, says: Callable[[str, str | None], str], right: float) -> None:
+        """Only the first line of an answer counts; the prompt includes the text after the gap."""
+        interface = ScriptedModel(says)
         _, found = await run(Infilling(data, None, run_code=True), subject(interface))
-        assert found == {"exact match": 1.0, "edit similarity": 1.0, "identifier F1": 1.0, "pass@1": 1.0}
+        assert found == dict.fromkeys(("exact match", "edit similarity", "identifier F1", "pass@1"), right)
         assert sorted(interface.asked) == sorted((str(line["prompt"]), str(line["suffix"])) for line in LINES)
-
-    @pytest.mark.process
-    async def test_wrong_answers(self, data: Path) -> None:
-        """Empty lines are wrong by every figure."""
-        _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedModel()))
-        assert found == {"exact match": 0.0, "edit similarity": 0.0, "identifier F1": 0.0, "pass@1": 0.0}
 
     async def test_without_markers(self, data: Path) -> None:
         """A model without infill markers gets only the text before the gap, and a note says so."""
@@ -100,14 +109,6 @@ class TestInfilling:
         assert notes[0] == PREFIX_ONLY
         assert "pass@1" not in found
         assert "--run-code" in notes[-1]
-
-    @pytest.mark.process
-    async def test_one_line(self, data: Path) -> None:
-        """Only the first line of a longer answer counts."""
-        _, found = await run(
-            Infilling(data, None, run_code=True), subject(ScriptedModel(lambda p, s: solve(p, s) + "garbage("))
-        )
-        assert found["exact match"] == found["pass@1"] == 1.0
 
     def test_comparing(self) -> None:
         """Blanks at the ends do not matter; identifiers exclude strings, comments and keywords."""
@@ -166,14 +167,17 @@ class TestUnknownNames:
         assert found is not None
         assert (found.all, found.unknown) == (count, unknown)
 
-    def test_no_python(self) -> None:
-        """Invalid Python is not judged."""
-        assert names_of("def f(x):\n", "    return (\n", "") is None
-
-    def test_star(self) -> None:
-        """Names after a star import are not judged."""
-        assert names_of("from math import *\n\n\ndef f(x):\n", "    return sqrt(x)\n", "") is None
-        assert names_of("def f(x):\n", "    from math import *\n    return sqrt(x)\n", "") is None
+    @pytest.mark.parametrize(
+        ("prefix", "answer"),
+        [
+            ("def f(x):\n", "    return (\n"),
+            ("from math import *\n\n\ndef f(x):\n", "    return sqrt(x)\n"),
+            ("def f(x):\n", "    from math import *\n    return sqrt(x)\n"),
+        ],
+    )
+    def test_what_is_not_judged(self, prefix: str, answer: str) -> None:
+        """Invalid Python, and names after a star import, are not judged."""
+        assert names_of(prefix, answer, "") is None
 
     async def test_of_samples(self) -> None:
         """Bad answers are counted, not problems with a bad answer."""
@@ -394,17 +398,18 @@ async def test_likelihood() -> None:
 
 def test_facts_are_json(data: Path) -> None:
     """Settings are JSON, so that saved runs can be compared."""
-    import json
-
-    suites: list[Suite] = [
-        Infilling(data, None, run_code=False),
-        HumanEval(data, None, HumanEvalSampling(), run_code=False),
-        TruthfulQA(data, None),
-        CrowsPairs(data, None),
-        Winogender(data, None),
-    ]
+    code = Infilling(data, None, run_code=False), HumanEval(data, None, HumanEvalSampling(), run_code=False)
+    suites: list[Suite] = [*code, TruthfulQA(data, None), CrowsPairs(data, None), Winogender(data, None)]
     found: list[Facts] = [dict(suite.settings) for suite in suites]
     assert json.loads(json.dumps(found)) == found
+
+
+def eager_reader(**more: Any) -> Subject:
+    """Return a model that finds the lines after the renaming probable."""
+    return subject(ScriptedModel(likes=lambda text: -0.1 if RENAMED_CALL in text.split("\n")[0] else -1.0), **more)
+
+
+RENAMED_CALL = "read_settings"
 
 
 @pytest.fixture
@@ -420,16 +425,12 @@ def releases(tmp_path: Path) -> Path:
 class TestNextEdit:
     async def test_a_model_that_finds_the_new_lines_probable(self, releases: Path) -> None:
         """All edits are suggested at every level, right or wrong."""
-        model = subject(ScriptedModel(likes=lambda text: -0.1 if "read_settings" in text.split("\n")[0] else -1.0))
+        model = eager_reader()
         records, found = await run(NextEdit(releases, None, Silent()), model)
         assert len(records) == 5
         for level in ("quiet", "normal", "eager"):
-            assert (
-                found[f"site found, first: {level}"]
-                == found[f"exact lines, first: {level}"]
-                == found[f"show rate: {level}"]
-                == 1.0
-            )
+            for name in ("site found, first", "exact lines, first", "show rate"):
+                assert found[f"{name}: {level}"] == 1.0
             assert found[f"quiet rate, with proposals: {level}"] == 0.0
             # The last change of the second file leaves nothing to propose.
             assert found[f"quiet rate: {level}"] == 0.5
@@ -441,14 +442,13 @@ class TestNextEdit:
         model = subject(ScriptedModel(likes=lambda text: -1.0 if "read_settings" in text.split("\n")[0] else -0.1))
         _, found = await run(NextEdit(releases, None, Silent()), model)
         assert found["quiet rate: eager"] == found["quiet rate, with proposals: eager"] == 1.0
-        assert (
-            found["site found, first 3: eager"] == found["keystrokes saved: eager"] == found["show rate: eager"] == 0.0
-        )
+        assert found["site found, first 3: eager"] == found["show rate: eager"] == 0.0
+        assert found["keystrokes saved: eager"] == 0.0
         assert "exact, of those shown: eager" not in found
 
     async def test_the_gate_of_the_model_decides(self, releases: Path) -> None:
         """The calibration of the model's next edits decides, and the notes name the calibration."""
-        model = subject(ScriptedModel(likes=lambda text: -0.1 if "read_settings" in text.split("\n")[0] else -1.0))
+        model = eager_reader()
         suite, own = NextEdit(releases, None, Silent()), replace(model, edit_gate=EditGate(-9.0, 0.01))
         _, found = await run(suite, own)
         assert found["show rate: eager"] == 0.0
@@ -474,39 +474,24 @@ class TestNextEdit:
     async def test_the_interval_of_keystrokes(self, tmp_path: Path) -> None:
         """Without saved keystrokes, the interval has the number of packages weighted by keys."""
         long = RENAMED.replace("read_settings", "read_settings_from_a_file")
-        folder = write_releases(
-            tmp_path / "releases",
-            {
-                "long": {"1": {"a.py": CALLS}, "2": {"a.py": long}},
-                "short": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}},
-            },
-        )
-        suite, model = (
-            NextEdit(folder, None, Silent()),
-            subject(ScriptedModel(likes=lambda text: -1.0 if "read_" in text else -0.1)),
-        )
+        packages = {
+            name: {"1": {"a.py": CALLS}, "2": {"a.py": text}} for name, text in (("long", long), ("short", RENAMED))
+        }
+        suite = NextEdit(write_releases(tmp_path / "releases", packages), None, Silent())
+        model = subject(ScriptedModel(likes=lambda text: -1.0 if "read_" in text else -0.1))
         records, _ = await run(suite, model)
         judged = KINDS[suite.name].judge(records, suite.gate(model))
-        (measure,) = [
-            one
-            for one in measures([record.facts for record in judged])
-            if (one.name, one.group) == ("keystrokes saved", "eager")
-        ]
+        found = measures([record.facts for record in judged])
+        (measure,) = [one for one in found if (one.name, one.group) == ("keystrokes saved", "eager")]
         keys = [sum(r.facts["keystrokes"] for r in records if r.unit == unit) for unit in ("long", "short")]
         assert keys[0] > keys[1]
         metric = measure.of(judged)
         assert metric is not None
         assert metric.interval == wilson(0, sum(keys) ** 2 / sum(size**2 for size in keys))
 
-    async def test_edits_that_were_not_drawn_count(self, tmp_path: Path) -> None:
+    async def test_edits_that_were_not_drawn_count(self, releases: Path) -> None:
         """Figures over right and wrong cases weigh each case by the cases not drawn."""
-        packages = {
-            "all": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}},
-            "one": {"1": {"b.py": CALLS}, "2": {"b.py": ONE_RENAMED}},
-        }
-        folder = write_releases(tmp_path / "releases", packages)
-        model = subject(ScriptedModel(likes=lambda text: -0.1 if "read_settings" in text.split("\n")[0] else -1.0))
-        records, found = await run(NextEdit(folder, 2, Silent()), model)
+        records, found = await run(NextEdit(releases, 2, Silent()), eager_reader())
         assert sum(bool(record.facts["proposals"]) for record in records) == 2
         assert found["exact, of those shown: normal"] == pytest.approx(0.75)
 
@@ -545,10 +530,8 @@ class TestNextEdit:
         records, found = await run(suite, model)
         assert found["show rate: eager"] == 0.0
         assert "AUROC of the reading" not in found
-        assert any(
-            note.startswith("9 proposals could not be read")
-            for note in suite.notes(ModelSession(model), [r.facts for r in records])
-        )
+        notes = suite.notes(ModelSession(model), [record.facts for record in records])
+        assert any(note.startswith("9 proposals could not be read") for note in notes)
         with pytest.raises(InvalidRequestError, match="is not a model"):
             await run(suite, subject(ScriptedModel(failure=InvalidRequestError("This is not a model."))))
         with pytest.raises(PellucidError, match="did not finish an answer"):

@@ -38,6 +38,17 @@ def proposal(first: int, old: list[str], new: list[str]) -> Candidate:
     return Candidate("file:///a.py", first, tuple(old), tuple(new), 1.0)
 
 
+def write_packages(folder: Path, **counts: int) -> Path:
+    """Write packages with a function renamed everywhere, or at one place, or with another edit."""
+    texts = {"renamed": RENAMED, "one": ONE_RENAMED, "other": ONE_RENAMED.replace("path_d", "elsewhere")}
+    packages = {
+        f"{name}_{number}": {"1": {"a.py": CALLS}, "2": {"a.py": texts[name]}}
+        for name, count in counts.items()
+        for number in range(count)
+    }
+    return write_releases(folder, packages)
+
+
 def test_a_case_for_each_change() -> None:
     """A case has all changes up to the user's edit, and the following changes at current lines."""
     found = list(cases(change("a\nb\nc\nd\ne\nf\ng\n", "a\nB\nB2\nc\nd\nE\nf\ng\nh\n")))
@@ -257,46 +268,19 @@ class TestReleases:
         with pytest.raises(InvalidRequestError, match=re.escape(f"name {folder}, the top folder of its repository.")):
             draw_edits(folder / "src", None, Silent())
 
-    def test_neither_repository_nor_releases(self, tmp_path: Path) -> None:
-        """A folder that is neither repository nor releases is refused, and both forms are named."""
-        with pytest.raises(
-            InvalidRequestError, match="neither the top folder of a git repository nor a folder of releases"
-        ):
-            draw_edits(tmp_path, None, Silent())
-        with pytest.raises(
-            InvalidRequestError, match=r"cannot be read \(No such file or directory\): name another folder"
-        ):
-            draw_edits(tmp_path / "none", None, Silent())
-
 
 class TestSample:
     def test_kinds(self, tmp_path: Path) -> None:
         """The kind of an edit depends on its proposals and on the following changes."""
-        folder = write_releases(
-            tmp_path,
-            {
-                "renamed": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}},
-                "one": {"1": {"a.py": CALLS}, "2": {"a.py": ONE_RENAMED}},
-                "other": {"1": {"a.py": CALLS}, "2": {"a.py": ONE_RENAMED.replace("path_d", "elsewhere")}},
-            },
-        )
-        found = draw_edits(folder, None, Silent())
-        assert dict(found.totals) == {
-            EditKind.ABLE: 3,
-            EditKind.UNABLE: 1,
-            EditKind.UNABLE_LAST: 1,
-            EditKind.NONE: 0,
-            EditKind.NONE_LAST: 2,
-        }
+        found = draw_edits(write_packages(tmp_path, renamed=1, one=1, other=1), None, Silent())
+        assert dict(found.totals) == dict(zip(EditKind, (3, 1, 1, 0, 2), strict=True))
         assert len(found.cases) == 7
         assert found.units == 3
 
     def test_a_larger_limit_extends_a_smaller_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Half of the sample has a right proposal, and a larger limit extends the sample."""
-        packages = {f"renamed_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}} for n in range(4)}
-        packages |= {f"one_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": ONE_RENAMED}} for n in range(6)}
         monkeypatch.setattr(edit_sample, "FREE", 2)
-        folder = write_releases(tmp_path, packages)
+        folder = write_packages(tmp_path, renamed=4, one=6)
         small, large = (draw_edits(folder, limit, Silent()) for limit in (4, 8))
         ids = [{case.id for case, _ in found.cases} for found in (small, large)]
         assert ids[0] < ids[1]
@@ -305,34 +289,16 @@ class TestSample:
         assert sum(kind is EditKind.NONE_LAST for _, kind in small.cases) == 2
         assert large.totals[EditKind.ABLE] == 12
 
-    @pytest.mark.parametrize(
-        ("limit", "able", "unable", "last"),
-        [
-            (1, 1, 0, 0),
-            (2, 1, 1, 0),
-            (3, 2, 1, 0),
-            (5, 3, 1, 1),
-            (8, 4, 2, 2),
-            (13, 6, 2, 5),
-            (16, 6, 2, 8),
-            (18, 6, 2, 10),
-            (99, 6, 2, 10),
-        ],
-    )
-    def test_exactly_the_limit_is_read(self, tmp_path: Path, limit: int, able: int, unable: int, last: int) -> None:
+    def test_exactly_the_limit_is_read(self, tmp_path: Path) -> None:
         """The limit is the number of edits read, and free places go to the remaining kinds."""
-        packages = {f"renamed_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}} for n in range(2)}
-        packages |= {f"one_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": ONE_RENAMED}} for n in range(10)}
-        other = ONE_RENAMED.replace("path_d", "elsewhere")
-        packages |= {f"other_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": other}} for n in range(2)}
-        found = draw_edits(write_releases(tmp_path, packages), limit, Silent())
-        counts = [
-            sum(kind is wanted for _, kind in found.cases)
-            for wanted in (EditKind.ABLE, EditKind.UNABLE, EditKind.UNABLE_LAST)
-        ]
-        assert counts == [able, unable, last]
-        assert found.has_more_right_ones == (able < 6)
-        assert ("None was drawn of these kinds" in str(found)) == (limit < 4)
+        folder = write_packages(tmp_path, renamed=2, one=10, other=2)
+        kinds = EditKind.ABLE, EditKind.UNABLE, EditKind.UNABLE_LAST
+        wanted = {1: [1, 0, 0], 2: [1, 1, 0], 3: [2, 1, 0], 5: [3, 1, 1], 8: [4, 2, 2], 13: [6, 2, 5], 99: [6, 2, 10]}
+        for limit, counts in wanted.items():
+            found = draw_edits(folder, limit, Silent())
+            assert [sum(kind is one for _, kind in found.cases) for one in kinds] == counts, limit
+            assert found.has_more_right_ones == (counts[0] < 6)
+            assert ("None was drawn of these kinds" in str(found)) == (limit < 4)
 
     def test_the_digest_covers_lines_and_proposals(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The digest changes with a line far from all edits, and with the proposals."""

@@ -208,15 +208,14 @@ def test_it_ends_where_it_gets_no_better(tmp_path: Path) -> None:
     assert learner.progression.best_step < learner.progression.step
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("No space left on device")]
-)
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("No space left")])
 def test_a_full_disk_leaves_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """A full disk is one sentence, and the previous checkpoint is intact."""
     learner, path = trainer(), tmp_path / "checkpoint"
-    train(learner, 2, path)
+    learner.step(0, Schedule.of_steps(2))
+    learner.save(path)
     before = path.read_bytes()
 
     def fail(tensors: object, target: Path, metadata: object) -> None:
@@ -224,13 +223,9 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         raise error
 
     monkeypatch.setattr(checkpoint, "save_file", fail)
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError, match=r"cannot be written to \(No space left\): free some space .* then repeat"):
         learner.save(path)
 
-    assert str(caught.value) == (
-        f"{tmp_path} cannot be written to (No space left on device): free some space or make it writable, "
-        "then repeat the command, which resumes from the last checkpoint."
-    )
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
 

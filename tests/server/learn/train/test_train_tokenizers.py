@@ -15,6 +15,7 @@ from pellucid.learn.train.tokenizers import BEGINNING, Kind
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from support.learn.training_texts import text_of
+from support.trial_counts import trial_count
 
 KINDS = get_args(Kind)
 
@@ -36,7 +37,7 @@ def by_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Tokenizer]:
 
 @pytest.mark.process
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=trial_count(300), deadline=None)
 @given(text=st.text())
 def test_any_text_comes_back(by_kind: dict[Kind, Tokenizer], kind: Kind, text: str) -> None:
     """The bytes of a text's tokens are the text's, including spelled markers."""
