@@ -54,11 +54,12 @@ def test_score_file(example: Example, tmp_path: Path) -> None:
     assert "line 4: qzxv" in ranking[0]
 
 
-def test_compare_models(example: Example) -> None:
+def test_compare_models(example: Example, tmp_path: Path) -> None:
     """The code model needs fewer bits per byte for code than the chat model."""
-    rows = example(
-        "compare_models.py", str(EXAMPLES / "score_file.py"), "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"
-    ).splitlines()
+    file = tmp_path / "sample.py"
+    file.write_text("def mean(numbers):\n    return sum(numbers) / len(numbers)\n")
+    models = "smollm2-135m-instruct", "qwen2.5-coder-0.5b-instruct"
+    rows = example("compare_models.py", str(file), *models).splitlines()
     chat, code = (float(row.split()[1]) for row in rows)
     assert code < chat
 
