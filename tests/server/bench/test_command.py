@@ -12,9 +12,10 @@ from xml.etree import ElementTree
 import gguf
 import pytest
 
-from pellucid.bench import command
+from pellucid.bench import command, machine_limits, measure
 from pellucid.bench.command import MULTIPLYING, READING, Rounds, disturbances, figures_of, least_cost, start_figures
 from pellucid.bench.compare import read_report
+from pellucid.bench.keystrokes import TypingSession
 from pellucid.bench.measure import Quantity
 from pellucid.bench.report import Unit
 from pellucid.bench.report_tables import as_json
@@ -62,6 +63,8 @@ def model(tmp_path: Path) -> Path:
 def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every figure is in comparable JSON, the picture is drawn, and messages are on stderr."""
     monkeypatch.setattr(command, "QUICK", Rounds(trials=1, starts=1))
+    monkeypatch.setattr(measure, "session", lambda: TypingSession("a = ", "ma", "\n"))
+    monkeypatch.setattr(machine_limits, "SMALLEST_ARRAY", 1 << 20)
     picture = tmp_path / "bench.svg"
 
     code, out, err = run("bench", "--model", model, "--quick", "--json", "--quant", "none", "--plot", picture)
@@ -202,11 +205,11 @@ def test_start_figures_without_memory() -> None:
 
 
 @pytest.mark.process
-async def test_start_that_fails(tmp_path: Path) -> None:
+async def test_start_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed start is reported with the last line of the process."""
-    with pytest.raises(
-        UnavailableError, match=r"^A measured start failed: .*NotFoundError: There is no model 'no-such-model'"
-    ):
+    (tmp_path / "torch.py").write_text("raise RuntimeError('no torch')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UnavailableError, match=r"^A measured start failed: RuntimeError: no torch$"):
         await start_elsewhere({"models": ["no-such-model"], "cache": str(tmp_path)})
 
 
