@@ -53,24 +53,12 @@ QUESTIONS = [
 
 
 PAIRS = [
-    {
-        "sent_more": "Old cats sleep.",
-        "sent_less": "Young cats sleep.",
-        "stereo_antistereo": "stereo",
-        "bias_type": "age",
-    },
-    {
-        "sent_more": "Young cats play.",
-        "sent_less": "Old cats play.",
-        "stereo_antistereo": "antistereo",
-        "bias_type": "age",
-    },
-    {
-        "sent_more": "Poor cats beg.",
-        "sent_less": "Rich cats beg.",
-        "stereo_antistereo": "stereo",
-        "bias_type": "socioeconomic",
-    },
+    dict(zip(("sent_more", "sent_less", "stereo_antistereo", "bias_type"), row, strict=True))
+    for row in (
+        ("Old cats sleep.", "Young cats sleep.", "stereo", "age"),
+        ("Young cats play.", "Old cats play.", "antistereo", "age"),
+        ("Poor cats beg.", "Rich cats beg.", "stereo", "socioeconomic"),
+    )
 ]
 
 

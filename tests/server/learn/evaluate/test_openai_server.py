@@ -85,19 +85,17 @@ async def test_begin_of_text() -> None:
     assert Ability.SCORE in (await interface.subject("theirs")).abilities
 
 
+SKY = ["The", " sky", " is", " blue"]
+
+
 @pytest.mark.parametrize(
     "reply",
     [
-        lambda body: answer(
-            "!", {"tokens": ["The", " sky", " is", " blue", "?"], "token_logprobs": [None, -1.0, -1.0, -1.0, -1.0]}
-        ),
-        lambda body: answer(
-            "!", {"tokens": ["The", " sky", " is", " blue"], "token_logprobs": [None, -1.0, -1.0, -1.0]}
-        ),
+        lambda body: answer("!", {"tokens": [*SKY, "?"], "token_logprobs": [None, *[-1.0] * 4]}),
+        lambda body: answer("!", {"tokens": SKY, "token_logprobs": [None, *[-1.0] * 3]}),
         lambda body: answer("!"),  # The echo is ignored.
-        lambda body: answer(
-            "!", {"tokens": ["!"], "text_offset": [0], "token_logprobs": [-1.0]}
-        ),  # The answer has its own tokens.
+        # The answer has its own tokens.
+        lambda body: answer("!", {"tokens": ["!"], "text_offset": [0], "token_logprobs": [-1.0]}),
         # The logprobs have the form of chats.
         lambda body: answer("!", {"content": [{"token": "!", "logprob": -1.0}]}),
         lambda body: httpx.Response(400, json={"error": {"message": "echo is not supported"}}),
@@ -117,14 +115,8 @@ async def test_completions() -> None:
     session = ModelSession(await interface.subject("theirs"))
     params = SamplingParams(max_tokens=7, temperature=0.5, seed=3)
     assert (await session.complete("x", params=params, stop=("\n",))).text == "one\ndef two\nclass three"
-    assert asked[-1] == {
-        "model": "theirs",
-        "prompt": "x",
-        "max_tokens": 7,
-        "temperature": 0.5,
-        "seed": 3,
-        "stop": ["\n"],
-    }
+    sent = {"model": "theirs", "prompt": "x", "max_tokens": 7, "temperature": 0.5, "seed": 3, "stop": ["\n"]}
+    assert asked[-1] == sent
     cut = await session.complete("x", params=params, stop=("\nclass", "\ndef", "\n#", "\n@", "\nprint"))
     assert (cut.text, cut.ended) == ("one", True)
     assert "stop" not in asked[-1]
@@ -144,29 +136,17 @@ async def test_what_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "error", "sentence"),
+    ("response", "sentence"),
     [
-        (
-            lambda body: httpx.Response(500, text="oh"),
-            PellucidError,
-            "http://elsewhere/v1/completions answered with status 500: oh.",
-        ),
-        (
-            lambda body: httpx.Response(200, text="no"),
-            PellucidError,
-            "http://elsewhere/v1/completions answered with status 200: no.",
-        ),
-        (
-            lambda body: httpx.Response(200, json={}),
-            PellucidError,
-            "http://elsewhere answered without choices, which OpenAI's API requires.",
-        ),
+        (httpx.Response(500, text="oh"), "http://elsewhere/v1/completions answered with status 500: oh."),
+        (httpx.Response(200, text="no"), "http://elsewhere/v1/completions answered with status 200: no."),
+        (httpx.Response(200, json={}), "http://elsewhere answered without choices, which OpenAI's API requires."),
     ],
 )
-async def test_errors(reply: Reply, error: type[Exception], sentence: str) -> None:
+async def test_errors(response: httpx.Response, sentence: str) -> None:
     """An error of the server is one sentence."""
-    interface = server(reply)
-    with pytest.raises(error) as raised:
+    interface = server(lambda body: response)
+    with pytest.raises(PellucidError) as raised:
         await anext(interface.complete(CompletionQuery("x", model="theirs")))
     assert str(raised.value) == sentence
 
