@@ -15,7 +15,7 @@ from pellucid.learn.finetune.training.samples import Sample
 def main() -> None:
     trainer.SAVED_EVERY_SECONDS = 0.0
     pipeline.CONTEXT_TOKENS = {"cpu": 96}
-    pipeline.EFFORT = Effort(tokens=200, cursors=4, lines=4, window=64)
+    pipeline.EFFORT = Effort(tokens=100, cursors=2, lines=2, window=64)
     forgetting_texts._TOPICS, forgetting_texts._MODULES = ("class", "for"), ("queue", "wave")
     step = trainer.AdapterTrainer.step
 

@@ -51,7 +51,7 @@ def tune(
     """Run the command, by default on the small repository and the tiny model."""
     monkeypatch.setenv("PELLUCID_CACHE", str(cache))
     monkeypatch.setattr(pipeline, "CONTEXT_TOKENS", {"cpu": 96})
-    monkeypatch.setattr(pipeline, "EFFORT", Effort(tokens=200, cursors=4, lines=4, window=64))
+    monkeypatch.setattr(pipeline, "EFFORT", Effort(tokens=100, cursors=2, lines=2, window=64))
     monkeypatch.setattr(forgetting_texts, "_TOPICS", ("class", "for"))
     monkeypatch.setattr(forgetting_texts, "_MODULES", ("queue", "wave"))
 
