@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +29,10 @@ COSTS = dict.fromkeys(GateLevel, 1.0)
 MANY = Table.of(records(ISOTONIC_FROM, prefix="fit-"))
 
 
-def fitted(kind: CalibrationKind, table: Table, *log: Table | None, **more: Any) -> FittedModel:
-    (found,) = [model for model in fit_all(table, *log, **more) if model.kind is kind]
+def fitted(
+    kind: CalibrationKind, table: Table, log: Table | None = None, prior: Sequence[float] | None = None
+) -> FittedModel:
+    (found,) = [model for model in fit_all(table, log, prior) if model.kind is kind]
     return found
 
 
