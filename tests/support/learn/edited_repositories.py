@@ -22,16 +22,8 @@ ONE_RENAMED = CALLS.replace("load_settings", "read_settings", 1)
 
 def git(folder: Path, *arguments: str) -> str:
     """Run git with a fixed author, and return the output."""
-    identity = (
-        "-c",
-        "user.name=A",
-        "-c",
-        "user.email=a@b.c",
-        "-c",
-        "commit.gpgsign=false",
-        "-c",
-        "core.autocrlf=false",
-    )
+    settings = "user.name=A", "user.email=a@b.c", "commit.gpgsign=false", "core.autocrlf=false"
+    identity = [part for setting in settings for part in ("-c", setting)]
     return subprocess.run(
         [require_program("git"), *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
     ).stdout

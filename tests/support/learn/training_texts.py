@@ -9,24 +9,8 @@ import numpy as np
 
 from pellucid.learn.train.bits_per_byte import Bytes
 
-WORDS = (
-    "the",
-    "king",
-    "says",
-    "that",
-    "no",
-    "man",
-    "of",
-    "the",
-    "north",
-    "shall",
-    "pass",
-    "without",
-    "naming",
-    "his",
-    "lord",
-    "and",
-)
+_WORDS = "the king says that no man of the north shall pass without naming his lord and"
+WORDS = _WORDS.split()
 
 
 def text_of(size: int, seed: int = 0) -> str:
