@@ -37,12 +37,12 @@ from pellucid.client.http_client import Client
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.edits.edit_history import Edit, EditHistory, difference
 from pellucid.completion.edits.next_edits import NextEdits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.settings import CompletionSettings, ContextSettings
-from pellucid.completion.suggestion import DocumentCursor
 
 N_GRAM = 6
 BETA = 2.0

@@ -28,10 +28,11 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.document_cursor import DocumentCursor, normalize_newlines
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
-from pellucid.completion.suggestion import DocumentCursor, Suggestion, normalize_newlines
+from pellucid.completion.suggestion import Suggestion
 from pellucid.config import load_settings
 from pellucid.learn.calibrate.cursors import LANGUAGES
 from pellucid.learn.metrics import wilson

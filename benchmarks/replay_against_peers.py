@@ -42,9 +42,9 @@ from common.servers import gguf_file, llama_server, pellucid_server
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import CompletionSettings, GateLevel
-from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
 from pellucid.completion.trust.threshold_gate import GateVerdict, show_all
 from pellucid.learn.metrics import Interval, bootstrap

@@ -15,7 +15,7 @@ import httpx
 
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN
 from pellucid.completion.context.prompt_context import window_end, window_start
-from pellucid.completion.suggestion import DocumentCursor
+from pellucid.completion.document_cursor import DocumentCursor
 
 TABBY_LINES = 20
 TABBY_TOKENS = 64

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.completion.suggestion import normalize_newlines
+from pellucid.completion.document_cursor import normalize_newlines
 from pellucid.learn.calibrate.cursors import SUFFIXES, ReplayCursor, draw
 from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, Document, gather
 from pellucid.learn.duplicates import without_near_duplicates

@@ -16,7 +16,7 @@ from pygls.workspace import PositionCodec, TextDocument, Workspace
 from pygls.workspace.position_codec import ServerTextPosition
 
 from pellucid.completion.context.uris import file_path
-from pellucid.completion.suggestion import DocumentCursor, normalize_newlines
+from pellucid.completion.document_cursor import DocumentCursor, normalize_newlines
 from pellucid.errors import InvalidRequestError
 from pellucid.system.regular_files import read_bytes
 

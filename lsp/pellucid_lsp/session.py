@@ -17,6 +17,7 @@ from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.context.workspace_files import WorkspaceFiles
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.edits.by_instruction.instructed_requests import InstructedRequests
 from pellucid.completion.edits.edit_history import EditHistory
 from pellucid.completion.edits.edit_memory import EditMemory
@@ -29,7 +30,7 @@ from pellucid.completion.off_switch import Switch
 from pellucid.completion.reaction_log import ReactionLog
 from pellucid.completion.request_sharing import SharedRequests
 from pellucid.completion.sending_policy import SendingPolicy
-from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid.completion.suggestion import Suggestion
 from pellucid.completion.suggestion_memory import SuggestionMemory
 from pellucid.completion.surprise.surprises import Findings, Surprises
 from pellucid.completion.trust.session_adjustment import SessionAdjustment

@@ -6,7 +6,8 @@ import re
 
 from lsprotocol import types
 
-from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid.completion.document_cursor import DocumentCursor
+from pellucid.completion.suggestion import Suggestion
 from pellucid.completion.trust.threshold_gate import measure
 
 TITLE = "Pellucid: accepted"

@@ -18,7 +18,7 @@ from common.typed_lines import Kind
 from keystroke_latency import OURS as OUR_SIDE
 from keystroke_latency import THEIRS as THEIR_SIDE
 from keystroke_latency import AskedKeystroke, Mode, ratio, report, shortfalls
-from pellucid.completion.suggestion import DocumentCursor
+from pellucid.completion.document_cursor import DocumentCursor
 from replay_against_peers import Shown, draw_picture, overall
 
 HALVES = torch.tensor([[0.5, 0.5], [0.5, 0.5]]).log()

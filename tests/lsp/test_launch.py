@@ -22,7 +22,7 @@ from pellucid.client.server_health import HealthStatus
 from pellucid.errors import UnavailableError
 from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server.launch import Launcher, LauncherState, LauncherStatus
-from pellucid_lsp.model_server.launcher_dependencies import MAX_PAUSE_SECONDS, LaunchEnvironment
+from pellucid_lsp.model_server.launcher_dependencies import MAX_PAUSE_SECONDS, LauncherDependencies
 from pellucid_lsp.model_server.restart_backoff import Backoff
 from pellucid_lsp.model_server.server_process import ServerRecord, command_line
 from support.editors import fake_model_server
@@ -37,12 +37,12 @@ class World:
 
     folder: Path
     port: int
-    around: LaunchEnvironment
+    around: LauncherDependencies
     launchers: list[Launcher] = field(default_factory=list)
     statuses: list[LauncherStatus] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
 
-    def launcher(self, model: str = "", around: LaunchEnvironment | None = None, **settings: object) -> Launcher:
+    def launcher(self, model: str = "", around: LauncherDependencies | None = None, **settings: object) -> Launcher:
         def note() -> None:
             self.statuses.append(launcher.status)
 
@@ -84,7 +84,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     variables = {**os.environ, "FAKE": str(tmp_path), "PELLUCID_PORT": str(port)}
-    around = LaunchEnvironment(
+    around = LauncherDependencies(
         variables, tmp_path / "config.toml", tmp_path / "records", tmp_path / "logs", (sys.executable, SCRIPT)
     )
     world = World(tmp_path, port, around)
@@ -215,9 +215,9 @@ async def test_processes_start_one_server(world: World) -> None:
             "import asyncio, sys",
             "from pathlib import Path",
             "from pellucid_lsp.model_server.launch import Launcher",
-            "from pellucid_lsp.model_server.launcher_dependencies import LaunchEnvironment",
+            "from pellucid_lsp.model_server.launcher_dependencies import LauncherDependencies",
             "from pellucid_lsp.editor_settings import ServerSettings",
-            f"around = LaunchEnvironment(config_file=Path({str(world.around.config_file)!r}), "
+            f"around = LauncherDependencies(config_file=Path({str(world.around.config_file)!r}), "
             f"records=Path({str(world.around.records)!r}),",
             f"    logs=Path({str(world.around.logs)!r}), command=(sys.executable, {SCRIPT!r}))",
             "asyncio.run(Launcher(ServerSettings(), '', lambda: None, around).client())",

@@ -11,8 +11,9 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 from pygls.workspace import PositionCodec
 
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import SuggestionShape
-from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid.completion.suggestion import Suggestion
 from pellucid_lsp.inspection_json import hover_markdown, tokens_report
 from support.editors import lsp_client
 from support.editors.lsp_client import URI, Connect, id_of

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pellucid.completion import idle_prefill
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import ContextSettings
-from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import PellucidError
 from pellucid_lsp.editor_settings import EditorSettings, ServerSettings
 from pellucid_lsp.session import EditorSession

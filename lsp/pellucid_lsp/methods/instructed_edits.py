@@ -11,8 +11,8 @@ from typing import Any
 
 from lsprotocol import types
 
+from pellucid.completion.document_cursor import DocumentCursor, normalize_newlines
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit
-from pellucid.completion.suggestion import DocumentCursor, normalize_newlines
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.finish import Usage
 from pellucid.vocabulary.query import Priority, Terms

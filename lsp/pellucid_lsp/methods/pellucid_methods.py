@@ -9,9 +9,10 @@ from typing import Any
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
+from pellucid.completion.document_cursor import DocumentCursor, normalize_newlines
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.find_accepted_suggestion import locate, token_at
-from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, normalize_newlines
+from pellucid.completion.suggestion import Suggestion, drop_typed
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.vocabulary.query import BACKGROUND, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import MAX_ALTERNATIVES, Token

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pellucid.completion.suggestion import Suggestion, normalize_newlines
+from pellucid.completion.document_cursor import normalize_newlines
+from pellucid.completion.suggestion import Suggestion
 from pellucid_lsp.server import Pellucid
 from pellucid_lsp.suggestion_items import SURE
 

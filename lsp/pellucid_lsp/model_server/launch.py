@@ -15,7 +15,7 @@ from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.errors import ConfigError, InvalidRequestError, UnavailableError
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.launcher_dependencies import LaunchEnvironment
+from pellucid_lsp.model_server.launcher_dependencies import LauncherDependencies
 from pellucid_lsp.model_server.local_server import LocalServer
 from pellucid_lsp.model_server.restart_backoff import Backoff
 from pellucid_lsp.model_server.server_address import ServerAddress, find_address
@@ -59,12 +59,12 @@ class Launcher:
         settings: ServerSettings,
         model: str,
         on_change: Callable[[], None],
-        environment: LaunchEnvironment | None = None,
+        environment: LauncherDependencies | None = None,
     ) -> None:
         self._settings = settings
         self._model = model
         self._on_change = on_change
-        self._environment = environment or LaunchEnvironment()
+        self._environment = environment or LauncherDependencies()
         self._backoff = Backoff(self._environment.clock)
         self._client: Client | None = None
         self._retired: list[Client] = []

@@ -19,7 +19,7 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class LaunchEnvironment:
+class LauncherDependencies:
     """The environment of a launcher, replaced in tests.
 
     Editors use ``records`` to agree on the editor that starts a server.

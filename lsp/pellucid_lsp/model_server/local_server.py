@@ -14,7 +14,7 @@ from pellucid.errors import UnavailableError
 from pellucid.system.private_files import make_private_folder
 from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server import server_process
-from pellucid_lsp.model_server.launcher_dependencies import LaunchEnvironment
+from pellucid_lsp.model_server.launcher_dependencies import LauncherDependencies
 from pellucid_lsp.model_server.restart_backoff import Backoff
 from pellucid_lsp.model_server.server_address import ServerAddress
 from pellucid_lsp.model_server.server_process import ServerProcess, ServerRecord
@@ -39,7 +39,7 @@ class LocalServer:
         client: Client,
         settings: ServerSettings,
         model: str,
-        environment: LaunchEnvironment,
+        environment: LauncherDependencies,
         backoff: Backoff,
         on_begin: Callable[[str], None],
     ) -> None:

@@ -19,9 +19,10 @@ from pellucid.completion.cursor_keys import (
     put,
     shorten_cursor,
 )
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.settings import SuggestionShape
-from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer, drop_typed, join_texts, truncate
+from pellucid.completion.suggestion import TrimmedAnswer, drop_typed, join_texts, truncate
 from pellucid.vocabulary.token import Token
 
 MAX_CLOSED = 20

@@ -12,6 +12,7 @@ from itertools import count
 
 from pellucid.completion.answers import Answer, Answers, GrowingAnswer, RemainingAnswer, UsableAnswer, text_after
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.explanation import AnswerSource, Decision, Explanation, Journal, new_explanation
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import CompletionSettings, GateLevel, SuggestionShape
@@ -20,7 +21,7 @@ from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.ghost_text import GhostText, choose_shape, trim_answer
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.shaping.part_ends import is_worth_showing
-from pellucid.completion.suggestion import DocumentCursor, Suggestion, TrimmedAnswer, drop_typed, join_texts, truncate
+from pellucid.completion.suggestion import Suggestion, TrimmedAnswer, drop_typed, join_texts, truncate
 from pellucid.completion.suggestion_memory import SuggestionMemory
 from pellucid.completion.suggestion_stream import CLIENT_NAME, AnswerGenerator, AnswerRequest
 from pellucid.completion.trust.calibrated_gate import Candidate, Gate, decide, doubtful_rest

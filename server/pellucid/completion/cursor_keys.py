@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TypeVar
 
-from pellucid.completion.suggestion import DocumentCursor
+from pellucid.completion.document_cursor import DocumentCursor
 
 K = TypeVar("K")
 V = TypeVar("V")

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import GateLevel, SuggestionShape
-from pellucid.completion.suggestion import DocumentCursor, Prompt
+from pellucid.completion.suggestion import Prompt
 from pellucid.completion.trust.features import CursorFeatures
 from pellucid.completion.trust.threshold_gate import GateVerdict
 from pellucid.vocabulary.finish import Usage

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.workspace_files import WorkspaceFiles
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.sending_policy import SendingPolicy
-from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import PellucidError
 
 logger = logging.getLogger(__name__)

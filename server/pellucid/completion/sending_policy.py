@@ -8,8 +8,8 @@ from pathlib import Path
 from pellucid.code.language_syntax import find_syntax
 from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.uris import file_path
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.off_switch import Switch
-from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import InvalidRequestError
 
 

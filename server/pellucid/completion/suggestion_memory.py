@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pellucid.completion.cursor_keys import CursorKey, key_of, key_with_text, put, shorten_cursor
-from pellucid.completion.suggestion import DocumentCursor, Suggestion, truncate
+from pellucid.completion.document_cursor import DocumentCursor
+from pellucid.completion.suggestion import Suggestion, truncate
 
 MAX_SUGGESTIONS = 250
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.answers import Answer, Answers, OnGrowth, UsableAnswer
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.explanation import Explanation, Journal
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import CompletionSettings, SuggestionShape
 from pellucid.completion.shaping.ghost_text import GhostText
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
-from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer, join_texts
+from pellucid.completion.suggestion import TrimmedAnswer, join_texts
 from pellucid.errors import PellucidError, UnavailableError
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.query import CompletionQuery, Priority, SamplingParams, Terms

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from pellucid.completion.answers import Answer, Answers
 from pellucid.completion.cursor_keys import CHARACTERS_AFTER, CHARACTERS_BEFORE
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import SuggestionShape
-from pellucid.completion.suggestion import DocumentCursor, drop_typed
+from pellucid.completion.suggestion import drop_typed
 from support.editors.token_factory import joined, make_tokens
 
 HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    ", "\n\nx = 1\n", "python")

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.explanation import Decision
 from pellucid.completion.model_choice import UNKNOWN, ModelChoice
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.shaping.part_ends import part_ends
-from pellucid.completion.suggestion import DocumentCursor, truncate
+from pellucid.completion.suggestion import truncate
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION, LEAST_DOUBTFUL, Candidate, decide, doubtful_rest
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind, interpolated, logistic, logit
 from pellucid.completion.trust.features import NAMES, VERSION, CursorFeatures, features, judged_entropy

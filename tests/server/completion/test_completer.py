@@ -13,12 +13,13 @@ from pellucid.completion.answers import Answers
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.explanation import AnswerSource, Decision
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
-from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid.completion.suggestion import Suggestion
 from pellucid.completion.suggestion_stream import MAX_ATTEMPTS
 from pellucid.errors import PellucidError, UnavailableError
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.ghost_text import MAX_EXTRA_INDENT, GhostText, choose_shape
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
-from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer
+from pellucid.completion.suggestion import TrimmedAnswer
 from pellucid.text.stopping import StopGate
 from pellucid.text.suffix_stop import SuffixStop
 from pellucid.vocabulary.token import Token

@@ -9,8 +9,8 @@ import pytest
 
 from pellucid.completion import idle_prefill
 from pellucid.completion.context.repository_index import RelatedPiece
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.idle_prefill import IdlePrefill
-from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import UnavailableError
 
 HERE = DocumentCursor("file:///a.py", "x = ", "")

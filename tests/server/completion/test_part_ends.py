@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.code.brackets import is_balanced
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.ghost_text import GhostText, choose_shape
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.shaping.part_ends import is_worth_showing, part_ends
-from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer
+from pellucid.completion.suggestion import TrimmedAnswer
 from support.editors.token_factory import in_words
 
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, ChunkRing
 from pellucid.completion.context.prompt_context import MAX_DOCUMENTS, PromptContext, window_end, window_start
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import ContextSettings
-from pellucid.completion.suggestion import DocumentCursor, Prompt
+from pellucid.completion.suggestion import Prompt
 
 SMALL = ContextSettings(prefix_tokens=40, suffix_tokens=20, files_tokens=100)
 PREFIX, SUFFIX = int(40 * CHARACTERS_PER_TOKEN), int(20 * CHARACTERS_PER_TOKEN)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pellucid.code.brackets import is_balanced, opened_in
 from pellucid.code.language_syntax import find_syntax, opens_block, scan_line
-from pellucid.completion.suggestion import DocumentCursor
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid_lsp.suggestion_items import word_before
 
 LONG = 1_000_000
@@ -51,7 +51,9 @@ def test_time_is_bounded(module: str, program: str) -> None:
 
 def test_time_of_items_is_bounded() -> None:
     """The word before a cursor is found in a line of a million characters in seconds."""
-    imports = "from pellucid_lsp.suggestion_items import *; from pellucid.completion.suggestion import DocumentCursor"
+    imports = (
+        "from pellucid_lsp.suggestion_items import *; from pellucid.completion.document_cursor import DocumentCursor"
+    )
     command = [sys.executable, "-c", f"""{imports}; word_before(DocumentCursor("", "a" * {LONG} + "(", ""))"""]
     subprocess.run(command, timeout=60, check=True, capture_output=True)
 

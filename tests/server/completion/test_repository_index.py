@@ -15,10 +15,9 @@ from pellucid.completion.context import ignore_files, repository_index
 from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.repository_index import MAX_BYTES, PIECE_LINES, RepositoryIndex
 from pellucid.completion.context.search_budget import SearchBudget
-from pellucid.completion.context.shared_thread import SharedThread
-from pellucid.completion.context.workspace_files import WorkspaceFiles
+from pellucid.completion.context.workspace_files import SharedThread, WorkspaceFiles
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import ContextSettings
-from pellucid.completion.suggestion import DocumentCursor
 
 ORDERS = "class OrderBook:\n    def add_order(self, order, price_limit):\n        self.open_orders.append(order)\n"
 SHAPES = "class Polygon:\n    def area_of(self, corner_points):\n        return sum_of_triangles(corner_points)\n"

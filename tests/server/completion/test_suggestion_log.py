@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.explanation import Decision as Shown
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.off_switch import Switch
@@ -21,7 +22,7 @@ from pellucid.completion.reaction_log import ReactionLog
 from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
-from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid.completion.suggestion import Suggestion
 from pellucid.completion.trust.features import NAMES, CursorFeatures
 from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, SuggestionLog
 from pellucid.errors import ConfigError

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from pellucid.completion.cursor_keys import CHARACTERS_BEFORE
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.find_accepted_suggestion import locate, token_at
 from pellucid.completion.settings import SuggestionShape
-from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid.completion.suggestion import Suggestion
 from pellucid.completion.suggestion_memory import SuggestionMemory
 from support.editors.token_factory import joined, make_tokens
 

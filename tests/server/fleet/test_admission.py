@@ -12,9 +12,9 @@ import pytest
 from pellucid.engine.request import Request
 from pellucid.errors import QueueFullError
 from pellucid.fleet.admission import Gate, GateClosedError
-from pellucid.fleet.affinity import by_affinity
 from pellucid.fleet.fleet import MAX_LAG_SECONDS, Fleet
 from pellucid.fleet.loop_lag import MEASUREMENTS, TICK_SECONDS, LoopLag
+from pellucid.fleet.replicas import by_affinity
 from pellucid.vocabulary.query import Priority, SamplingParams
 
 

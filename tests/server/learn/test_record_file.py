@@ -120,7 +120,7 @@ def test_foreign_file(tmp_path: Path, content: bytes, opening: Callable[[Path], 
 
 
 def test_no_file(tmp_path: Path) -> None:
-    """A folder in the place of the file, and a file in the place of the folder, are named."""
+    """A folder instead of the file, and a file instead of the folder, are named."""
     (tmp_path / "file").touch()
     with pytest.raises(InvalidRequestError, match="only regular files are read"):
         opened(tmp_path)

@@ -32,13 +32,16 @@ OWN: list[Settings] = [
     for temperature, truncation in product(
         (0.3, 0.7, 1.0, 1.5),
         (
-            {"top_k": 0, "top_p": 1.0, "min_p": 0.0}, {"top_k": 0, "top_p": 0.9, "min_p": 0.0},
-            {"top_k": 5, "top_p": 1.0, "min_p": 0.0}, {"top_k": 40, "top_p": 0.95, "min_p": 0.0},
-            {"top_k": 0, "top_p": 0.95, "min_p": 0.05}, {"top_k": 0, "top_p": 1.0, "min_p": 0.2},
+            {"top_k": 0, "top_p": 1.0, "min_p": 0.0},
+            {"top_k": 0, "top_p": 0.9, "min_p": 0.0},
+            {"top_k": 5, "top_p": 1.0, "min_p": 0.0},
+            {"top_k": 40, "top_p": 0.95, "min_p": 0.0},
+            {"top_k": 0, "top_p": 0.95, "min_p": 0.05},
+            {"top_k": 0, "top_p": 1.0, "min_p": 0.2},
             {"top_k": 30, "top_p": 0.8, "min_p": 0.01},
         ),
     )
-]  # fmt: skip
+]
 
 WANTED: list[Settings] = [*OWN, {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}]
 

@@ -89,8 +89,10 @@ def check_rows(tree: Tree, rows: list[Row]) -> None:
         assert row["parent"] == (-1 if parent is None else row_of[parent])
         assert row["parent"] < index
         assert (row["level"], row["count"], row["version"]) == (
-            tree.depth(node), len(siblings), siblings.index(node) + 1,
-        )  # fmt: skip
+            tree.depth(node),
+            len(siblings),
+            siblings.index(node) + 1,
+        )
         same = [one for one in rows if one["parent"] == row["parent"]]
         assert row["place"] == same.index(row) + 1
         assert row["isFold"] == (len(row["nodes"]) > 1)

@@ -44,8 +44,13 @@ def test_values_with_others() -> None:
     assert found is not None
     colour, size = found.fields
     assert (colour.path, colour.value, colour.probability, colour.mass, colour.decided, colour.tokens) == (
-        "/colour", "red", 0.5, 0.25, 1, (0, 3),
-    )  # fmt: skip
+        "/colour",
+        "red",
+        0.5,
+        0.25,
+        1,
+        (0, 3),
+    )
     assert colour.other is not None
     assert (colour.other.value, colour.other.probability) == ("blue", 0.4375)
     assert (size.path, size.other, size.tokens) == ("/sizes/0", None, (3, 4))
@@ -62,15 +67,23 @@ def test_values_of_the_stored_tokens(finish: Finish | None) -> None:
 def test_calls_of_the_stored_tokens() -> None:
     """A call has arguments with probability and tokens; a call of free tokens is not enforced."""
     tokens = [
-        call(0, "", id="a1", name="get"), call(0, '{"city": "'), call(0, "Rome", 0.5), call(0, '"}', 0.5),
-        call(1, "", id="a2", name="get"), call(1, '{"ci'),
-    ]  # fmt: skip
+        call(0, "", id="a1", name="get"),
+        call(0, '{"city": "'),
+        call(0, "Rome", 0.5),
+        call(0, '"}', 0.5),
+        call(1, "", id="a2", name="get"),
+        call(1, '{"ci'),
+    ]
     found = details_of(unpack([pack(tokens)]), end(), is_json=False)
     assert found is not None
     whole, cut = found.calls
     assert (whole.id, whole.name, whole.arguments, whole.complete, whole.enforced) == (
-        "a1", "get", '{"city": "Rome"}', True, False,
-    )  # fmt: skip
+        "a1",
+        "get",
+        '{"city": "Rome"}',
+        True,
+        False,
+    )
     assert [(one.path, one.probability, one.tokens) for one in whole.fields] == [("/city", 0.25, (2, 4))]
     assert (cut.arguments, cut.complete, cut.fields) == ('{"ci', False, ())
 
@@ -111,10 +124,13 @@ def test_an_answer_without_either() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "[]", '{"fields": [{"path": "/a"}]}', '{"calls": [{"id": 5}]}', '{"other": 1}',
+        "[]",
+        '{"fields": [{"path": "/a"}]}',
+        '{"calls": [{"id": 5}]}',
+        '{"other": 1}',
         '{"fields": [{"path": "", "value": 1, "probability": 2, "mass": 1, "decided": 1}]}',
     ],
-)  # fmt: skip
+)
 def test_what_is_no_record(text: str) -> None:
     """A record with missing, unknown or impossible parts is refused."""
     with pytest.raises(ValidationError):

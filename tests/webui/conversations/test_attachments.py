@@ -34,10 +34,15 @@ def test_a_message_that_ends_inside_code() -> None:
 @pytest.mark.parametrize(
     ("name", "language"),
     [
-        ("a.py", "python"), ("a.rs", "rust"), ("a.md", "markdown"), ("Makefile", "make"), ("a.unknown", "text"),
-        ("a", "text"), ("a.JSON", "json"),
+        ("a.py", "python"),
+        ("a.rs", "rust"),
+        ("a.md", "markdown"),
+        ("Makefile", "make"),
+        ("a.unknown", "text"),
+        ("a", "text"),
+        ("a.JSON", "json"),
     ],
-)  # fmt: skip
+)
 def test_languages(name: str, language: str) -> None:
     """The file name determines the language."""
     assert block(name, b"x").startswith(f"```{language} {name}\n")
@@ -46,10 +51,15 @@ def test_languages(name: str, language: str) -> None:
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("/etc/passwd", "passwd"), ("..\\secret\\a.txt", "a.txt"), ("a`b.txt", "a_b.txt"), ("a\nb.txt", "a_b.txt"),
-        ("my file.txt", "my file.txt"), ("<b>.txt", "<b>.txt"), ("", "file"),
+        ("/etc/passwd", "passwd"),
+        ("..\\secret\\a.txt", "a.txt"),
+        ("a`b.txt", "a_b.txt"),
+        ("a\nb.txt", "a_b.txt"),
+        ("my file.txt", "my file.txt"),
+        ("<b>.txt", "<b>.txt"),
+        ("", "file"),
     ],
-)  # fmt: skip
+)
 def test_names(name: str, shown: str) -> None:
     """Only the last part of a path is shown, without characters that end a fence's first line."""
     assert block(name, b"x") == f"```text {shown}\nx\n```"
@@ -73,11 +83,19 @@ def test_it_is_shown_by_its_name() -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("é\n".encode(), "é\n"), (b"\xef\xbb\xbfx", "x"), ("é".encode("utf-16"), "é"),
-        ("é".encode("utf-16-be"), None), (b"\xfe\xff" + "é".encode("utf-16-be"), "é"), (b"a\r\nb\rc\n", "a\nb\nc\n"),
-        (b"", ""), (b"\x89PNG\r\n\x1a\n", None), (b"a\0b", None), ("é".encode("latin-1"), None), (b"\xff\xfea", None),
+        ("é\n".encode(), "é\n"),
+        (b"\xef\xbb\xbfx", "x"),
+        ("é".encode("utf-16"), "é"),
+        ("é".encode("utf-16-be"), None),
+        (b"\xfe\xff" + "é".encode("utf-16-be"), "é"),
+        (b"a\r\nb\rc\n", "a\nb\nc\n"),
+        (b"", ""),
+        (b"\x89PNG\r\n\x1a\n", None),
+        (b"a\0b", None),
+        ("é".encode("latin-1"), None),
+        (b"\xff\xfea", None),
     ],
-)  # fmt: skip
+)
 def test_what_is_text(content: bytes, text: str | None) -> None:
     """UTF-8 and UTF-16 with a byte order mark are accepted; other content is refused by name."""
     if text is None:

@@ -88,8 +88,12 @@ class TestSend:
         assert chat.last_messages == [(USER, "Hi"), (ASSISTANT, "Hello"), (USER, "More?")]
         found = chat.node(answer)
         assert (found.role, found.model, found.settings, found.end, found.origin) == (
-            ASSISTANT, MODEL, SETTINGS, FinishReason.STOP, None,
-        )  # fmt: skip
+            ASSISTANT,
+            MODEL,
+            SETTINGS,
+            FinishReason.STOP,
+            None,
+        )
         assert not chat.assistant.chat_requests[-1].continue_last
 
     async def test_the_system_prompt(self, chat: ScriptedChat) -> None:
@@ -112,10 +116,14 @@ class TestSend:
     @pytest.mark.parametrize(
         ("text", "title"),
         [
-            ("Hello there", "Hello there"), ("\n\n  first   line\nsecond", "first line"), ("x" * 61, "x" * 59 + "…"),
-            ("# A heading", "A heading"), ("```python a.py\nx\n```", "python a.py"), ("###", "###"),
+            ("Hello there", "Hello there"),
+            ("\n\n  first   line\nsecond", "first line"),
+            ("x" * 61, "x" * 59 + "…"),
+            ("# A heading", "A heading"),
+            ("```python a.py\nx\n```", "python a.py"),
+            ("###", "###"),
         ],
-    )  # fmt: skip
+    )
     async def test_it_names_the_conversation(self, chat: ScriptedChat, text: str, title: str) -> None:
         """The first line of the first message becomes the conversation's title."""
         await chat.say(text, "a")
@@ -284,8 +292,10 @@ class TestGoingOn:
         assert chat.assistant.chat_requests[-1].continue_last
         assert chat.said_by(turn.node) == ["one", " two", " three"]
         assert (chat.node(turn.node).origin, chat.node(first).text, chat.node(turn.node).continued) == (
-            first, "one two", 7,
-        )  # fmt: skip
+            first,
+            "one two",
+            7,
+        )
 
     async def test_resume_of_nothing(self, chat: ScriptedChat) -> None:
         """An answer without tokens is generated from the beginning."""
@@ -294,8 +304,10 @@ class TestGoingOn:
         chat.script(*tokens("one"))
         await ended(await chat.actions.resume(chat.id, failed.node, SETTINGS))
         assert (chat.path, chat.last_messages, chat.assistant.chat_requests[-1].continue_last) == (
-            ["Hi", "one"], [(USER, "Hi")], False,
-        )  # fmt: skip
+            ["Hi", "one"],
+            [(USER, "Hi")],
+            False,
+        )
 
     async def test_resume_of_half_a_character(self, chat: ScriptedChat) -> None:
         """An answer that ends inside a character is continued before this character."""
@@ -304,8 +316,10 @@ class TestGoingOn:
         chat.script(*tokens("c"))
         turn = await ended(await chat.actions.resume(chat.id, first.node, SETTINGS))
         assert (chat.path, chat.last_messages[-1], chat.said_by(turn.node)) == (
-            ["Hi", "ac"], (ASSISTANT, "a"), ["a", "c"],
-        )  # fmt: skip
+            ["Hi", "ac"],
+            (ASSISTANT, "a"),
+            ["a", "c"],
+        )
         assert "Hi" in chat.texts
         assert "ab\ufffd" in chat.texts
 
@@ -481,8 +495,11 @@ class TestOwners:
     def test_every_verb_is_among_them(self) -> None:
         """The tests above cover all actions."""
         assert {name for name in vars(ChatActions) if not name.startswith("_")} == {
-            *ALL_VERBS, "running", "send_first", "batches_in",
-        }  # fmt: skip
+            *ALL_VERBS,
+            "running",
+            "send_first",
+            "batches_in",
+        }
 
 
 def test_messages() -> None:
@@ -491,5 +508,7 @@ def test_messages() -> None:
     messages = [Message(USER, "q"), Message(ASSISTANT, "a"), Message(USER, "q2")]
     assert messages_of(path, "", TurnSettings()) == messages
     assert messages_of(path, "So", TurnSettings(system="s")) == [
-        Message("system", "s"), *messages, Message(ASSISTANT, "So"),
-    ]  # fmt: skip
+        Message("system", "s"),
+        *messages,
+        Message(ASSISTANT, "So"),
+    ]

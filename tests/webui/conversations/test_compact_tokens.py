@@ -94,9 +94,15 @@ def test_round_trip(batches: list[list[Token]], first: int) -> None:
 def test_shape() -> None:
     """A record has the documented short keys, and bytes only if different from the text's bytes."""
     assert record(PLAIN) == {
-        "i": 7, "t": "a", "l": -0.25, "r": 1, "e": 0.5, "s": 1.0, "o": 0.125,
+        "i": 7,
+        "t": "a",
+        "l": -0.25,
+        "r": 1,
+        "e": 0.5,
+        "s": 1.0,
+        "o": 0.125,
         "a": [[7, "a", -0.25], [8, "\ufffd", -2.0, "8A=="]],
-    }  # fmt: skip
+    }
     assert record(replace(PLAIN, text="", bytes=b"\xf0\x9f", top=()))["b"] == "8J8="
 
 
@@ -132,16 +138,51 @@ def test_numbers_are_short() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"i": "7"}, {"i": 7.5}, {"i": True}, {"i": -1}, {"t": None}, {"t": "\ud83d"}, {"t": "\ud83d", "b": "8A=="},
-        {"b": "not base64"}, {"b": 5}, {"l": "low"}, {"l": math.nan}, {"l": -math.inf}, {"l": 10**400}, {"r": "1"},
-        {"r": 1.5}, {"o": None}, {"o": True}, {"a": None}, {"a": [[1]]}, {"a": [1]},
-        {"a": [[1, "x", -1.0, "8A==", "more"]]}, {"a": [[1, "x", None]]}, {"a": [[1, 2, -1.0]]}, {"a": {"x": 1}},
-        {"g": None}, {"g": [0.5, 2]}, {"g": [1.5, 2, -1.0]}, {"g": [0.5, 2.5, -1.0]}, {"g": [0.5, 2, 1.0]},
-        {"h": None}, {"h": 1.5}, {"h": [1.5]}, {"h": [2.0, 1.5]}, {"h": [-1.0, 1.5]}, {"h": [1.5, "2"]}, {"p": []},
-        {"p": [-1]}, {"p": ["0"]}, {"p": [0, [0]]}, {"p": [0, [0, 5]]}, {"p": [0, [0, "", "id"]]},
-        {"p": [0, [0, "", "id", "\ud83d"]]}, {"p": 5},
+        {"i": "7"},
+        {"i": 7.5},
+        {"i": True},
+        {"i": -1},
+        {"t": None},
+        {"t": "\ud83d"},
+        {"t": "\ud83d", "b": "8A=="},
+        {"b": "not base64"},
+        {"b": 5},
+        {"l": "low"},
+        {"l": math.nan},
+        {"l": -math.inf},
+        {"l": 10**400},
+        {"r": "1"},
+        {"r": 1.5},
+        {"o": None},
+        {"o": True},
+        {"a": None},
+        {"a": [[1]]},
+        {"a": [1]},
+        {"a": [[1, "x", -1.0, "8A==", "more"]]},
+        {"a": [[1, "x", None]]},
+        {"a": [[1, 2, -1.0]]},
+        {"a": {"x": 1}},
+        {"g": None},
+        {"g": [0.5, 2]},
+        {"g": [1.5, 2, -1.0]},
+        {"g": [0.5, 2.5, -1.0]},
+        {"g": [0.5, 2, 1.0]},
+        {"h": None},
+        {"h": 1.5},
+        {"h": [1.5]},
+        {"h": [2.0, 1.5]},
+        {"h": [-1.0, 1.5]},
+        {"h": [1.5, "2"]},
+        {"p": []},
+        {"p": [-1]},
+        {"p": ["0"]},
+        {"p": [0, [0]]},
+        {"p": [0, [0, 5]]},
+        {"p": [0, [0, "", "id"]]},
+        {"p": [0, [0, "", "id", "\ud83d"]]},
+        {"p": 5},
     ],
-)  # fmt: skip
+)
 def test_what_is_no_record(change: dict[str, object]) -> None:
     """A record with a wrong value is refused with a sentence."""
     with pytest.raises(InvalidRequestError, match="This is not a token record"):

@@ -21,20 +21,26 @@ def test_the_last_answer_counts() -> None:
     path = [node(1, "user"), node(2, "assistant", first), node(3, "user"), node(4, "assistant", last), node(5, "user")]
     assert of_path(path[:4], TurnSettings()) == {"model": "tiny", "tokens": 34, "rate": 4.0}
     assert of_path(path, TurnSettings()) == {
-        "model": "tiny", "tokens": estimated_tokens(path, TurnSettings()), "rate": 4.0,
-    }  # fmt: skip
+        "model": "tiny",
+        "tokens": estimated_tokens(path, TurnSettings()),
+        "rate": 4.0,
+    }
     assert estimated_tokens(path, TurnSettings()) > 34
 
 
 def test_an_answer_that_was_refused() -> None:
     """After an answer without a count, the estimate is based on the answer before."""
     path = [
-        node(1, "user"), node(2, "assistant", Usage(computed=10, generated=1)), node(3, "user"),
+        node(1, "user"),
+        node(2, "assistant", Usage(computed=10, generated=1)),
+        node(3, "user"),
         node(4, "assistant", Usage()),
-    ]  # fmt: skip
+    ]
     assert of_path(path, TurnSettings()) == {
-        "model": "tiny", "tokens": estimated_tokens(path, TurnSettings()), "rate": None,
-    }  # fmt: skip
+        "model": "tiny",
+        "tokens": estimated_tokens(path, TurnSettings()),
+        "rate": None,
+    }
 
 
 @pytest.mark.parametrize("usage", [None, Usage()])
@@ -43,7 +49,9 @@ def test_no_answer_was_counted(usage: Usage | None) -> None:
     path = [node(1, "user"), node(2, "assistant", usage)]
     for end in (1, 2):
         assert of_path(path[:end], TurnSettings()) == {
-            "model": "", "tokens": estimated_tokens(path[:end], TurnSettings()), "rate": None,
-        }  # fmt: skip
+            "model": "",
+            "tokens": estimated_tokens(path[:end], TurnSettings()),
+            "rate": None,
+        }
         assert estimated_tokens(path[:end], TurnSettings()) > 0
     assert of_path([], TurnSettings()) is None

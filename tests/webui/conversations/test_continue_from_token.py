@@ -49,8 +49,12 @@ def test_another_alternative() -> None:
     assert text_of(found) == "a y"
     assert found[0] == row[0]
     assert (found[1].id, found[1].bytes, found[1].logprob, found[1].rank, found[1].sampled) == (
-        202, b" y", -3.5, 3, None,
-    )  # fmt: skip
+        202,
+        b" y",
+        -3.5,
+        3,
+        None,
+    )
     assert (found[1].entropy, found[1].top, found[1].rest) == (row[1].entropy, row[1].top, row[1].rest)
 
 

@@ -286,9 +286,11 @@ class TestEstimate:
         """Counts of a wider view are ignored."""
         path = [
             Node(1, None, USER, "q" * 96, 0.0),
-            Node(2, 1, ASSISTANT, "a", 0.0, usage=Usage(computed=9000, generated=1)), Node(3, 2, USER, "q", 0.0),
-            Node(4, 3, ASSISTANT, "", 0.0, begins=3), Node(5, 4, USER, "q", 0.0),
-        ]  # fmt: skip
+            Node(2, 1, ASSISTANT, "a", 0.0, usage=Usage(computed=9000, generated=1)),
+            Node(3, 2, USER, "q", 0.0),
+            Node(4, 3, ASSISTANT, "", 0.0, begins=3),
+            Node(5, 4, USER, "q", 0.0),
+        ]
         assert estimated_tokens(path, SETTINGS) < 20
 
 

@@ -90,11 +90,18 @@ async def test_an_answer(setup: TurnSetup) -> None:
     assert setup.turns.find(setup.node) is turn
     await ended(turn)
     assert (turn.text, turn.end, turn.error, turn.usage, turn.generated) == (
-        "Hello", FinishReason.STOP, None, usage(2), 2,
-    )  # fmt: skip
+        "Hello",
+        FinishReason.STOP,
+        None,
+        usage(2),
+        2,
+    )
     assert (setup.saved.text, setup.saved.end, setup.saved.usage, setup.saved.error) == (
-        "Hello", FinishReason.STOP, usage(2), None,
-    )  # fmt: skip
+        "Hello",
+        FinishReason.STOP,
+        usage(2),
+        None,
+    )
     assert setup.saved_tokens == ["Hel", "lo"]
     assert (turn.started, turn.first_token, turn.rate) == (0, 1, 10)
     assert setup.turns.find(setup.node) is setup.turns.find(None) is None
@@ -106,8 +113,11 @@ async def test_what_is_asked(setup: TurnSetup) -> None:
     (request,) = setup.assistant.chat_requests
     assert (request.messages, request.model, request.continue_last, request.closed) == (QUESTION, None, False, True)
     assert (
-        request.params.temperature, request.params.top_k, request.params.max_tokens, request.params.top_logprobs,
-    ) == (0.5, 3, 9, 10)  # fmt: skip
+        request.params.temperature,
+        request.params.top_k,
+        request.params.max_tokens,
+        request.params.top_logprobs,
+    ) == (0.5, 3, 9, 10)
 
 
 async def test_values_are_kept(setup: TurnSetup) -> None:
@@ -221,16 +231,22 @@ async def test_an_error(setup: TurnSetup) -> None:
     turn = await ended(setup.begin(*tokens("so far"), UnavailableError("No server answers.")))
     assert (turn.text, turn.end, turn.error) == ("so far", FinishReason.ERROR, "No server answers.")
     assert (setup.saved.text, setup.saved.end, setup.saved.error) == (
-        "so far", FinishReason.ERROR, "No server answers.",
-    )  # fmt: skip
+        "so far",
+        FinishReason.ERROR,
+        "No server answers.",
+    )
 
 
 async def test_an_error_before_anything(setup: TurnSetup) -> None:
     """An error before the first token, as for invalid settings, is reported."""
     turn = await ended(setup.begin(settings=TurnSettings(top_p=2)))
     assert (turn.text, turn.end, turn.error, turn.rate, turn.first_token) == (
-        "", FinishReason.ERROR, "top_p must be above 0 and at most 1, not 2.", None, None,
-    )  # fmt: skip
+        "",
+        FinishReason.ERROR,
+        "top_p must be above 0 and at most 1, not 2.",
+        None,
+        None,
+    )
 
 
 async def test_a_failure(setup: TurnSetup, caplog: pytest.LogCaptureFixture) -> None:

@@ -26,10 +26,17 @@ def test_round_trip() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("model", 1), ("system", None), ("temperature", "0.5"), ("temperature", True), ("top_k", 1.5),
-        ("top_k", True), ("seed", "1"), ("seed", False), ("max_tokens", None),
+        ("model", 1),
+        ("system", None),
+        ("temperature", "0.5"),
+        ("temperature", True),
+        ("top_k", 1.5),
+        ("top_k", True),
+        ("seed", "1"),
+        ("seed", False),
+        ("max_tokens", None),
     ],
-)  # fmt: skip
+)
 def test_wrong_types(name: str, value: object) -> None:
     """A setting of a wrong type is refused by name."""
     with pytest.raises(InvalidRequestError, match=f"The setting {name} of a turn must be of the type") as caught:
@@ -68,8 +75,12 @@ def test_a_free_query() -> None:
     """Without a format and tools, a query has no grammar and tools, even with a broken schema."""
     query = TurnSettings(model="m", schema="{").query([Message("user", "q")], continue_last=True)
     assert (query.grammar, query.tools, query.tool_choice, query.model, query.continue_last) == (
-        None, [], "auto", "m", True,
-    )  # fmt: skip
+        None,
+        [],
+        "auto",
+        "m",
+        True,
+    )
 
 
 def test_a_query_with_a_format() -> None:

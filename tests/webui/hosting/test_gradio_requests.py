@@ -113,10 +113,13 @@ async def passed(path: str, *, owner: str = "anna", query: str = "", body: bytes
         return {"type": "http.request", "body": body, "more_body": False}
 
     scope = {
-        "type": "http", "method": "POST" if path == JOIN else "GET", "path": path, "raw_path": path.encode(),
+        "type": "http",
+        "method": "POST" if path == JOIN else "GET",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": query.encode(),
         "headers": [(b"content-length", str(len(body)).encode()), (b"x-kept", b"yes")],
-    }  # fmt: skip
+    }
     found = await with_owner_session(Request(scope, receive), owner)
     return found.scope, (await found.receive())["body"]
 
@@ -162,9 +165,11 @@ async def test_a_heartbeat_keeps_its_path() -> None:
 async def test_a_call_is_passed_on() -> None:
     """The body of a call reaches Gradio with the same content and the correct length."""
     call = {
-        "fn_index": 3, "data": ["é\U0001f600", None, 1e300, {"a": [True]}], "event_data": {"verb": "x"},
+        "fn_index": 3,
+        "data": ["é\U0001f600", None, 1e300, {"a": [True]}],
+        "event_data": {"verb": "x"},
         "session_hash": "s1",
-    }  # fmt: skip
+    }
     scope, body = await passed(JOIN, body=json.dumps(call).encode())
     assert json.loads(body) == call | {"session_hash": json.loads(body)["session_hash"]}
     assert dict(scope["headers"]) == {b"content-length": str(len(body)).encode(), b"x-kept": b"yes"}
@@ -183,17 +188,21 @@ BAD: list[tuple[bytes, str]] = [
     (b'{"session_hash": "s1", "data": ["\xed\xa0\x80"]}', "must be JSON without deep nesting"),
     ('{"session_hash": "s1", "data": []}'.encode("utf-16"), "must be JSON without deep nesting"),
     (b'{"session_hash": "s1", "data": [{"text": "\\ud83d"}]}', "half a character"),
-    (b"", "must be JSON without deep nesting"), (b"{", "must be JSON without deep nesting"),
+    (b"", "must be JSON without deep nesting"),
+    (b"{", "must be JSON without deep nesting"),
     (b"\xff\xfe\x00", "must be JSON without deep nesting"),
     (b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "must be JSON without deep nesting"),
-    (b'{"data":[' + b"9" * 5000 + b"]}", "must be JSON without deep nesting"), (b"[]", "must be a JSON object"),
-    (b"null", "must be a JSON object"), (b"{}", "must name its session"),
-    (b'{"session_hash": null}', "must name its session"), (b'{"session_hash": ""}', "must name its session"),
+    (b'{"data":[' + b"9" * 5000 + b"]}", "must be JSON without deep nesting"),
+    (b"[]", "must be a JSON object"),
+    (b"null", "must be a JSON object"),
+    (b"{}", "must name its session"),
+    (b'{"session_hash": null}', "must name its session"),
+    (b'{"session_hash": ""}', "must name its session"),
     (b'{"session_hash": ["s1"]}', "must name its session"),
     (b'{"session_hash": "s1", "data": [[[{"a": {"path": null}}]]]}', "accepts the content of a file, not a path"),
     (b'{"session_hash": "s1", "path": 1}', "accepts the content of a file, not a path"),
     (b'{"session_hash": "s1", "data": [{"\\u0070ath": "/etc/hostname"}]}', "accepts the content of a file, not a path"),
-]  # fmt: skip
+]
 
 
 def test_bad_calls(diary: PagedServer) -> None:

@@ -245,9 +245,15 @@ def test_a_call_while_a_stream_ends(anna: PagedServer, monkeypatch: pytest.Monke
 
 
 NO_CALLS: list[dict[str, Any]] = [
-    {"fn_index": -1}, {"fn_index": 99}, {"fn_index": 10**4000}, {"fn_index": True}, {"fn_index": None}, {"data": []},
-    {"data": ["x", "y"]}, {"data": None},
-]  # fmt: skip
+    {"fn_index": -1},
+    {"fn_index": 99},
+    {"fn_index": 10**4000},
+    {"fn_index": True},
+    {"fn_index": None},
+    {"data": []},
+    {"data": ["x", "y"]},
+    {"data": None},
+]
 
 
 def test_calls_of_no_event(anna: PagedServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,9 +120,15 @@ def test_cookie_is_secure_over_https(locked: PagedServer, tmp_path: Path) -> Non
 def test_wrong_keys(tmp_path: Path) -> None:
     """A wrong or missing key gives an error without a cookie, and several wrong keys a delay."""
     bodies = [
-        b"key=wrong", b"", b"key=%FF", b"key=a", b"x" * 10_000, b"key=key-of-anna" + b"x" * 10_000, b"key=wrong",
+        b"key=wrong",
+        b"",
+        b"key=%FF",
+        b"key=a",
+        b"x" * 10_000,
+        b"key=key-of-anna" + b"x" * 10_000,
+        b"key=wrong",
         b"key=b",
-    ]  # fmt: skip
+    ]
     assert len({0, 1, 2, 3, 7}) == FREE_ATTEMPTS, "a key that is too long counts as none, and one counts once"
     state = scripted_state(keys=KEYS, login_rate_limit=LoginRateLimit(lambda: 0.0))
     with paged(tmp_path, state=state) as server:

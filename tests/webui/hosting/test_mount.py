@@ -215,8 +215,11 @@ def test_gradio_keeps_to_itself(small: PagedServer) -> None:
     config = small.http.get("/config").json()
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert (config["analytics_enabled"], config["run_history"], config["footer_links"], config["mcp_server"]) == (
-        False, False, [], False,
-    )  # fmt: skip
+        False,
+        False,
+        [],
+        False,
+    )
     assert (config["show_error"], config["max_file_size"], config["space_id"]) == (False, 20_000, None)
 
 
@@ -227,16 +230,30 @@ def test_no_endpoints(small: PagedServer) -> None:
     assert small.http.get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
 
     posts = (
-        "run/whose", "api/whose", "call/whose", "call/v2/whose", "run/predict", "vibe-edit", "process_recording",
-        "stream/x", "component_server",
-    )  # fmt: skip
+        "run/whose",
+        "api/whose",
+        "call/whose",
+        "call/v2/whose",
+        "run/predict",
+        "vibe-edit",
+        "process_recording",
+        "stream/x",
+        "component_server",
+    )
     for call in posts:
         answer = small.http.post(f"/gradio_api/{call}", json={"data": []})
         assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error"), call
     gets = (
-        "openapi.json", "mcp", "mcp/sse", "runs", "deep_link?session_hash=s1", "dev/reload", "startup-events",
-        "token", "proxy=http://x.hf.space",
-    )  # fmt: skip
+        "openapi.json",
+        "mcp",
+        "mcp/sse",
+        "runs",
+        "deep_link?session_hash=s1",
+        "dev/reload",
+        "startup-events",
+        "token",
+        "proxy=http://x.hf.space",
+    )
     for call in gets:
         assert small.http.get(f"/gradio_api/{call}").status_code == 404, call
     for path in ("/monitoring", "/monitoring/summary", "/svelte/x.js", "/robots.txt", "/docs"):
@@ -291,9 +308,12 @@ def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     "headers",
     [
-        {}, {"origin": "https://evil.example"}, {"origin": "https://ide.example"}, {"host": "evil.example"},
+        {},
+        {"origin": "https://evil.example"},
+        {"origin": "https://ide.example"},
+        {"host": "evil.example"},
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("call", ["queue/join", "upload", "cancel"])
 def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call: str) -> None:
     """Requests with effects are accepted only from the page, under a name of the server."""

@@ -67,8 +67,11 @@ async def test_streams_are_sent_as_they_come() -> None:
         raise AssertionError("a stream has no body to read")
 
     scope = {
-        "type": "http", "method": "GET", "path": "/gradio_api/queue/data", "headers": [(b"accept-encoding", b"gzip")],
-    }  # fmt: skip
+        "type": "http",
+        "method": "GET",
+        "path": "/gradio_api/queue/data",
+        "headers": [(b"accept-encoding", b"gzip")],
+    }
     await PageResponses(stream, "", "")(scope, receive, collect)
 
     assert counts == [1, 2, 3]

@@ -151,8 +151,11 @@ def test_what_is_over_is_not_listed(tmp_path: Path) -> None:
     sessions.begin("anna", "x" * 10_000)
     (found,) = sessions.open_sessions("anna", "")
     assert (found.begun, found.expires, found.agent, found.is_this) == (
-        1000.0, 1000.0 + SESSION_SECONDS, "x" * MAX_AGENT_CHARACTERS, False,
-    )  # fmt: skip
+        1000.0,
+        1000.0 + SESSION_SECONDS,
+        "x" * MAX_AGENT_CHARACTERS,
+        False,
+    )
     assert sessions.owner_of(found.digest) is None
     other = LoginSessions(tmp_path / "sessions.db", read_keys("anna:another,ben:key-of-ben"), lambda: now[0])
     assert other.open_sessions("anna", "") == []
@@ -181,10 +184,14 @@ def test_file_of_an_older_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("agent", "name"),
     [
-        (FIREFOX, "Firefox on Linux"), (CHROME, "Chrome on Android"), (SAFARI, "Safari on macOS"),
-        (EDGE, "Edge on Windows"), ("curl/8.0", "Unknown browser"), ("", "Unknown browser"),
+        (FIREFOX, "Firefox on Linux"),
+        (CHROME, "Chrome on Android"),
+        (SAFARI, "Safari on macOS"),
+        (EDGE, "Edge on Windows"),
+        ("curl/8.0", "Unknown browser"),
+        ("", "Unknown browser"),
     ],
-)  # fmt: skip
+)
 def test_browser_name(agent: str, name: str) -> None:
     """A User-Agent is shown by browser and system."""
     assert browser_name(agent) == name

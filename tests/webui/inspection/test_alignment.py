@@ -91,8 +91,10 @@ def test_same_cut() -> None:
 def test_different_cuts() -> None:
     """A segment ends where both models have a border."""
     assert pieces(words("he", "llo", " wor", "ld"), words("hello", " w", "or", "ld")) == [
-        ("hello", 2, 1), (" wor", 1, 2), ("ld", 1, 1),
-    ]  # fmt: skip
+        ("hello", 2, 1),
+        (" wor", 1, 2),
+        ("ld", 1, 1),
+    ]
 
 
 def test_a_character_in_pieces() -> None:
@@ -156,8 +158,12 @@ def test_within_keeps_the_pieces_of_a_first_character() -> None:
 def test_divergence() -> None:
     """Two texts first differ at a character, or at the end of the shorter text."""
     assert [first_difference(*pair) for pair in (("ab", "ac"), ("ab", "abc"), ("", "a"), ("a", "a"), ("", ""))] == [
-        1, 2, 0, None, None,
-    ]  # fmt: skip
+        1,
+        2,
+        0,
+        None,
+        None,
+    ]
 
 
 def test_tokens_of_a_message() -> None:

@@ -102,8 +102,10 @@ def test_jumps() -> None:
     read = [replace(one, logprob=-0.5 - 0.5 * n) for n, one in enumerate(a)]
     found = jumps(places(a, tokens("It", " is", " blue", ".", " So", " it", " ends"), read))
     assert [(one.kind, one.text, one.token) for one in found] == [
-        ("first", 0, 2), ("difference", 0, 6), *[("large", 0, at) for at in (6, 5, 4, 3, 2)],
-    ]  # fmt: skip
+        ("first", 0, 2),
+        ("difference", 0, 6),
+        *[("large", 0, at) for at in (6, 5, 4, 3, 2)],
+    ]
     assert found[0].words == "token 3: A has “ red” (61 %), B has “ blue” (78 %)"
     assert found[2].words == "A's token 7: A finds “ goes” 20 times as likely as B does"
 
@@ -117,9 +119,11 @@ def test_matrix() -> None:
         ComparedText(REFERENCE, "r", {0: likely(["r"], math.log(1e-4)), 1: likely(["r"], math.log(1e-9))})
     )
     assert matrix(found.comparison) == [
-        ["", "under A", "under B"], ["A's answer", "2.000 (2.0 bits)", "8.000 (6.0 bits)"],
-        ["B's answer", "–", "4.000 (2.0 bits)"], ["the reference", "10,000 (13.3 bits)", "1.0e+09 (29.9 bits)"],
-    ]  # fmt: skip
+        ["", "under A", "under B"],
+        ["A's answer", "2.000 (2.0 bits)", "8.000 (6.0 bits)"],
+        ["B's answer", "–", "4.000 (2.0 bits)"],
+        ["the reference", "10,000 (13.3 bits)", "1.0e+09 (29.9 bits)"],
+    ]
 
 
 def test_figures() -> None:
@@ -148,11 +152,18 @@ def test_failures() -> None:
 def test_numbers_in_words() -> None:
     """Percentages and ratios keep two significant digits, and extremes are put into words."""
     assert [percent(one) for one in (1.0, 0.9996, 0.41, 0.0123, 1e-9)] == [
-        "100 %", "99.96 %", "41 %", "1.2 %", "under 0.001 %",
-    ]  # fmt: skip
+        "100 %",
+        "99.96 %",
+        "41 %",
+        "1.2 %",
+        "under 0.001 %",
+    ]
     assert [times(math.log(one)) for one in (1.26, 55.2, 12345, 1e9)] == [
-        "1.3 times", "55 times", "12,345 times", "over a million times",
-    ]  # fmt: skip
+        "1.3 times",
+        "55 times",
+        "12,345 times",
+        "over a million times",
+    ]
     assert quoted("a\nb" + "c" * 60) == f"“a↵b{'c' * 36}…”"
 
 
@@ -189,8 +200,11 @@ def test_csv() -> None:
     rows = list(csv.DictReader(io.StringIO(text)))
     assert (name, media) == ("comparison.csv", "text/csv")
     assert [(row["text"], row["column"], row["token"]) for row in rows] == [
-        ("A", "A", "x"), ("A", "A", "y"), ("A", "B", "xy"), ("B", "B", "z"),
-    ]  # fmt: skip
+        ("A", "A", "x"),
+        ("A", "A", "y"),
+        ("A", "B", "xy"),
+        ("B", "B", "z"),
+    ]
     assert float(rows[0]["probability"]) == pytest.approx(math.exp(-0.25))
 
 

@@ -6,15 +6,15 @@ import json
 from dataclasses import replace
 
 from pellucid_webui.conversations.compact_tokens import record
-from pellucid_webui.inspection.compressed_reading import BATCH_TOKENS, PART_TOKENS, StoredReading
+from pellucid_webui.inspection.compressed_reading import BATCH_TOKENS, PART_TOKENS, CompressedReading
 from support.page.text_reader import long_text, pieces, read_token
 
 TEXTS = pieces(long_text(60))
 TOKENS = [read_token(text, position) for position, text in enumerate(TEXTS)]
 
 
-def stored() -> StoredReading:
-    found = StoredReading("m")
+def stored() -> CompressedReading:
+    found = CompressedReading("m")
     for token in TOKENS:
         found.append(token)
     return found
@@ -46,7 +46,7 @@ def test_columns() -> None:
     assert found["t"] == TEXTS[5 : 5 + BATCH_TOKENS]
     assert len(found["l"]) == len(found["r"]) == len(found["e"]) == len(found["t"])
     assert found["b"] == {}
-    half = StoredReading("m")
+    half = CompressedReading("m")
     half.append(replace(TOKENS[1], text="", bytes=b"\xf0\x9f"))
     assert half.columns(0)["b"] == {"0": "8J8="}
     assert reading.columns(len(TOKENS))["t"] == []
@@ -55,7 +55,7 @@ def test_columns() -> None:
 def test_ranges_of_entropies() -> None:
     """Bounds of entropies are sent by index if present, and exported."""
     assert "h" not in stored().columns(0)
-    ranged = StoredReading("m")
+    ranged = CompressedReading("m")
     for token in (TOKENS[1], replace(TOKENS[2], entropy=None, entropy_range=(0.5, 1.25))):
         ranged.append(token)
     assert (ranged.columns(0)["h"], ranged.columns(0)["e"][1]) == ({"1": [0.5, 1.25]}, None)
@@ -65,7 +65,7 @@ def test_ranges_of_entropies() -> None:
 
 def test_nothing_is_sent_twice() -> None:
     """A long text is sent in batches without overlap."""
-    many = StoredReading("m")
+    many = CompressedReading("m")
     for position in range(BATCH_TOKENS + 10):
         many.append(replace(TOKENS[1], text=f"{position} "))
     assert len(many.columns(0)["t"]) == BATCH_TOKENS

@@ -45,9 +45,11 @@ def test_rows() -> None:
     """Removed lines are next to added lines, with numbers and bits, without the section's line."""
     (hunk,) = diff_json([reading()])
     assert [[None if side is None else side[:3] for side in row] for row in hunk["rows"]] == [
-        [[" ", 5, 1.0], [" ", 5, 1.0]], [["-", 6, 4.5], ["+", 6, 2.0]], [["-", 7, 3.5], ["+", 7, 1.0]],
+        [[" ", 5, 1.0], [" ", 5, 1.0]],
+        [["-", 6, 4.5], ["+", 6, 2.0]],
+        [["-", 7, 3.5], ["+", 7, 1.0]],
         [None, ["+", 8, 7.0]],
-    ]  # fmt: skip
+    ]
     assert hunk["rows"][1][0][3] == [["two", 4.0], ["", 0.5]]
     assert (hunk["file"], hunk["section"]) == ("f", "def f():")
 

@@ -30,8 +30,11 @@ def test_steps() -> None:
     surprisals, _, entropies = histograms(ReadingFigures("m", READING.tokens[:4]))
     assert dict(zip(surprisals.labels, surprisals.counts, strict=True)) == {"0–1": 2, "1–2": 0, "2–3": 1}
     assert dict(zip(entropies.labels, entropies.counts, strict=True)) == {
-        "0–0.5": 2, "0.5–1": 0, "1–1.5": 0, "1.5–2": 1,
-    }  # fmt: skip
+        "0–0.5": 2,
+        "0.5–1": 0,
+        "1–1.5": 0,
+        "1.5–2": 1,
+    }
 
 
 def test_the_last_step_is_open() -> None:

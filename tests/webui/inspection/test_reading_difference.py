@@ -65,9 +65,12 @@ def test_figures_of_both() -> None:
     first = reading("small", ("a", None), ("bcd", 2.0), ("e", 1.0), ("fg", 4.0), ("h", 8.0))
     found = difference(first, reading("large", ("a", None), ("bc", 2.0), ("d", 3.0), ("efg", 1.5), ("h", 4.0)))
     assert found.figures(0, 9) == [
-        None, [2.0, 5.0, 1, 2, None, None, "bcd"], [5.0, 1.5, 2, 1, 1, [0.5, 0.5], "efg"],
-        [5.0, 1.5, 2, 1, 1, [0.5, 0.5], "efg"], [8.0, 4.0, 1, 1, 1, [0.5, 0.5], ""],
-    ]  # fmt: skip
+        None,
+        [2.0, 5.0, 1, 2, None, None, "bcd"],
+        [5.0, 1.5, 2, 1, 1, [0.5, 0.5], "efg"],
+        [5.0, 1.5, 2, 1, 1, [0.5, 0.5], "efg"],
+        [8.0, 4.0, 1, 1, 1, [0.5, 0.5], ""],
+    ]
     assert found.figures(4, 5) == found.figures(0, 9)[4:]
 
 

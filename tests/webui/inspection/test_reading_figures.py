@@ -74,8 +74,11 @@ def test_lines() -> None:
     """A token belongs to the line of the first character after line ends, or the ended line."""
     reading = read("a", " b", "\n", "c", "\n\n  d", "\r\ne", "\n", bits=(1, 2, 4, 8, 16, 32))
     assert [(line.number, line.text, line.tokens, line.bits, line.most) for line in reading.lines()] == [
-        (1, "a b", 2, 3, 2), (2, "c", 1, 4, 4), (4, "  d\r", 1, 8, 8), (5, "e", 2, 48, 32),
-    ]  # fmt: skip
+        (1, "a b", 2, 3, 2),
+        (2, "c", 1, 4, 4),
+        (4, "  d\r", 1, 8, 8),
+        (5, "e", 2, 48, 32),
+    ]
     assert reading.lines()[3].mean == 24
     assert [(line.first, line.peak) for line in reading.lines()] == [(1, 2), (3, 3), (4, 4), (5, 6)]
 
@@ -123,6 +126,9 @@ def test_json() -> None:
     found = json.loads(reading.json())
     assert [token_of(one, index).text for index, one in enumerate(found.pop("tokens"))] == ["a", "b"]
     assert found == {
-        "model": "m", "perplexity": pytest.approx(4), "bits_per_byte": pytest.approx(2), "bits": pytest.approx(2),
+        "model": "m",
+        "perplexity": pytest.approx(4),
+        "bits_per_byte": pytest.approx(2),
+        "bits": pytest.approx(2),
         "bytes": 1,
-    }  # fmt: skip
+    }

@@ -79,8 +79,14 @@ def test_formula() -> None:
     marks = marks_of(text, [batch(("So", 1), (" $", 1), ("x", 0.5), ("^2", 0.01), ("$ is", 1))])
     assert marks is not None
     assert shown(text, marks) == [
-        (0, "So", 0), (1, " ", 0), (1, "x2", 0), (2, "x2", 4), (3, "x2", 8), (4, "x2", 0), (4, " is", 0),
-    ]  # fmt: skip
+        (0, "So", 0),
+        (1, " ", 0),
+        (1, "x2", 0),
+        (2, "x2", 4),
+        (3, "x2", 8),
+        (4, "x2", 0),
+        (4, " is", 0),
+    ]
     # The formula is more than a tenth of this text.
     assert marks["unsure"] == []
     longer = text + " sure" * 12

@@ -38,9 +38,12 @@ def test_hunks() -> None:
     first, second, third = parse_diff(DIFF)
     assert (first.file, first.section) == ("src/mean.py", "def mean(values):")
     assert [(line.kind, line.text, line.old, line.new) for line in first.lines] == [
-        (" ", "    total = 0", 10, 10), ("-", "    return total", 11, None), ("+", "    --count", None, 11),
-        ("+", "    return total / count", None, 12), (" ", "", 12, 13),
-    ]  # fmt: skip
+        (" ", "    total = 0", 10, 10),
+        ("-", "    return total", 11, None),
+        ("+", "    --count", None, 11),
+        ("+", "    return total / count", None, 12),
+        (" ", "", 12, 13),
+    ]
     assert [line.text for line in first.old] == ["    total = 0", "    return total", ""]
     assert [line.text for line in first.new] == ["    total = 0", "    --count", "    return total / count", ""]
     assert [(line.kind, line.text, line.old) for line in second.lines] == [("-", "-- a comment of SQL", 40)]

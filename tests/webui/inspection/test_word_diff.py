@@ -35,11 +35,13 @@ def test_the_same_text(text: str) -> None:
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
-        ("It is blue.", "It is green.", [("blue", "green")]), ("It is.", "It is so.", [("", " so")]),
-        ("one two three", "one four five", [("two three", "four five")]), ("", "all of it", [("", "all of it")]),
+        ("It is blue.", "It is green.", [("blue", "green")]),
+        ("It is.", "It is so.", [("", " so")]),
+        ("one two three", "one four five", [("two three", "four five")]),
+        ("", "all of it", [("", "all of it")]),
         ("walk", "walking", [("walk", "walking")]),
     ],
-)  # fmt: skip
+)
 def test_words(a: str, b: str, expected: list[tuple[str, str]]) -> None:
     """Texts differ in whole words, and adjacent words are a single difference."""
     assert [(a[slice(*one.a)], b[slice(*one.b)]) for one in differences(a, b)] == expected

@@ -99,8 +99,12 @@ async def test_a_reload() -> None:
     for other in ({"tab": "2"}, {"owner": "you"}):
         (shown,) = await act(found, verb="open", **other)
         assert shown == dict(NO_BATCH) | {
-            "order": shown["order"], "status": "", "wrong": False, "limit": MAX_FILE_BYTES, "chosen": None,
-        }  # fmt: skip
+            "order": shown["order"],
+            "status": "",
+            "wrong": False,
+            "limit": MAX_FILE_BYTES,
+            "chosen": None,
+        }
 
 
 async def test_stop_and_resume() -> None:

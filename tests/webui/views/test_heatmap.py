@@ -19,10 +19,12 @@ from support.page.page_tabs import COLOURS
 OTHERS: list[tuple[int, str | bytes, float]] = [(2, "Hi", 0.2), (3, " hello", 0.1), (4, b"\xf0\x9f", 0.05)]
 
 HELLO = [
-    token("Hello", 0.62, id=1, entropy=1.25, sampled=0.81, others=OTHERS), token(",", 0.97, id=5),
+    token("Hello", 0.62, id=1, entropy=1.25, sampled=0.81, others=OTHERS),
+    token(",", 0.97, id=5),
     token(" world", 0.04, id=6, rank=3, entropy=2.5, others=[(7, " there", 0.6), (8, " you", 0.3)]),
-    token("\n", 0.8, id=9), token("Bye", 0.0005, id=10, rank=420, entropy=4.0, others=[(7, "And", 0.5)]),
-]  # fmt: skip
+    token("\n", 0.8, id=9),
+    token("Bye", 0.0005, id=10, rank=420, entropy=4.0, others=[(7, "And", 0.5)]),
+]
 
 LINE = [*[token(" word", 0.5)] * 11, token("\n")]
 
@@ -430,11 +432,18 @@ class TestHeard:
         Half a character is announced as bytes.
         """
         heard = {
-            " the": "space the", "\n\n": "2 new lines", "    ": "4 spaces",
-            ");\n": "right parenthesis semicolon new line", "\n    ": "new line 4 spaces",
-            "x = 1\n}": "x = 1 new line right brace", ") {": "right parenthesis left brace",
-            " ( ": "space left parenthesis space", "\t": "tab", "\u202e": "U+202E", "naïve": "naïve",
-        }  # fmt: skip
+            " the": "space the",
+            "\n\n": "2 new lines",
+            "    ": "4 spaces",
+            ");\n": "right parenthesis semicolon new line",
+            "\n    ": "new line 4 spaces",
+            "x = 1\n}": "x = 1 new line right brace",
+            ") {": "right parenthesis left brace",
+            " ( ": "space left parenthesis space",
+            "\t": "tab",
+            "\u202e": "U+202E",
+            "naïve": "naïve",
+        }
         await heat.open([*(token(text, 0.93) for text in heard), token("", 0.93, data=b"\xf0\x9f"), token("A", None)])
         assert await heat.cells.evaluate_all(LABELS) == [
             *(f"token {name}, 93 percent, rank 1" for name in (*heard.values(), "F0 9F")),
@@ -444,9 +453,14 @@ class TestHeard:
     async def test_percent(self, heat: HeatPage) -> None:
         """A probability has no meaningless digits, and is certain or impossible only if true."""
         percents = {
-            1.0: "100", 0.9999999: "more than 99.999", 0.97254: "97.3", 0.05: "5", 0.0103: "1.03", 0.0002: "0.02",
+            1.0: "100",
+            0.9999999: "more than 99.999",
+            0.97254: "97.3",
+            0.05: "5",
+            0.0103: "1.03",
+            0.0002: "0.02",
             1e-9: "less than 0.001",
-        }  # fmt: skip
+        }
         await heat.open([token("a", probability) for probability in percents])
         assert await heat.cells.evaluate_all(LABELS) == [
             f"token a, {percent} percent, rank 1" for percent in percents.values()
@@ -660,10 +674,14 @@ class TestText:
     async def test_hostile(self, heat: HeatPage) -> None:
         """Scripts, templates and external images are text, and nothing is loaded."""
         texts = [
-            "<script>window.hurt = 1</script>", "<img src='http://elsewhere.test/x.png' onerror='window.hurt = 1'>",
-            "${window.hurt = 1}", "{{window.hurt = 1}}", "![x](http://elsewhere.test/y.png)", "</div></main>",
+            "<script>window.hurt = 1</script>",
+            "<img src='http://elsewhere.test/x.png' onerror='window.hurt = 1'>",
+            "${window.hurt = 1}",
+            "{{window.hurt = 1}}",
+            "![x](http://elsewhere.test/y.png)",
+            "</div></main>",
             "&lt;b&gt;",
-        ]  # fmt: skip
+        ]
         others = [(100 + index, text, 0.05) for index, text in enumerate(texts)]
         await heat.open([token(text, 0.5, id=index, others=others) for index, text in enumerate(texts)])
         await heat.page.evaluate(f"map.setDifferences([{{ text: {texts[1]!r}, value: 1 }}])")
@@ -679,10 +697,21 @@ class TestText:
         A marker without text is shown by name.
         """
         shown = {
-            "\x1b[0m": "␛[0m", "\x00": "␀", "\x7f": "␡", "\x85": "⟨U+0085⟩", "\u202eevil": "⟨U+202E⟩evil",
-            "a\u200bb": "a⟨U+200B⟩b", "\ufeff": "⟨U+FEFF⟩", "\U000e0041": "⟨U+E0041⟩", "\u3164": "⟨U+3164⟩",
-            "\r\n": "␍\n", "❤\ufe0f": "❤\ufe0f", "\ufe0f": "⟨U+FE0F⟩", "a\u2028b": "a⟨U+2028⟩b", "\ufffd": "\ufffd",
-        }  # fmt: skip
+            "\x1b[0m": "␛[0m",
+            "\x00": "␀",
+            "\x7f": "␡",
+            "\x85": "⟨U+0085⟩",
+            "\u202eevil": "⟨U+202E⟩evil",
+            "a\u200bb": "a⟨U+200B⟩b",
+            "\ufeff": "⟨U+FEFF⟩",
+            "\U000e0041": "⟨U+E0041⟩",
+            "\u3164": "⟨U+3164⟩",
+            "\r\n": "␍\n",
+            "❤\ufe0f": "❤\ufe0f",
+            "\ufe0f": "⟨U+FE0F⟩",
+            "a\u2028b": "a⟨U+2028⟩b",
+            "\ufffd": "\ufffd",
+        }
         halves = [("", b"\xf0\x9f"), ("😀", b"\x98\x80"), ("a\ufffd", b"a\xff"), ("", b"<|im_end|>"), ("", b"")]
         await heat.open([*map(token, shown), *(token(text, data=data) for text, data in halves)])
         found = await heat.cells.evaluate_all("cells => cells.map((cell) => cell.textContent)")
@@ -868,8 +897,11 @@ class TestWhatIf:
         assert "would have been dropped" in str(await heat.cells.nth(2).get_attribute("aria-label"))
         await heat.page.evaluate("map.focusToken(0)")
         assert await heat.rows.evaluate_all("rows => rows.map((row) => row.classList.contains('pl-out'))") == [
-            False, False, True, True,
-        ]  # fmt: skip
+            False,
+            False,
+            True,
+            True,
+        ]
         assert float(str(await heat.rows.nth(0).get_attribute("data-whatif"))) == pytest.approx(0.62 / 0.82, abs=1e-4)
         await heat.page.evaluate("map.focusToken(2)")
         assert "would have been dropped" in await heat.card.inner_text()

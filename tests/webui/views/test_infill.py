@@ -44,8 +44,10 @@ async def test_shown() -> None:
     assert shown["status"] == "Shown: Every probability is above its threshold."
     assert [token.text for token in unpack(shown["batches"])] == ["x", " + ", "1"]
     assert [(name, float(value) > float(least)) for name, value, least in shown["gate"]] == [
-        ("first", True), ("mean", True), ("least", True),
-    ]  # fmt: skip
+        ("first", True),
+        ("mean", True),
+        ("least", True),
+    ]
     assert shown["prompt"] == f"<suffix>{AFTER}<prefix>{BEFORE}<middle>"
     assert shown["cost"].startswith("The suggestion ends with its line, since only one line is needed here. ")
     assert "total" in shown["cost"]

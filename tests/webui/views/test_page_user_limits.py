@@ -85,8 +85,11 @@ async def test_chat(limited: LimitedPage, tmp_path: Path) -> None:
         await send(view, tab, "Two")
         path = store.conversation("anna", str(tab.conversation)).path()
         assert [(node.role, node.error) for node in path] == [
-            ("user", None), ("assistant", None), ("user", None), ("assistant", USED_UP),
-        ]  # fmt: skip
+            ("user", None),
+            ("assistant", None),
+            ("user", None),
+            ("assistant", USED_UP),
+        ]
         assert (path[2].text, path[3].text, limited.counts) == ("Two", "", (1, 1))
         await send(view, TabState("ben"), "Three")
         assert limited.users.totals("ben").requests == 1

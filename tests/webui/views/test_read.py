@@ -335,9 +335,11 @@ def test_figures() -> None:
     """Figures have names and explanations, and figures without a value are omitted."""
     shown = figures(ReadingFigures("m", tuple(WORDS)))
     assert {name: value for name, value, _ in shown} == {
-        "Tokens": "3", "Perplexity": f"{math.exp(0.25):.3f}", "Bits per byte": f"{0.75 / math.log(2) / 13:.4f}",
+        "Tokens": "3",
+        "Perplexity": f"{math.exp(0.25):.3f}",
+        "Bits per byte": f"{0.75 / math.log(2) / 13:.4f}",
         "Total bits": f"{0.75 / math.log(2):.1f}",
-    }  # fmt: skip
+    }
     assert all(hint.endswith(".") for _, _, hint in shown)
     assert [name for name, _, _ in figures(ReadingFigures("m", (replace(WORDS[0], logprob=None),)))] == [
         "Tokens",
@@ -352,8 +354,13 @@ def test_lines() -> None:
         for token, bits in zip(tokens("a", " b\n", "c"), (1, 3, 2), strict=True)
     ]
     assert json.loads(line_columns(ReadingFigures("m", tuple(words)))) == {
-        "number": [1, 2], "first": [0, 2], "tokens": [2, 1], "peak": [1, 2], "bits": [4, 2], "most": [3, 2],
-    }  # fmt: skip
+        "number": [1, 2],
+        "first": [0, 2],
+        "tokens": [2, 1],
+        "peak": [1, 2],
+        "bits": [4, 2],
+        "most": [3, 2],
+    }
 
 
 async def test_export() -> None:
@@ -364,8 +371,10 @@ async def test_export() -> None:
     assert table is not None
     assert tree is not None
     assert [row["token"] for row in csv.DictReader(io.StringIO(table["file"]["text"], newline=""))] == [
-        "one", " two", " three",
-    ]  # fmt: skip
+        "one",
+        " two",
+        " three",
+    ]
     assert [one["t"] for one in json.loads(tree["file"]["text"])["tokens"]] == ["one", " two", " three"]
     assert table["file"]["n"] != tree["file"]["n"]
     assert table["number"] == kept.shown["number"]
@@ -409,10 +418,17 @@ def test_files() -> None:
 @pytest.mark.parametrize(
     "file",
     [
-        None, "words.rs", [], {}, {"name": "words.rs"}, {"name": "words.rs", "data": "not base64"},
-        {"name": "words.rs", "data": "é"}, {"name": "words.rs", "data": ["YQ=="]}, {"name": 1, "data": "YQ=="},
+        None,
+        "words.rs",
+        [],
+        {},
+        {"name": "words.rs"},
+        {"name": "words.rs", "data": "not base64"},
+        {"name": "words.rs", "data": "é"},
+        {"name": "words.rs", "data": ["YQ=="]},
+        {"name": 1, "data": "YQ=="},
     ],
-)  # fmt: skip
+)
 def test_what_is_not_a_file(file: object) -> None:
     """Data without a name and content, for example a path, is refused in a sentence."""
     text, shown = opened(ReadState(), file)

@@ -21,7 +21,7 @@ BATCH_TOKENS = 4096
 
 
 @dataclass(eq=False)
-class StoredReading:
+class CompressedReading:
     """A text as read so far.
 
     The alternatives of 60,000 tokens take 6 MB here, and 150 MB as objects.

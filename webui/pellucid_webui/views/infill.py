@@ -14,12 +14,12 @@ from pellucid.client.assistant_protocol import Assistant, AssistantFor
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.shaping.ending_reasons import Ending
-from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
 from pellucid.completion.trust.threshold_gate import GateVerdict
 from pellucid.errors import PellucidError

@@ -17,7 +17,7 @@ from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.query import ScoreQuery
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES
-from pellucid_webui.inspection.compressed_reading import PART_TOKENS, StoredReading, as_json, numbers
+from pellucid_webui.inspection.compressed_reading import PART_TOKENS, CompressedReading, as_json, numbers
 from pellucid_webui.inspection.diff_reading import HunkReading
 from pellucid_webui.inspection.reading_difference import ReadingDifference, common_text, difference
 from pellucid_webui.inspection.reading_figures import ReadingFigures
@@ -67,8 +67,8 @@ class Reading:
     request: ReadRequest
     number: int = field(default_factory=lambda: next(_NUMBERS))
     key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
-    first: StoredReading = field(default_factory=StoredReading)
-    second: StoredReading | None = None
+    first: CompressedReading = field(default_factory=CompressedReading)
+    second: CompressedReading | None = None
     hunks: list[HunkReading] = field(default_factory=list)
     difference: ReadingDifference | None = None
     contexts: Mapping[str, int] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class Reading:
             return
         await _score(assistant, request.text, self.first.model, self.first.append)
         if self._has_second:
-            self.second = StoredReading(request.second)
+            self.second = CompressedReading(request.second)
             await _score(assistant, request.text, request.second, self.second.append)
 
     def finish(self) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, ChunkRing
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import ContextSettings
-from pellucid.completion.suggestion import DocumentCursor, Prompt
+from pellucid.completion.suggestion import Prompt
 from pellucid.vocabulary.query import Extra
 
 SLACK = 0.5

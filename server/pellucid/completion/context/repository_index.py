@@ -18,7 +18,7 @@ from pathlib import Path
 from pellucid.completion.context.ignore_files import Stamp, repository
 from pellucid.completion.context.search_budget import SearchBudget
 from pellucid.completion.context.workspace_walk import Walk
-from pellucid.completion.suggestion import normalize_newlines
+from pellucid.completion.document_cursor import normalize_newlines
 from pellucid.errors import InvalidRequestError
 from pellucid.system.regular_files import read_bytes
 

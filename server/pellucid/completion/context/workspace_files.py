@@ -12,8 +12,8 @@ from pellucid.completion.context.chunk_ring import CHUNKS_PER_BUDGET
 from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.repository_index import RelatedPiece, RepositoryIndex
 from pellucid.completion.context.search_budget import FindFiles, SearchBudget
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import ContextSettings
-from pellucid.completion.suggestion import DocumentCursor
 
 Work = Callable[[Callable[[], bool]], None]
 

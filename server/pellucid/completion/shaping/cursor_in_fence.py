@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from pellucid.completion.suggestion import DocumentCursor
+from pellucid.completion.document_cursor import DocumentCursor
 
 FENCE = re.compile(r" *(?:[-*+>] *)?(`{3,}|~{3,})\s*([\w+#-]*)")
 """A line with an opening or closing fence, and the named language."""

@@ -9,8 +9,8 @@ from functools import cached_property
 
 from pellucid.code.language_syntax import LineScan, Syntax, find_syntax, indentation, opens_block, scan_line
 from pellucid.code.line_rules import MAX_LINE
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.shaping.cursor_in_fence import find_fenced_block
-from pellucid.completion.suggestion import DocumentCursor
 
 _STRING = re.compile(r"""[rRuU]?(\"{1,3}|'{1,3})(?!["']).*\1""")
 

@@ -10,7 +10,7 @@ from io import StringIO
 from itertools import accumulate
 from pathlib import Path
 
-from pellucid.completion.suggestion import normalize_newlines
+from pellucid.completion.document_cursor import normalize_newlines
 from pellucid.completion.surprise.code_words import Part
 from pellucid.errors import InvalidRequestError
 from pellucid.system.safe_git import git_command, git_environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid.completion.cursor_keys import shorten_cursor
-from pellucid.completion.suggestion import DocumentCursor
+from pellucid.completion.document_cursor import DocumentCursor
 
 RATE = 0.1
 """Shift of the logit of P(right), in nats, by an outcome with a probability of almost 0.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pellucid.completion.suggestion import normalize_newlines
+from pellucid.completion.document_cursor import normalize_newlines
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 from pellucid.config import Settings

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import PurePath
 
 from pellucid.code.language_syntax import indentation
-from pellucid.completion.suggestion import DocumentCursor, normalize_newlines
+from pellucid.completion.document_cursor import DocumentCursor, normalize_newlines
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pellucid.completion.context.ignore_files import ignoring_file
-from pellucid.completion.suggestion import normalize_newlines
+from pellucid.completion.document_cursor import normalize_newlines
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import SNIFFED_BYTES, SOURCE_SUFFIXES
 from pellucid.learn.next_edits.edit_cases import MAX_BYTES, FileChange

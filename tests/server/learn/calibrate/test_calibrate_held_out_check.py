@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
-from pellucid.completion.suggestion import DocumentCursor, truncate
+from pellucid.completion.suggestion import truncate
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.completion.trust.features import features

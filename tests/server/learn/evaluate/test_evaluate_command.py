@@ -18,10 +18,11 @@ from pellucid.door.api_keys import read_keys
 from pellucid.learn.evaluate import suite_protocol
 from pellucid.learn.evaluate.results import read_results
 from pellucid.learn.evaluate.suite_protocol import SuiteRecord
-from pellucid.learn.evaluate.suite_records import SuiteRecordFile, read_records
+from pellucid.learn.evaluate.suite_records import read_records
 from pellucid.learn.evaluate.suites import speed
 from pellucid.learn.evaluate.suites.humaneval import HumanEval
 from pellucid.learn.metrics import bootstrap
+from pellucid.learn.record_file import RecordFile
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.system import machine
 from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, write_repository
@@ -244,15 +245,15 @@ def test_kill(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: 
     (tmp_path / "data" / "crows_pairs_anonymized.csv").write_text("\n".join([",".join(PAIRS[0]), *pairs]))
     options = ["evaluate", models[0], "--suite", "crows-pairs", "--data", "data", "--json", "--out"]
     written: list[bytes] = []
-    append = SuiteRecordFile.append
+    append = RecordFile.append
 
-    def watched(file: SuiteRecordFile, record: SuiteRecord) -> None:
+    def watched(file: RecordFile[SuiteRecord], record: SuiteRecord) -> None:
         append(file, record)
         written.append(file.path.read_bytes())
         if len(written) == 8:  # The folder is as a kill would leave the folder now.
             shutil.copytree("unbroken", "broken")
 
-    monkeypatch.setattr(SuiteRecordFile, "append", watched)
+    monkeypatch.setattr(RecordFile, "append", watched)
     assert run(*options, "unbroken")[0] == 0
     assert [content.count(b"\n") for content in written] == list(range(2, 22))
 

@@ -1,4 +1,4 @@
-"""The records of a suite: the later of two records of a question counts."""
+"""Tests of the records of a suite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FIRST, SECOND, LATER = SuiteRecord("a", "u", {}), SuiteRecord("b", "u", {}), Sui
 
 
 def test_the_last_record_counts(tmp_path: Path) -> None:
-    """A question that was asked again has its later record, in the place of its first record."""
+    """The last record of a repeated question counts, in the order of first records."""
     with open_records(tmp_path / "suite.jsonl", "suite", {"name": "tiny"}, {}) as file:
         for record in (FIRST, SECOND, LATER):
             file.append(record)

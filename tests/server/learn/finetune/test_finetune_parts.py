@@ -18,10 +18,15 @@ from hypothesis import strategies as st
 from pellucid.engine.token_mask import ids_in
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.before_after import ComparisonRow, compare
-from pellucid.learn.finetune.evaluation_cache import EvaluationCache
 from pellucid.learn.finetune.forgetting_texts import Kind
 from pellucid.learn.finetune.greedy_generation import MAX_LINE, first_lines
-from pellucid.learn.finetune.held_out_evaluation import Effort, FileFigures, HeldOutEvaluation, HeldOutFigures
+from pellucid.learn.finetune.held_out_evaluation import (
+    Effort,
+    FileFigures,
+    HeldOutEvaluation,
+    HeldOutFigures,
+    open_figures,
+)
 from pellucid.learn.finetune.repository_files import JUDGED
 from pellucid.learn.finetune.training import loss
 from pellucid.learn.finetune.training.base_model import Base
@@ -204,6 +209,11 @@ def test_judged_files_are_not_judged_again(
     files = documents[:3]
     general: dict[Kind, list[Document]] = {"prose": [Document("alpha.py", "A text of the same name.")]}
     expected = judge.judge("judging", files, general)
+
+    def keep(files: list[Document], general: dict[Kind, list[Document]]) -> HeldOutFigures:
+        with open_figures(path, "key") as kept:
+            return judge.judge("judging", files, general, kept=kept)
+
     judged: list[str] = []
     plain = HeldOutEvaluation._read
 
@@ -215,21 +225,22 @@ def test_judged_files_are_not_judged_again(
 
     monkeypatch.setattr(HeldOutEvaluation, "_read", reading)
     with pytest.raises(BrokenOffError):
-        judge.judge("judging", files, general, kept=EvaluationCache(path, "key"))
+        keep(files, general)
     path.write_text(path.read_text()[:-9])
     judged.clear()
 
-    found = judge.judge("judging", files[:2], {}, kept=EvaluationCache(path, "key"))
+    found = keep(files[:2], {})
     assert judged == ["bravo.py"]
     assert found.files == expected.files[:2]
 
     judged.append("")
-    assert judge.judge("judging", files, general, kept=EvaluationCache(path, "key")) == expected
-    assert judge.judge("judging", files, general, kept=EvaluationCache(path, "key")) == expected
+    assert keep(files, general) == expected
+    assert keep(files, general) == expected
     assert judged == ["bravo.py", "", "charlie.py", "alpha.py"]
 
-    assert not EvaluationCache(path, "other")
-    assert not EvaluationCache(path, "key")
+    for key in ("other", "key"):
+        with open_figures(path, key) as kept:
+            assert not kept.records
 
 
 def test_effort_is_a_bound(

@@ -23,8 +23,7 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError, QueueFullError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.structured import grammar_cache, grammar_constraint
-from pellucid.text.structured.compilation_places import CompilationPlaces
-from pellucid.text.structured.grammar_cache import GrammarCompiler
+from pellucid.text.structured.grammar_cache import CompilationPlaces, GrammarCompiler
 from pellucid.text.structured.grammar_text import WHITESPACE
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.message import Message

@@ -200,7 +200,7 @@ def test_a_text_that_ends_early_has_its_whole_values(value: Any, data: st.DataOb
         ('{"a": 12', []),
         ('{"a": 12,', ["/a"]),
         ('["x", "y', ["/0"]),
-        ('[1 2]', ["/0"]),
+        ("[1 2]", ["/0"]),
         ("[1.]", []),
         ("[01]", []),
         ("[-]", []),
@@ -213,7 +213,7 @@ def test_a_text_that_ends_early_has_its_whole_values(value: Any, data: st.DataOb
         ("[] []", []),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_is_not_json_ends_the_list(text: str, paths: list[str]) -> None:
     """Values before the first mistake are found, however deep or long the text is."""
     assert [one.path for one in scan(text)] == paths

@@ -81,25 +81,39 @@ class TestJson:
         found = written(store, id)
         messages = found.pop("messages")
         assert {name: found[name] for name in ("format", "version", "title", "leaf")} == {
-            "format": "pellucid-conversation", "version": 1, "title": 'A "title"', "leaf": 2,
-        }  # fmt: skip
+            "format": "pellucid-conversation",
+            "version": 1,
+            "title": 'A "title"',
+            "leaf": 2,
+        }
         assert found["settings"] == SETTINGS.record()
         assert [
             (one["id"], one["parent"], one["role"], one["text"], one["origin"], one["branched"], one["chosen"])
             for one in messages
         ] == [
-            (1, None, "user", "How?", None, None, 2), (2, 1, "assistant", "Like so", None, None, None),
-            (3, 1, "assistant", "Like", 2, 1, 4), (4, 3, "user", "Thanks", None, None, None),
-        ]  # fmt: skip
+            (1, None, "user", "How?", None, None, 2),
+            (2, 1, "assistant", "Like so", None, None, None),
+            (3, 1, "assistant", "Like", 2, 1, 4),
+            (4, 3, "user", "Thanks", None, None, None),
+        ]
         assert [one["t"] for one in messages[1]["tokens"]] == ["Li", "ke", " so"]
         assert (
-            messages[1]["end"], messages[1]["error"], messages[1]["usage"]["decode"], messages[1]["settings"]["seed"],
+            messages[1]["end"],
+            messages[1]["error"],
+            messages[1]["usage"]["decode"],
+            messages[1]["settings"]["seed"],
         ) == (
-            "error", "It broke.", 0.75, 7,
-        )  # fmt: skip
+            "error",
+            "It broke.",
+            0.75,
+            7,
+        )
         assert (messages[0]["settings"], messages[0]["model"], messages[0]["usage"], messages[0]["tokens"]) == (
-            None, "", None, [],
-        )  # fmt: skip
+            None,
+            "",
+            None,
+            [],
+        )
 
     def test_every_key_is_described(self, store: ConversationStore, id: str) -> None:
         """The description of the format names every key of a file."""
@@ -344,8 +358,11 @@ def chain(*texts: str, title: str = "T", model: str = "m", settings: TurnSetting
 def same(found: Archive, conversation: Conversation) -> None:
     back = found.conversation
     assert (back.title, back.settings, back.created, found.tokens) == (
-        conversation.title, conversation.settings, conversation.created, {},
-    )  # fmt: skip
+        conversation.title,
+        conversation.settings,
+        conversation.created,
+        {},
+    )
     fields = [(node.role, node.text, node.model, node.end, node.created) for node in conversation.path()]
     assert [(node.role, node.text, node.model, node.end, node.created) for node in back.path()] == fields
 
@@ -388,18 +405,31 @@ class TestMarkdown:
         nodes = {**found.nodes, 4: replace(found.nodes[4], begins=3, summary="<!-- pellucid-2 -->\n\nSummary")}
         (*_, last) = from_markdown(to_markdown(replace(found, nodes=nodes))).conversation.path()
         assert (last.begins, last.summary, last.text) == (
-            3, "<!-- pellucid-2 -->\n\nSummary", "<!-- pellucid-1 end -->",
-        )  # fmt: skip
+            3,
+            "<!-- pellucid-2 -->\n\nSummary",
+            "<!-- pellucid-1 end -->",
+        )
 
     @pytest.mark.parametrize(
         "text",
         [
-            "```python\nx = 1\n```", "```python\nx = 1", "````\n```\n## User\n```\n````\n", "~~~\nopen\n",
-            "<!-- pellucid-1 end -->", '<!-- pellucid-1 {"role": "user"} -->\n\n## User\n\nx\n\n<!-- pellucid-2 ',
-            "---\n\n# T\n\n## Assistant\n\n---", "\n\nspaces  \n\n", "", " ", "-->", "- ```\n  in a list",
-            "a\r\nb\rc", "\u2028\x85\x0c\x1c", "end",
+            "```python\nx = 1\n```",
+            "```python\nx = 1",
+            "````\n```\n## User\n```\n````\n",
+            "~~~\nopen\n",
+            "<!-- pellucid-1 end -->",
+            '<!-- pellucid-1 {"role": "user"} -->\n\n## User\n\nx\n\n<!-- pellucid-2 ',
+            "---\n\n# T\n\n## Assistant\n\n---",
+            "\n\nspaces  \n\n",
+            "",
+            " ",
+            "-->",
+            "- ```\n  in a list",
+            "a\r\nb\rc",
+            "\u2028\x85\x0c\x1c",
+            "end",
         ],
-    )  # fmt: skip
+    )
     def test_any_message(self, text: str) -> None:
         """Any message is restored exactly, even with marks of the format, fences and headings."""
         for conversation in (chain(text), chain("q", text, "q2", text), chain(title=text, model=text + "m")):

@@ -72,26 +72,44 @@ def webui_chat(**messages: Any) -> dict[str, Any]:
     """Return a chat of open-webui with two answers to a question, the first shown and continued."""
     found = {
         "q": {
-            "id": "q", "parentId": None, "childrenIds": ["a1", "a2"], "role": "user", "content": "How?",
+            "id": "q",
+            "parentId": None,
+            "childrenIds": ["a1", "a2"],
+            "role": "user",
+            "content": "How?",
             "timestamp": 1700000000,
         },
         "a1": {
-            "parentId": "q", "role": "assistant", "content": "So.", "model": "llama3:8b", "timestamp": 1700000005,
+            "parentId": "q",
+            "role": "assistant",
+            "content": "So.",
+            "model": "llama3:8b",
+            "timestamp": 1700000005,
             "done": True,
         },
         "a2": {
-            "parentId": "q", "role": "assistant", "content": "Otherwise.", "model": "qwen:7b",
+            "parentId": "q",
+            "role": "assistant",
+            "content": "Otherwise.",
+            "model": "qwen:7b",
             "timestamp": 1700000009,
         },
         "q2": {"parentId": "a1", "role": "user", "content": "Why?", "timestamp": 1700000020},
-    }  # fmt: skip
+    }
     chat = {
-        "title": "Ways", "params": {"system": "Be brief."},
-        "history": {"currentId": "q2", "messages": found | messages}, "messages": [],
-    }  # fmt: skip
+        "title": "Ways",
+        "params": {"system": "Be brief."},
+        "history": {"currentId": "q2", "messages": found | messages},
+        "messages": [],
+    }
     return {
-        "id": "x", "title": "Ways", "chat": chat, "created_at": 1700000000, "updated_at": 1700000020, "pinned": False,
-    }  # fmt: skip
+        "id": "x",
+        "title": "Ways",
+        "chat": chat,
+        "created_at": 1700000000,
+        "updated_at": 1700000020,
+        "pinned": False,
+    }
 
 
 class TestOpenWebui:
@@ -116,7 +134,9 @@ class TestOpenWebui:
         """Omitted images, files, tools and roles are named; replies move up in the tree."""
         chat = webui_chat(
             q2={
-                "parentId": "a1", "role": "user", "content": "",
+                "parentId": "a1",
+                "role": "user",
+                "content": "",
                 "files": [{"type": "image", "url": "data:x"}, {"type": "file"}],
             },
             t={"parentId": "q2", "role": "tool", "content": "12"},
@@ -128,13 +148,16 @@ class TestOpenWebui:
                 "content": [{"type": "text", "text": "And this?"}, {"type": "image_url"}],
             },
             failed={"parentId": "q3", "role": "assistant", "content": "", "error": {"content": "No memory."}},
-        )  # fmt: skip
+        )
         chat["chat"]["history"]["currentId"] = "failed"
         imported = load(store, chat)
         found = store.conversation("ann", imported.ids[0])
         assert said(found)[2:] == [
-            ("user", "[image left out]"), ("assistant", "A cat."), ("user", "And this?"), ("assistant", ""),
-        ]  # fmt: skip
+            ("user", "[image left out]"),
+            ("assistant", "A cat."),
+            ("user", "And this?"),
+            ("assistant", ""),
+        ]
         assert (found.path()[-1].end, found.path()[-1].error) == (FinishReason.ERROR, "No memory.")
         assert imported.left_out.sentence() == (
             "2 images, 1 file, 1 message of tools and 1 message of the role “critic” were left out."
@@ -211,9 +234,12 @@ def chatgpt_conversation(**nodes: Any) -> dict[str, Any]:
         "b": {"parent": "result", "message": chatgpt_message("assistant", "Sunny\ue200cite\ue202turn0\ue201.")},
     }
     return {
-        "title": None, "create_time": 1690000000, "update_time": 1690000099, "mapping": mapping | nodes,
+        "title": None,
+        "create_time": 1690000000,
+        "update_time": 1690000099,
+        "mapping": mapping | nodes,
         "current_node": "b",
-    }  # fmt: skip
+    }
 
 
 class TestChatGpt:
@@ -343,10 +369,13 @@ class TestOpenAiMessages:
     @pytest.mark.parametrize(
         "content",
         [
-            MESSAGES, {"messages": MESSAGES, "model": "gpt-4o", "title": "Greeting"}, [{"messages": MESSAGES}],
-            json.dumps({"messages": MESSAGES}) + "\n\n", "\ufeff" + "\n".join(map(json.dumps, MESSAGES)),
+            MESSAGES,
+            {"messages": MESSAGES, "model": "gpt-4o", "title": "Greeting"},
+            [{"messages": MESSAGES}],
+            json.dumps({"messages": MESSAGES}) + "\n\n",
+            "\ufeff" + "\n".join(map(json.dumps, MESSAGES)),
         ],
-    )  # fmt: skip
+    )
     def test_shapes(self, store: ConversationStore, content: object) -> None:
         """All shapes of OpenAI messages give the same conversation."""
         found = one(store, content)
@@ -365,11 +394,13 @@ class TestOpenAiMessages:
     def test_tools(self, store: ConversationStore) -> None:
         """Tool calls, tool results and later system messages are left out and named."""
         messages = [
-            *MESSAGES, {"role": "user", "content": "Time?"},
+            *MESSAGES,
+            {"role": "user", "content": "Time?"},
             {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]},
-            {"role": "tool", "content": "12:00", "tool_call_id": "1"}, {"role": "system", "content": "Hurry."},
+            {"role": "tool", "content": "12:00", "tool_call_id": "1"},
+            {"role": "system", "content": "Hurry."},
             {"role": "assistant", "content": "Noon."},
-        ]  # fmt: skip
+        ]
         imported = load(store, messages)
         assert said(store.conversation("ann", imported.ids[0]))[2:] == [("user", "Time?"), ("assistant", "Noon.")]
         assert imported.left_out.sentence() == "2 messages of tools and 1 message of the role “system” were left out."

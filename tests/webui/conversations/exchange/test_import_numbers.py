@@ -21,26 +21,60 @@ from pellucid_webui.views.chat.chat_display_json import payload
 SETTINGS = TurnSettings(model="m", seed=1).record()
 
 QUESTION: dict[str, Any] = {
-    "id": 1, "parent": None, "role": "user", "text": "Hello", "created": 1.0, "settings": None, "model": "",
-    "end": None, "usage": None, "error": None, "origin": None, "branched": None, "chosen": 3, "tokens": [],
-}  # fmt: skip
+    "id": 1,
+    "parent": None,
+    "role": "user",
+    "text": "Hello",
+    "created": 1.0,
+    "settings": None,
+    "model": "",
+    "end": None,
+    "usage": None,
+    "error": None,
+    "origin": None,
+    "branched": None,
+    "chosen": 3,
+    "tokens": [],
+}
 
 ANSWER = QUESTION | {
-    "id": 2, "parent": 1, "role": "assistant", "text": "Hi", "settings": SETTINGS, "model": "m", "end": "stop",
+    "id": 2,
+    "parent": 1,
+    "role": "assistant",
+    "text": "Hi",
+    "settings": SETTINGS,
+    "model": "m",
+    "end": "stop",
     "usage": {"cached": 1, "computed": 1, "generated": 1, "queued": 0.5, "prefill": 0.5, "decode": 0.5},
     "chosen": None,
     "tokens": [{"i": 1, "t": "Hi", "l": -0.5, "r": 1, "e": 0.5, "s": 0.5, "o": 0.25, "a": [[2, "x", -1.5]]}],
-}  # fmt: skip
+}
 
 FILE = {
-    "format": "pellucid-conversation", "version": 1, "title": "title", "created": 1.0, "updated": 2.0,
-    "settings": SETTINGS, "leaf": 3, "messages": [QUESTION, ANSWER, ANSWER | {"id": 3, "origin": 2, "branched": 0}],
-}  # fmt: skip
+    "format": "pellucid-conversation",
+    "version": 1,
+    "title": "title",
+    "created": 1.0,
+    "updated": 2.0,
+    "settings": SETTINGS,
+    "leaf": 3,
+    "messages": [QUESTION, ANSWER, ANSWER | {"id": 3, "origin": 2, "branched": 0}],
+}
 
 NEVER = [
-    "NaN", "Infinity", "-Infinity", "1e308", "1e999", "-1e30", "1" + "0" * 30, "1" + "0" * 5000, "true", "false",
-    str(2**63), "[]",
-]  # fmt: skip
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e308",
+    "1e999",
+    "-1e30",
+    "1" + "0" * 30,
+    "1" + "0" * 5000,
+    "true",
+    "false",
+    str(2**63),
+    "[]",
+]
 """JSON values that are not valid numbers in a conversation."""
 
 Place = tuple[str | int, ...]

@@ -28,17 +28,53 @@ from pellucid_webui.conversations.markdown.markdown_to_html import (
 from support.trial_counts import IS_TRIAL, trial_count
 
 TAGS = {
-    "p", "em", "strong", "s", "a", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote",
-    "code", "pre", "bdi",
-    "table", "thead", "tbody", "tr", "th", "td", "span", "figure", "figcaption", "button", "div", "input",
-}  # fmt: skip
+    "p",
+    "em",
+    "strong",
+    "s",
+    "a",
+    "br",
+    "hr",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "ul",
+    "ol",
+    "li",
+    "blockquote",
+    "code",
+    "pre",
+    "bdi",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "span",
+    "figure",
+    "figcaption",
+    "button",
+    "div",
+    "input",
+}
 ATTRIBUTES = {
-    "a": {"href", "title", "rel", "target"}, "ol": {"start"}, "th": {"style"}, "td": {"style"},
-    "span": {"class", "role", "aria-label", "tabindex", "data-source"}, "bdi": {"class", "title"},
-    "figure": {"class"}, "button": {"type", "class", "aria-label", "aria-pressed"}, "code": {"class"},
+    "a": {"href", "title", "rel", "target"},
+    "ol": {"start"},
+    "th": {"style"},
+    "td": {"style"},
+    "span": {"class", "role", "aria-label", "tabindex", "data-source"},
+    "bdi": {"class", "title"},
+    "figure": {"class"},
+    "button": {"type", "class", "aria-label", "aria-pressed"},
+    "code": {"class"},
     "div": {"class", "role", "aria-label", "tabindex", "data-source"},
-    "input": {"type", "class", "disabled", "checked", "aria-label"}, "pre": {"tabindex"},
-}  # fmt: skip
+    "input": {"type", "class", "disabled", "checked", "aria-label"},
+    "pre": {"tabindex"},
+}
 STYLES = {"text-align:left", "text-align:right", "text-align:center"}
 VOID = {"br", "hr", "input"}
 
@@ -112,15 +148,76 @@ def code(text: str) -> str:
 
 
 FRAGMENTS = [
-    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<!-- c -->", "<?php ?>", "<!DOCTYPE x>",
-    "<![CDATA[x]]>", "&lt;b&gt;", "&#60;b>", "${alert(1)}", "{{x}}", "![x](http://elsewhere/p.png)",
-    '[x](http://a/ "t")', "[x](javascript:alert(1))", "[x](JaVaScRiPt&colon;alert(1))",
-    "[x](data:text/html,<script>)", "[x](data:image/png;base64,AA)", "[x](/logout)", "[x](//elsewhere)",
-    "<javascript:alert(1)>", "<http://a/?q=%22>", "```", "```python\n", "~~~", "`", "``", "    code", "\t", "> ",
-    "- ", "1. ", "* ", "# ", "|a|b|", "|-|:-:|", "---", "===", "**", "__", "~~", "$", "$$", "\\(", "\\)", "\\[",
-    "\\]\n", "$$\n", "[ ] ", "[x] ", "[a]: http://b\n", "[a]", "[", "](", ")", "!", "\\", '"', "'", "\0", "\u202e",
-    "\u2066", "\u200f", "\n", "\n\n", "\r\n", "\r", " ", "x", "é", "😀",
-]  # fmt: skip
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<!-- c -->",
+    "<?php ?>",
+    "<!DOCTYPE x>",
+    "<![CDATA[x]]>",
+    "&lt;b&gt;",
+    "&#60;b>",
+    "${alert(1)}",
+    "{{x}}",
+    "![x](http://elsewhere/p.png)",
+    '[x](http://a/ "t")',
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt&colon;alert(1))",
+    "[x](data:text/html,<script>)",
+    "[x](data:image/png;base64,AA)",
+    "[x](/logout)",
+    "[x](//elsewhere)",
+    "<javascript:alert(1)>",
+    "<http://a/?q=%22>",
+    "```",
+    "```python\n",
+    "~~~",
+    "`",
+    "``",
+    "    code",
+    "\t",
+    "> ",
+    "- ",
+    "1. ",
+    "* ",
+    "# ",
+    "|a|b|",
+    "|-|:-:|",
+    "---",
+    "===",
+    "**",
+    "__",
+    "~~",
+    "$",
+    "$$",
+    "\\(",
+    "\\)",
+    "\\[",
+    "\\]\n",
+    "$$\n",
+    "[ ] ",
+    "[x] ",
+    "[a]: http://b\n",
+    "[a]",
+    "[",
+    "](",
+    ")",
+    "!",
+    "\\",
+    '"',
+    "'",
+    "\0",
+    "\u202e",
+    "\u2066",
+    "\u200f",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\r",
+    " ",
+    "x",
+    "é",
+    "😀",
+]
 
 markdown = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=25).map("".join)
 
@@ -214,10 +311,16 @@ def test_an_address_after_its_link() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "<script>alert(1)</script>", "<!-- hidden -->", "<img src='http://elsewhere'>", "${alert(1)}", "{{x}}",
-        "a <b>bold</b> c", "&lt;", "<br>",
+        "<script>alert(1)</script>",
+        "<!-- hidden -->",
+        "<img src='http://elsewhere'>",
+        "${alert(1)}",
+        "{{x}}",
+        "a <b>bold</b> c",
+        "&lt;",
+        "<br>",
     ],
-)  # fmt: skip
+)
 def test_html_is_text(text: str) -> None:
     """HTML, templates and comments are shown literally."""
     page = Page(as_html(text))
@@ -236,11 +339,24 @@ def test_pictures() -> None:
 @pytest.mark.parametrize(
     "address",
     [
-        "javascript:alert(1)", "JAVASCRIPT:alert(1)", "java&#10;script:x", "&#106;avascript:x", "vbscript:x",
-        "data:text/html,x", "data:image/png;base64,AA", "file:///etc/passwd", "/logout", "//elsewhere/", "#top",
-        "page.html", "ftp://a", "http:a", "blob:x", "x:y",
+        "javascript:alert(1)",
+        "JAVASCRIPT:alert(1)",
+        "java&#10;script:x",
+        "&#106;avascript:x",
+        "vbscript:x",
+        "data:text/html,x",
+        "data:image/png;base64,AA",
+        "file:///etc/passwd",
+        "/logout",
+        "//elsewhere/",
+        "#top",
+        "page.html",
+        "ftp://a",
+        "http:a",
+        "blob:x",
+        "x:y",
     ],
-)  # fmt: skip
+)
 def test_other_addresses_are_no_links(address: str) -> None:
     """Only addresses of the web or a mailbox become links."""
     for text in (f"[x]({address})", f"[x](<{address}>)", f"<{address}>", f"[x]\n\n[x]: {address}", f"![x]({address})"):
@@ -275,8 +391,13 @@ class TestCode:
     def test_every_character_stays(self, language: str) -> None:
         """Highlighting keeps every character of the code."""
         sources = [
-            "    indented\n\tby a tab\n\n\n  and spaces  \n", "\n\nx\n", "\ufeffx\n", "\u2028\n", "a\x0bb\x0c\n", "",
-        ]  # fmt: skip
+            "    indented\n\tby a tab\n\n\n  and spaces  \n",
+            "\n\nx\n",
+            "\ufeffx\n",
+            "\u2028\n",
+            "a\x0bb\x0c\n",
+            "",
+        ]
         for source in (*sources, "".join(sources)):
             assert code(f"```{language}\n{source}```") in {source, source or "\n"}
 
@@ -329,10 +450,16 @@ class TestFormulas:
     @pytest.mark.parametrize(
         "formula",
         [
-            "\\(x^2 + y_1\\)", "\\[x\\]", "$x$", "$a_i * b_i$", "$$\\int_0^1 x\\,dx$$", "\\(\\frac{1}{2} < 3\\)",
-            "$\\$5$", "$x\ny$",
+            "\\(x^2 + y_1\\)",
+            "\\[x\\]",
+            "$x$",
+            "$a_i * b_i$",
+            "$$\\int_0^1 x\\,dx$$",
+            "\\(\\frac{1}{2} < 3\\)",
+            "$\\$5$",
+            "$x\ny$",
         ],
-    )  # fmt: skip
+    )
     def test_within_a_line(self, formula: str) -> None:
         """A formula becomes MathML with the exact source, and nothing in it is read as Markdown."""
         html = as_html(f"Take {formula}, *then*.")
@@ -378,10 +505,18 @@ class TestFormulas:
     @pytest.mark.parametrize(
         "text",
         [
-            "It costs $5 and $10.", "$HOME and $PATH", "$A/$B", "a $ b $ c", "5$ and 6$", "\\\\(x\\\\)", "$$\n\nx",
-            "$$", "\\(", "\\( \\)",
+            "It costs $5 and $10.",
+            "$HOME and $PATH",
+            "$A/$B",
+            "a $ b $ c",
+            "5$ and 6$",
+            "\\\\(x\\\\)",
+            "$$\n\nx",
+            "$$",
+            "\\(",
+            "\\( \\)",
         ],
-    )  # fmt: skip
+    )
     def test_what_is_none(self, text: str) -> None:
         """Prices, shell variables, escaped delimiters and open delimiters are text."""
         assert not {"pl-math", "pl-formula"} & set(re.findall(r"pl-\w+", as_html(text)))
@@ -395,8 +530,10 @@ def test_tasks() -> None:
     """A list item with [ ] or [x] has a read-only check box; brackets elsewhere are text."""
     page = Page(as_html("- [ ] open\n- [x] *done*\n- [y] neither\n\n1. [X] done\n\n[x] text"))
     assert [(box.get("checked") is not None, box["aria-label"], box["disabled"]) for box in page.named("input")] == [
-        (False, "open", ""), (True, "done", ""), (True, "done", ""),
-    ]  # fmt: skip
+        (False, "open", ""),
+        (True, "done", ""),
+        (True, "done", ""),
+    ]
     assert "[y] neither" in page.text
     assert "[x] text" in page.text
     assert "[ ]" not in page.text
@@ -455,12 +592,23 @@ def test_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "fence"),
     [
-        ("", None), ("a", None), ("```", "```"), ("```\n```", None), ("```\n``", "```"), ("```\na\n```  \n\n", None),
-        ("````\na\n```", "````"), ("~~~~ py\na\n~~~", "~~~~"), ("~~~\na\n```", "~~~"), ("```\na\n    ```", "```"),
-        ("```\na\n   ```", None), ("- ```\n  a", None), ("> ```\n> a", None), ("```\na\n```\nb", None),
+        ("", None),
+        ("a", None),
+        ("```", "```"),
+        ("```\n```", None),
+        ("```\n``", "```"),
+        ("```\na\n```  \n\n", None),
+        ("````\na\n```", "````"),
+        ("~~~~ py\na\n~~~", "~~~~"),
+        ("~~~\na\n```", "~~~"),
+        ("```\na\n    ```", "```"),
+        ("```\na\n   ```", None),
+        ("- ```\n  a", None),
+        ("> ```\n> a", None),
+        ("```\na\n```\nb", None),
         ("a\n\n```py\nb\n\n", "```"),
     ],
-)  # fmt: skip
+)
 def test_open_fence(text: str, fence: str | None) -> None:
     """A fence is open if appended text would be code."""
     assert open_fence(text) == fence
@@ -494,11 +642,42 @@ def calls(work: Any) -> int:
 @pytest.mark.parametrize(
     "piece",
     [
-        "word ", "*a* ", "**", "[", "]", "[a](b", "![", "`", "``a`", "<a ", "<!--", "&amp;", "\\", "> a\n", "- a\n",
-        "a\n\n", "# a\n", "| a |\n", "~~~\n", "```\n", "[a]: b\n", "*_", "_a", "~~", "a\n===\n", "<http://a>",
-        "1. a\n  ", "$a ", "$$ ", "$$ a\n", "\\(", "\\[ a\n", "\\[\n", "- [ ] a\n",
+        "word ",
+        "*a* ",
+        "**",
+        "[",
+        "]",
+        "[a](b",
+        "![",
+        "`",
+        "``a`",
+        "<a ",
+        "<!--",
+        "&amp;",
+        "\\",
+        "> a\n",
+        "- a\n",
+        "a\n\n",
+        "# a\n",
+        "| a |\n",
+        "~~~\n",
+        "```\n",
+        "[a]: b\n",
+        "*_",
+        "_a",
+        "~~",
+        "a\n===\n",
+        "<http://a>",
+        "1. a\n  ",
+        "$a ",
+        "$$ ",
+        "$$ a\n",
+        "\\(",
+        "\\[ a\n",
+        "\\[\n",
+        "- [ ] a\n",
     ],
-)  # fmt: skip
+)
 def test_cost_grows_with_the_text(piece: str) -> None:
     """Twice the input costs about twice as much."""
 

@@ -135,8 +135,10 @@ def test_next_pair() -> None:
     """A rater continues with the first pair not yet judged by this rater."""
     judged = [Judgement(0, "ann", Verdict.A), Judgement(1, "bob", Verdict.A), Judgement(2, "ann", Verdict.A)]
     assert (next_pair(REVIEW, judged, "ann"), next_pair(REVIEW, judged, "bob"), next_pair(REVIEW, [], "ann")) == (
-        1, 0, 0,
-    )  # fmt: skip
+        1,
+        0,
+        0,
+    )
     assert next_pair(REVIEW, [Judgement(n, "ann", Verdict.A) for n in range(20)], "ann") is None
 
 

@@ -238,8 +238,10 @@ class TestOwners:
         say(store, store.create(ANN, SETTINGS, "Ann's words"), "the secret word")
         store.create(BOB, SETTINGS, "Bob's words")
         assert (titles(store, owner=ANN), titles(store, owner=BOB), titles(store, owner="")) == (
-            ["Ann's words"], ["Bob's words"], [],
-        )  # fmt: skip
+            ["Ann's words"],
+            ["Bob's words"],
+            [],
+        )
         assert (titles(store, "secret", owner=BOB), titles(store, "words", owner=BOB)) == ([], ["Bob's words"])
 
 
@@ -542,8 +544,12 @@ class TestArchives:
         node = found.conversation.nodes[new[other]]
         assert (node.parent, node.origin, node.branched, node.text) == (new[question], new[answer], 1, "a'")
         assert (node.settings, node.end, node.usage, node.error, node.created) == (
-            SETTINGS, FinishReason.LENGTH, USAGE, "too long", 5.0,
-        )  # fmt: skip
+            SETTINGS,
+            FinishReason.LENGTH,
+            USAGE,
+            "too long",
+            5.0,
+        )
         assert node.details == details
         assert found.tokens[new[other]] == ["[1]", "[2]"]
         store.select_version(BOB, copy, new[other])

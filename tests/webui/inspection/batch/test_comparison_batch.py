@@ -271,12 +271,14 @@ async def test_reference() -> None:
         (1, 0, A, "Seeds must be a whole number from 1 to 5000, not 0."),
         (3, MAX_ROWS // 2, A, "3 prompts with 2500 seeds each are 7500 comparisons: a batch has at most 5000."),
         (
-            1, 2, replace(A, temperature=0),
+            1,
+            2,
+            replace(A, temperature=0),
             "All columns are greedy (temperature 0), so every seed gives the same answers",
         ),
         (1, 2, replace(A, seed=LARGEST), "Column A: with 2 seeds the last one would be larger than"),
     ],
-)  # fmt: skip
+)
 def test_batches_that_are_refused(count: int, seeds: int, settings: TurnSettings, sentence: str) -> None:
     """A batch that is too large, or has useless seeds, is refused in a sentence."""
     with pytest.raises(InvalidRequestError) as caught:

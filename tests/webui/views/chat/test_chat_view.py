@@ -336,8 +336,11 @@ async def test_stopped_while_its_tokens_are_open(store: ConversationStore) -> No
     # This also ends the payloads of "toggleTokens".
     shown = (await payloads(view, tab, verb="stop", node=node))[-1]
     assert [token.text for token in unpack(json.loads(shown["messages"][-1])["tokens"])] == [
-        "one ", "two ", "three ", "four ",
-    ]  # fmt: skip
+        "one ",
+        "two ",
+        "three ",
+        "four ",
+    ]
 
 
 @dataclass

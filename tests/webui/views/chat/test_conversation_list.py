@@ -68,11 +68,15 @@ async def test_what_opens(listed: ConversationList, store: ConversationStore) ->
     found = [
         (await listed.act(tab, event))[1]
         for event in (
-            {"verb": "open", "id": id}, {"verb": "delete", "id": id}, {"verb": "restore", "id": id, "open": True},
-            {"verb": "new"}, {"verb": "delete", "id": id}, {"verb": "restore", "id": id},
+            {"verb": "open", "id": id},
+            {"verb": "delete", "id": id},
+            {"verb": "restore", "id": id, "open": True},
+            {"verb": "new"},
+            {"verb": "delete", "id": id},
+            {"verb": "restore", "id": id},
             {"verb": "open", "id": "none"},
         )
-    ]  # fmt: skip
+    ]
     assert found == [True, True, True, True, False, False, False]
 
 
@@ -87,8 +91,10 @@ async def test_delete_and_undo(listed: ConversationList, store: ConversationStor
     shown, _ = await listed.act(tab, {"verb": "delete", "id": id})
     assert (shown["items"], shown["open"], [one["id"] for one in shown["deleted"]]) == ([], None, [id])
     assert {name: shown["removed"][name] for name in ("id", "title", "wasOpen")} == {
-        "id": id, "title": "Hello", "wasOpen": True,
-    }  # fmt: skip
+        "id": id,
+        "title": "Hello",
+        "wasOpen": True,
+    }
     await asyncio.wait_for(listed.chats.turns.wait_until_idle(), 30)
     shown, _ = await listed.act(tab, {"verb": "restore", "id": id, "open": True})
     assert ([one["id"] for one in shown["items"]], shown["open"], shown["deleted"]) == ([id], id, [])
@@ -127,8 +133,11 @@ async def test_a_match(listed: ConversationList, store: ConversationStore) -> No
     assert item["matches"] == 2
     shown, _ = await listed.act(tab, {"verb": "open", "id": id, "node": branch})
     assert {name: shown["match"][name] for name in ("conversation", "node", "nodes", "search")} == {
-        "conversation": id, "node": branch, "nodes": [first, branch], "search": "zebra",
-    }  # fmt: skip
+        "conversation": id,
+        "node": branch,
+        "nodes": [first, branch],
+        "search": "zebra",
+    }
     assert store.conversation(ME, id).leaf == branch
     for node in (other, None, "1", [branch]):
         again, _ = await listed.act(tab, {"verb": "open", "id": id, "node": node})
@@ -148,8 +157,10 @@ async def test_pinned_are_never_cut(
     shown, _ = await listed.act(tab, {"verb": "createFolder", "name": "F", "ids": [ids[1]]})
     assert ([one["title"] for one in shown["items"]], shown["isCut"]) == (["4", "1", "0"], True)
     assert [(one["pinned"], one["folder"] is not None) for one in shown["items"]] == [
-        (False, False), (False, True), (True, False),
-    ]  # fmt: skip
+        (False, False),
+        (False, True),
+        (True, False),
+    ]
 
 
 async def test_a_deleted_folder(listed: ConversationList, store: ConversationStore) -> None:
@@ -188,10 +199,14 @@ async def test_what_is_refused(listed: ConversationList, store: ConversationStor
     """Unknown actions, conversations and folders are refused in a sentence, without changes."""
     id, tab = create(store, "T"), TabState(ME)
     events: list[dict[str, Any]] = [
-        {"verb": "fly"}, {"verb": "open", "id": "x"}, {"verb": "delete", "id": "x"},
-        {"verb": "move", "id": id, "folder": "x"}, {"verb": "createFolder", "name": " "}, {"verb": "eraseAll"},
+        {"verb": "fly"},
+        {"verb": "open", "id": "x"},
+        {"verb": "delete", "id": "x"},
+        {"verb": "move", "id": id, "folder": "x"},
+        {"verb": "createFolder", "name": " "},
+        {"verb": "eraseAll"},
         {"verb": "export", "id": id, "form": "pdf"},
-    ]  # fmt: skip
+    ]
     for event in events:
         shown, _ = await listed.act(tab, event)
         assert shown["notice"]["text"], event

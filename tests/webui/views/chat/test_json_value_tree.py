@@ -36,9 +36,14 @@ def test_a_whole_answer() -> None:
     text = '{"b": "\\u00e9", "1": [true, {}, []], "a~/b": {"c": null}}'
     rows = answer(text, value("/b", "\u00e9", 0.25), value("/1/0", True, 0.75), value("/a~0~1b/c", None, 1.0))
     assert lines(rows) == [
-        (1, "b", '"\u00e9"', 0.25), (1, "1", "3 items", None), (2, "[0]", "true", 0.75), (2, "[1]", "{}", None),
-        (2, "[2]", "[]", None), (1, "a~/b", "1 key", None), (2, "c", "null", 1.0),
-    ]  # fmt: skip
+        (1, "b", '"\u00e9"', 0.25),
+        (1, "1", "3 items", None),
+        (2, "[0]", "true", 0.75),
+        (2, "[1]", "{}", None),
+        (2, "[2]", "[]", None),
+        (1, "a~/b", "1 key", None),
+        (2, "c", "null", 1.0),
+    ]
     assert [row["isOpen"] for row in rows] == [False, True, False, False, False, True, False]
 
 
@@ -58,8 +63,12 @@ def test_an_incomplete_answer() -> None:
     """An incomplete answer shows the complete values under their keys."""
     rows = answer('{"a": {"b": [1, "x"], "c": 2, "d": "unf', value("/a/b/0"), value("/a/b/1", "x"), value("/a/c", 2))
     assert lines(rows) == [
-        (1, "a", "", None), (2, "b", "", None), (3, "0", "1", 0.5), (3, "1", '"x"', 0.5), (2, "c", "2", 0.5),
-    ]  # fmt: skip
+        (1, "a", "", None),
+        (2, "b", "", None),
+        (3, "0", "1", 0.5),
+        (3, "1", '"x"', 0.5),
+        (2, "c", "2", 0.5),
+    ]
 
 
 def test_long_answers_are_cut() -> None:

@@ -30,10 +30,12 @@ TREE: dict[str, Any] = {
     "isCut": False,
     "rows": [
         row("colour", '"red"', 0.62, other={"value": '"blue"', "probability": 0.31}, mass=0.12, tokens=[3, 5]),
-        row("maker", "2 keys", isOpen=True), row("name", '"<b>x</b>\u202e"', 0.05, level=2, mass=0.5, tokens=[8, 9]),
-        row("tags", "[]", level=2), row("price", "12", 1.0, tokens=[12, 13]),
+        row("maker", "2 keys", isOpen=True),
+        row("name", '"<b>x</b>\u202e"', 0.05, level=2, mass=0.5, tokens=[8, 9]),
+        row("tags", "[]", level=2),
+        row("price", "12", 1.0, tokens=[12, 13]),
     ],
-}  # fmt: skip
+}
 
 
 async def test_what_is_shown_and_spoken(lone_page: Page) -> None:
@@ -71,8 +73,12 @@ async def test_keys(lone_page: Page) -> None:
         return str(await lone_page.evaluate(FOCUSED))
 
     assert [await at(key) for key in ("ArrowUp", "ArrowDown", "ArrowRight", "ArrowDown", "ArrowLeft")] == [
-        "0", "1", "2", "3", "1",
-    ]  # fmt: skip
+        "0",
+        "1",
+        "2",
+        "3",
+        "1",
+    ]
     assert await at("ArrowLeft") == "1"
     await expect(items.nth(1)).to_have_attribute("aria-expanded", "false")
     await expect(lone_page.locator("[role=treeitem]:visible")).to_have_count(3)
@@ -104,8 +110,12 @@ async def test_accessibility(lone_page: Page) -> None:
     """Axe finds nothing in both themes, and long values do not widen the page."""
     long = row("k" * 200, '"' + "v" * 500 + '"', 0.4, mass=0.1, tokens=[1, 2])
     call = {
-        "title": "get_weather", "isCall": True, "remarks": ["complete"], "rows": [*TREE["rows"], long], "isCut": True,
-    }  # fmt: skip
+        "title": "get_weather",
+        "isCall": True,
+        "remarks": ["complete"],
+        "rows": [*TREE["rows"], long],
+        "isCut": True,
+    }
     await lone_page.set_viewport_size({"width": 360, "height": 700})
     await show_tree(lone_page, call)
     assert (await Axe().run(lone_page)).response["violations"] == []

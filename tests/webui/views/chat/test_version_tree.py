@@ -59,9 +59,15 @@ async def test_how_each_came_to_be(view: ChatView) -> None:
     await act(view, tab, "edit", " F", node=1, text="Hi")
     found = await versions(view, tab)
     assert {node: (one["parent"], one["made"]) for node, one in found.items()} == {
-        1: (None, "written"), 2: (1, "answered"), 3: (1, "regenerated"), 4: (1, "branched"), 5: (1, "continued"),
-        6: (1, "edited"), 7: (None, "edited"), 8: (7, "answered"),
-    }  # fmt: skip
+        1: (None, "written"),
+        2: (1, "answered"),
+        3: (1, "regenerated"),
+        4: (1, "branched"),
+        5: (1, "continued"),
+        6: (1, "edited"),
+        7: (None, "edited"),
+        8: (7, "answered"),
+    }
     assert found[4]["branch"] == {
         "at": 1,
         "token": {"t": " other", "p": pytest.approx(exp(-2.5))},

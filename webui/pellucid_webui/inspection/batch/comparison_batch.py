@@ -14,7 +14,7 @@ from itertools import count
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, QueueFullError
 from pellucid_webui.conversations.turn_settings import LARGEST
-from pellucid_webui.inspection.batch.compressed_comparison import StoredComparison, store
+from pellucid_webui.inspection.batch.compressed_comparison import CompressedComparison, store
 from pellucid_webui.inspection.batch.prompt_file import FilePrompt
 from pellucid_webui.inspection.batch.row_figures import RowFigures, figures_of
 from pellucid_webui.inspection.comparison import Column, Comparison
@@ -40,7 +40,7 @@ class BatchRow:
     seeds: tuple[int, ...]
     figures: RowFigures | None = None
     error: str = ""
-    stored: StoredComparison | None = None
+    stored: CompressedComparison | None = None
 
     @property
     def done(self) -> bool:
@@ -154,5 +154,5 @@ def check(prompts: int, seeds: int, columns: Sequence[Column]) -> None:
         )
 
 
-def _result(comparison: Comparison) -> tuple[RowFigures, StoredComparison]:
+def _result(comparison: Comparison) -> tuple[RowFigures, CompressedComparison]:
     return figures_of(comparison), store(comparison)

@@ -14,7 +14,7 @@ from pellucid_webui.inspection.comparison import Column, ComparedText, Compariso
 
 
 @dataclass(frozen=True, slots=True)
-class StoredComparison:
+class CompressedComparison:
     """A comparison with compressed tokens: 100 bytes each, instead of 2.5 kB with alternatives."""
 
     bare: Comparison
@@ -47,11 +47,11 @@ class StoredComparison:
         )
 
 
-def store(comparison: Comparison) -> StoredComparison:
+def store(comparison: Comparison) -> CompressedComparison:
     texts = [[text.name, text.text, _packed(text)] for text in comparison.texts]
     columns = [replace(column, tokens=[], batches=[]) for column in comparison.columns]
     bare = replace(comparison, columns=columns, texts=[], _tasks=())
-    return StoredComparison(bare, comparison.size, zlib.compress(json.dumps(texts, ensure_ascii=False).encode()))
+    return CompressedComparison(bare, comparison.size, zlib.compress(json.dumps(texts, ensure_ascii=False).encode()))
 
 
 def _packed(text: ComparedText) -> list[Any]:

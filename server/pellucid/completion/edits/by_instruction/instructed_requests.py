@@ -8,12 +8,12 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.edits.by_instruction.edit_prompt import in_fence
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.instructed_edits import edit
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.sending_policy import SendingPolicy
-from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.message import Message
