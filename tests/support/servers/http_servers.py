@@ -8,14 +8,15 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
+import httpx
 import uvicorn
+from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
-from pellucid.api import app
 from pellucid.api.app import create_app
 from pellucid.api.page_routing import MountedPage
 from pellucid.api.server_state import ServerState
@@ -50,12 +51,7 @@ from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.quick_shutdown_server import QuickShutdownServer
 
 MARKERS = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|fim_prefix|>",
-    "<|fim_suffix|>",
-    "<|fim_middle|>",
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
     "<|file_sep|>",
 )
 INFILL = InfillFormat("spm2", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>", repo=None)
@@ -63,9 +59,6 @@ TINY = "tiny"
 TINY_PLAIN = "tiny-plain"
 """The same model without infill tokens."""
 ADAPTER = "my-project"
-COMPILED: dict[tuple[ModuleType, ...], list[BaseRoute]] = {}
-"""Routes for all servers with the same modules: FastAPI compiles routes at the first request."""
-
 ENGINE_CONTEXT = 512
 """Minimum context of a remote engine, to fit the text for the check."""
 
@@ -241,14 +234,30 @@ class ScriptedEngine:
         return WorkerStatus((SlotStatus(0, 0, busy=False),), 0, 0, 128, 0, 1, 0, 0, Totals())
 
 
+@cache
+def _prepared_routes() -> list[BaseRoute]:
+    return create_app(ServerState(models=(TINY,))).router.routes
+
+
+def application(state: ServerState, page: MountedPage | None = None) -> FastAPI:
+    """Return a server's application with the routes of all applications of the tests.
+
+    FastAPI prepares a route with the first request, which takes a twentieth of a second.
+    """
+    app = create_app(state, page)
+    app.router.routes[:] = _prepared_routes()
+    return app
+
+
 @dataclass
 class LiveServer:
-    """A server on a separate port."""
+    """A server on a separate port, and a client of the server."""
 
     url: str
     port: int
     state: ServerState
     server: uvicorn.Server
+    http: httpx.Client
 
     def shut_down(self) -> None:
         """Shut down as on a signal."""
@@ -270,9 +279,7 @@ def live(state: ServerState, page: MountedPage | None = None, proxies: Sequence[
     """Run a server with this state, and optionally with a page."""
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    application = create_app(state, page)
-    application.router.routes = COMPILED.setdefault(tuple(app.ROUTES), application.router.routes)
-    config = uvicorn_config(application, proxies, log_level="critical", timeout_graceful_shutdown=10)
+    config = uvicorn_config(application(state, page), proxies, log_level="critical", timeout_graceful_shutdown=10)
     server = _Server(config, state)
     started = threading.Event()
     config.load()
@@ -287,18 +294,49 @@ def live(state: ServerState, page: MountedPage | None = None, proxies: Sequence[
     thread = threading.Thread(target=asyncio.run, args=(main(),), name="test-server")
     thread.start()
     started.wait()
+    url = f"http://127.0.0.1:{port}"
     try:
-        yield LiveServer(f"http://127.0.0.1:{port}", port, state, server)
+        # Without certificates, which would take time.
+        with httpx.Client(base_url=url, timeout=120, trust_env=False, verify=False) as http:
+            yield LiveServer(url, port, state, server, http)
     finally:
         server.should_exit = True
         thread.join()
         listener.close()
 
 
+Script = Sequence[Token | Finish | Exception]
+
+
 def scripted_state(
-    assistant: ScriptedAssistant | None = None, failure: Exception | None = None, **settings: Any
+    assistant: ScriptedAssistant | Script | None = None, failure: Exception | None = None, **settings: Any
 ) -> ServerState:
     """Return a state with scripted answers, and with ``failure`` as the engine's fatal error."""
     state = ServerState(models=(TINY,), grace=settings.pop("grace", 0.0), **settings)
-    state.open(cast("LocalAssistant", assistant or ScriptedAssistant()), cast("Engine", ScriptedEngine(failure)))
+    if not isinstance(assistant, ScriptedAssistant):
+        assistant = ScriptedAssistant() if assistant is None else ScriptedAssistant(assistant)
+    state.open(cast("LocalAssistant", assistant), cast("Engine", ScriptedEngine(failure)))
     return state
+
+
+@contextmanager
+def live_scripted(
+    assistant: ScriptedAssistant | Script | None = None, failure: Exception | None = None, **settings: Any
+) -> Iterator[LiveServer]:
+    """Run a server with scripted answers."""
+    with live(scripted_state(assistant, failure, **settings)) as server:
+        yield server
+
+
+@contextmanager
+def live_tiny(adapters: Path | None = None, state: ServerState | None = None, **settings: Any) -> Iterator[LiveServer]:
+    """Run a server of tiny models, and optionally of an adapter in a store in a folder."""
+    assistant, engine = tiny_assistant(**settings)
+    state = state or ServerState(models=(TINY,), grace=0.0)
+    stored = adapters is not None and isinstance(engine, LocalEngine)
+    state.open(assistant, engine, tiny_adapters(assistant, engine, adapters) if adapters and stored else None)
+    try:
+        with live(state) as server:
+            yield server
+    finally:
+        engine.close()
