@@ -5,7 +5,6 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from pellucid.api.app import create_app
 from pellucid.api.schema.info import Health, UnreadyReply
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
@@ -16,12 +15,12 @@ from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import JoinCheck
 from pellucid.fleet.membership import Membership, ReplicaLimits
 from pellucid.fleet.replica import Replica
-from support.servers.http_servers import TINY, scripted_state
+from support.servers.http_servers import TINY, application, scripted_state
 
 
 def client_of(state: ServerState, key: str | None = None) -> Client:
     """Return a real client of the real application, without a network."""
-    return Client("http://127.0.0.1:8437", key, transport=httpx.ASGITransport(create_app(state)))
+    return Client("http://127.0.0.1:8437", key, transport=httpx.ASGITransport(application(state)))
 
 
 async def test_loading_says_how_far_it_is() -> None:
@@ -80,7 +79,7 @@ def front_state(key: str | None = None) -> ServerState:
 
 async def reply_of(state: ServerState, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost"
+        transport=httpx.ASGITransport(application(state)), base_url="http://localhost"
     ) as client:
         return await client.get(path, headers=headers)
 
@@ -141,7 +140,7 @@ async def test_reply_has_its_documented_shape() -> None:
     state = ServerState(models=(TINY,))
     state.progress.start("tiny.gguf", None)
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost"
+        transport=httpx.ASGITransport(application(state)), base_url="http://localhost"
     ) as client:
         reply = (await client.get("/health")).json()
 

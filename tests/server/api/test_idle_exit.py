@@ -9,9 +9,8 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.api.app import create_app
 from pellucid.api.idle_exit import Idleness
-from support.servers.http_servers import ScriptedAssistant, scripted_state
+from support.servers.http_servers import ScriptedAssistant, application, scripted_state
 
 
 class Time:
@@ -105,7 +104,7 @@ async def test_requests_count_until_their_stream_has_ended() -> None:
     state = scripted_state(ScriptedAssistant(before=before), clock=time)
     state.idleness.overlook(lambda path: path.startswith("/beat/"))
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost"
+        transport=httpx.ASGITransport(application(state)), base_url="http://localhost"
     ) as client:
         time.run(10)
         for path, status in (("/health", 200), ("/metrics", 200), ("/beat/x", 404)):
@@ -131,7 +130,7 @@ async def test_refused_requests_do_not_count() -> None:
     state = scripted_state(clock=time)
     time.run(10)
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost"
+        transport=httpx.ASGITransport(application(state)), base_url="http://localhost"
     ) as client:
         assert (await client.get("/v1/models", headers={"origin": "https://evil.example"})).status_code == 403
 

@@ -9,11 +9,10 @@ import re
 import httpx
 import pytest
 
-from pellucid.api.app import create_app
 from pellucid.api.routes.info import notice_of
 from pellucid.api.server_state import ServerState
 from pellucid.door.plain_page import PageNotice, document, plain_page
-from support.servers.http_servers import TINY, scripted_state
+from support.servers.http_servers import TINY, application, scripted_state
 
 
 def text_of(notice: PageNotice, about: str = "") -> str:
@@ -87,7 +86,7 @@ def test_news_of_a_server() -> None:
 async def test_without_a_page() -> None:
     """Without a page, / names the models and the address for programs."""
     async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(create_app(scripted_state())), base_url="http://localhost"
+        transport=httpx.ASGITransport(application(scripted_state())), base_url="http://localhost"
     ) as client:
         text = (await client.get("/")).text
 

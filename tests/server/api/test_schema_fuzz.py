@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from pellucid.api.app import create_app
 from pellucid.api.server_state import ServerState
 from support.servers.http_servers import ADAPTER, TINY, LiveServer
+from support.trial_counts import trial_count
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +61,7 @@ OPERATIONS = [result.ok() for result in schema.get_all_operations()]  # type: ig
 # test.
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
 @settings(
-    max_examples=25,
+    max_examples=trial_count(80),
     derandomize=True,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],

@@ -19,7 +19,7 @@ from pellucid.config import load_settings
 from pellucid.door.access_control import Door, Security
 from pellucid.door.api_keys import read_keys
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, PermissionDeniedError
-from support.servers.http_servers import TINY, LiveServer, live, scripted_state
+from support.servers.http_servers import TINY, LiveServer, application, live_scripted, scripted_state
 
 PORT = 8437
 KEY = "a-long-key"
@@ -43,55 +43,15 @@ def test_own_hosts(host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "evil.example",
-        "evil.example:8437",
-        "localhost.evil.example",
-        "127.0.0.1.evil.example",
-        "",
-        "[::1",
-        "a@b",
-        "evil.example#@localhost",
-        "evil.example@localhost",
-        "localhost#@evil.example",
-        "localhost#",
-        "localhost/",
-        "localhost/@evil.example",
-        "localhost\\@evil.example",
-        "localhost?",
-        "localhost?.evil.example",
-        "user@localhost",
-        "user:password@localhost:8437",
-        "@localhost",
-        "localhost:",
-        "localhost:80:8437",
-        "localhost:http",
-        "localhost:-1",
-        "localhost:+80",
-        "localhost:100000",
-        "localhost:\xb2",
-        " localhost",
-        "localhost ",
-        "local host",
-        "localhost\t",
-        "localhost\n",
-        "localhost,evil.example",
-        "localhost;evil.example",
-        "localhost%00.evil.example",
-        "%6cocalhost",
-        "http://localhost",
-        "//localhost",
-        "::1",
-        "[::1]]",
-        "[[::1]]",
-        "[::1%eth0]",
-        "[localhost]",
-        "[]",
-        ":8437",
-        "127.1",
-        "2130706433",
-        "0x7f.0.0.1",
-        "localhost.",
-        "\xff",
+        *("evil.example", "evil.example:8437", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "a@b"),
+        *("localhost#", "evil.example#@localhost", "evil.example@localhost", "localhost#@evil.example", "localhost/"),
+        *("localhost?", "localhost/@evil.example", "localhost\\@evil.example", "localhost?.evil.example"),
+        *("user@localhost", "user:password@localhost:8437", "@localhost", "localhost:", "localhost:80:8437"),
+        *("localhost:http", "localhost:-1", "localhost:+80", "localhost:100000", "localhost:\xb2"),
+        *("localhost,evil.example", "localhost;evil.example", "localhost%00.evil.example", "%6cocalhost"),
+        *("http://localhost", "//localhost", "::1", "[::1]]", "[[::1]]", "[::1%eth0]", "[localhost]", "[]", ":8437"),
+        *("127.1", "2130706433", "0x7f.0.0.1", "localhost.", "\xff", "", " localhost", "localhost ", "local host"),
+        *("localhost\t", "localhost\n"),
     ],
 )
 def test_foreign_hosts(host: str) -> None:
@@ -127,30 +87,16 @@ def test_other_names_of_loopback(other: str) -> None:
 @pytest.mark.parametrize(
     "origin",
     [
-        "null",
-        "https://evil.example",
-        "http://localhost:3000",
-        "http://localhost",
-        f"http://192.168.0.7:{PORT}",
-        f"http://evil.example:{PORT}",
-        "https://ide.example.evil.example",
-        "http://[",
-        f"file://127.0.0.1:{PORT}",
-        "",
-        f"http://evil.example#@127.0.0.1:{PORT}",
-        f"http://evil.example@127.0.0.1:{PORT}",
-        f"http://user@localhost:{PORT}",
-        f"http://localhost:{PORT}/",
-        f"http://localhost:{PORT}#",
-        f"http://localhost:{PORT}?evil.example",
-        f"http://localhost:{PORT} ",
-        f" http://localhost:{PORT}",
-        f"http:localhost:{PORT}",
-        f"//localhost:{PORT}",
-        f"localhost:{PORT}",
-        f"http://localhost:{PORT},http://evil.example",
-        f"http://localhost:{PORT} http://evil.example",
-        f"http:///localhost:{PORT}",
+        *(
+            *("null", "", "https://evil.example", "http://localhost:3000", "http://localhost"),
+            f"http://192.168.0.7:{PORT}",
+        ),
+        *(f"http://evil.example:{PORT}", "https://ide.example.evil.example", "http://[", f"file://127.0.0.1:{PORT}"),
+        *(f"http://evil.example#@127.0.0.1:{PORT}", f"http://evil.example@127.0.0.1:{PORT}"),
+        *(f"http://user@localhost:{PORT}", f"http://localhost:{PORT}/", f"http://localhost:{PORT}#"),
+        *(f"http://localhost:{PORT}?evil.example", f"http://localhost:{PORT} ", f" http://localhost:{PORT}"),
+        *(f"http:localhost:{PORT}", f"//localhost:{PORT}", f"localhost:{PORT}", f"http:///localhost:{PORT}"),
+        *(f"http://localhost:{PORT},http://evil.example", f"http://localhost:{PORT} http://evil.example"),
         f"http://http://localhost:{PORT}",
     ],
 )
@@ -180,12 +126,8 @@ def test_right_key(headers: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "headers",
     [
-        {},
-        {"authorization": "Bearer wrong"},
-        {"authorization": KEY},
-        {"authorization": f"Basic {KEY}"},
-        {"x_api_key": ""},
-        {"x_api_key": "é"},
+        *({}, {"authorization": "Bearer wrong"}, {"authorization": KEY}, {"authorization": f"Basic {KEY}"}),
+        *({"x_api_key": ""}, {"x_api_key": "é"}),
     ],
 )
 def test_wrong_key(headers: dict[str, str]) -> None:
@@ -203,10 +145,10 @@ def test_public_paths() -> None:
         door.check(scope("/health", "GET", origin="https://evil.example"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def guarded() -> Iterator[LiveServer]:
     """Run a server with a key, an allowed origin and a body limit of 2000 bytes."""
-    with live(scripted_state(keys=KEYS, allowed_origins=("https://ide.example",), max_body_bytes=2000)) as server:
+    with live_scripted(keys=KEYS, allowed_origins=("https://ide.example",), max_body_bytes=2000) as server:
         yield server
 
 
@@ -259,14 +201,8 @@ def test_allowed_origin_gets_cors(guarded: LiveServer) -> None:
     with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
         preflight = client.options("/v1/completions", headers=origin | {"access-control-request-method": "POST"})
         answer = client.post("/v1/completions", json={"prompt": "x"}, headers=origin | {"x-api-key": KEY})
-    with live(scripted_state()) as plain:
-        bare = httpx.post(
-            f"{plain.url}/v1/completions",
-            json={"prompt": "x"},
-            headers={"origin": plain.url},
-            trust_env=False,
-            timeout=60,
-        )
+    with live_scripted() as plain:
+        bare = plain.http.post("/v1/completions", json={"prompt": "x"}, headers={"origin": plain.url})
 
     assert preflight.status_code == 200
     assert answer.headers["access-control-allow-origin"] == "https://ide.example"
@@ -374,22 +310,13 @@ def test_default_ports(host: str, origin: str) -> None:
 
 
 ODD_ADDRESSES = (
-    "%ED%A0%80",
-    "%FF%FE",
-    "%00",
-    "\u2028",
-    "%F0%9F%98%80",
-    "%C3%28",
-    "..%2F..",
-    "%25ED%25A0%2580",
-    "'\"<&>",
+    *("%ED%A0%80", "%FF%FE", "%00", "\u2028", "%F0%9F%98%80", "%C3%28", "..%2F..", "%25ED%25A0%2580", "'\"<&>"),
     "%0d%0aX: y",
 )
 """Parts of addresses: half a character, bytes without a text, control characters."""
 
 
-@pytest.mark.parametrize("odd", ODD_ADDRESSES)
-def test_odd_addresses(odd: str, tiny_server: LiveServer) -> None:
+def test_odd_addresses(tiny_server: LiveServer) -> None:
     """With odd characters in a path or a query, every route answers, and errors can be printed."""
     paths = [
         *create_app(ServerState(models=(TINY,))).openapi()["paths"],
@@ -397,15 +324,15 @@ def test_odd_addresses(odd: str, tiny_server: LiveServer) -> None:
         "/nowhere/{model}",
         "/gradio_api/{model}",
     ]
-    raw = odd.encode().decode("latin-1")
-    methods = itertools.cycle(("GET", "POST", "DELETE", "GET"))
+    methods, odds = itertools.cycle(("GET", "POST", "DELETE", "GET")), itertools.cycle(ODD_ADDRESSES)
     for path in paths:
-        for target in (
-            path.replace("{model}", raw).replace("{name}", raw),
-            f"{path.split('{')[0]}?model={raw}&{raw}={raw}",
-            f"{path}{raw}",
-        ):
-            method = next(methods)
+        for place in range(3):
+            method, raw = next(methods), next(odds).encode().decode("latin-1")
+            target = (
+                path.replace("{model}", raw).replace("{name}", raw),
+                f"{path.split('{')[0]}?model={raw}&{raw}={raw}",
+                f"{path}{raw}",
+            )[place]
             status, body = raw_answer(tiny_server.port, method, target)
             assert status < 500 or status == 501, (method, target, body)
             if status >= 400 and body:
@@ -432,7 +359,7 @@ def raw_answer(port: int, method: str, target: str) -> tuple[int, bytes]:
 @pytest.mark.parametrize("where", ["/{}", "/v1/models/{}", "/props?model={}", "/slots?model={}"])
 async def test_half_a_character_in_an_address(where: str) -> None:
     """A lone surrogate in a path or query gets a printable error."""
-    app = create_app(scripted_state())
+    app = application(scripted_state())
     sent: list[Message] = []
 
     async def receive() -> Message:

@@ -24,7 +24,7 @@ from support.models.loaded_models import loaded_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import live
 
-ROUNDS = 4
+ROUNDS = 2
 VOCAB_SIZE = 320
 CODE = "def greet(name):\n    return f'hello {name}'\n"
 SETTLED_MIB = 150
