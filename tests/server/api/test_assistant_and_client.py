@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import pytest
 
-from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.finish import Finish, Usage
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import (
     ChatQuery,
@@ -24,7 +24,7 @@ from pellucid.vocabulary.query import (
     Terms,
 )
 from pellucid.vocabulary.token import Token
-from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
+from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live_tiny, tiny_assistant
 
 Verb = Callable[[LocalAssistant | Client], AsyncIterator[Token | Finish]]
 
@@ -93,21 +93,28 @@ VERBS: dict[str, Verb] = {
 }
 
 
-@contextmanager
-def local_assistant() -> Iterator[LocalAssistant]:
-    """Return a new assistant, since the content of a cache would change the last bits."""
-    assistant, engine = tiny_assistant()
-    yield assistant
-    engine.close()
+@dataclass
+class Pair:
+    """An assistant in this process, and a server with an equal assistant.
+
+    Both have a single slot and get the same queries, so that both caches have the same content, and
+    logprobs are the same to the last bit.
+    """
+
+    local: LocalAssistant
+    server: LiveServer
+
+    @asynccontextmanager
+    async def assistants(self) -> AsyncIterator[tuple[LocalAssistant, Client]]:
+        async with Client(self.server.url) as client:
+            yield self.local, client
 
 
-@contextmanager
-def remote_server() -> Iterator[LiveServer]:
-    assistant, engine = tiny_assistant()
-    state = ServerState(models=(TINY,), grace=0.0)
-    state.open(assistant, engine)
-    with live(state) as server:
-        yield server
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Pair]:
+    assistant, engine = tiny_assistant(slots=1)
+    with live_tiny(slots=1) as server:
+        yield Pair(assistant, server)
     engine.close()
 
 
@@ -118,13 +125,10 @@ async def listen(items: AsyncIterator[Token | Finish]) -> tuple[list[Token], Fin
 
 
 @pytest.mark.parametrize("verb", VERBS)
-async def test_same_tokens(verb: str) -> None:
+async def test_same_tokens(pair: Pair, verb: str) -> None:
     """Tokens and Finish are the same locally and over HTTP, to the last bit of probabilities."""
-    with local_assistant() as assistant:
-        local, local_end = await listen(VERBS[verb](assistant))
-    with remote_server() as server:
-        async with Client(server.url) as client:
-            remote, remote_end = await listen(VERBS[verb](client))
+    async with pair.assistants() as both:
+        (local, local_end), (remote, remote_end) = [await listen(VERBS[verb](assistant)) for assistant in both]
 
     assert local
     assert remote == local
@@ -136,72 +140,61 @@ async def test_same_tokens(verb: str) -> None:
         assert remote_end.fields == local_end.fields
 
 
-@pytest.mark.parametrize("verb", ["infill", "ids", "chat"])
-async def test_usage_on_the_way(verb: str) -> None:
+ASKED: dict[str, Callable[..., AsyncIterator[Token | Finish]]] = {
+    "infill": lambda assistant, **more: assistant.complete(CompletionQuery("def add", "\nend", params=GREEDY), **more),
+    "ids": lambda assistant, **more: assistant.complete(CompletionQuery([1, 2, 3], params=GREEDY), **more),
+    "chat": lambda assistant, **more: assistant.chat(ChatQuery(CHAT, GREEDY), **more),
+}
+
+
+@pytest.mark.parametrize("verb", ASKED)
+async def test_usage_on_the_way(pair: Pair, verb: str) -> None:
     """Locally and over HTTP, the usage so far is reported with the tokens."""
-    reported: dict[str, list[tuple[int, int]]] = {"local": [], "remote": []}
+    async with pair.assistants() as both:
+        (_, local), (count, remote) = [await reported(assistant, verb) for assistant in both]
 
-    async def ask(assistant: LocalAssistant | Client, where: str) -> int:
-        asked: dict[str, Callable[..., AsyncIterator[Token | Finish]]] = {
-            "infill": lambda **more: assistant.complete(CompletionQuery("def add", "\nend", params=GREEDY), **more),
-            "ids": lambda **more: assistant.complete(CompletionQuery([1, 2, 3], params=GREEDY), **more),
-            "chat": lambda **more: assistant.chat(ChatQuery(CHAT, GREEDY), **more),
-        }
-        tokens, _ = await listen(
-            asked[verb](on_usage=lambda usage: reported[where].append((usage.prompt, usage.generated)))
-        )
-        return len(tokens)
-
-    with local_assistant() as assistant:
-        count = await ask(assistant, "local")
-    with remote_server() as server:
-        async with Client(server.url) as client:
-            await ask(client, "remote")
-
-    assert len(reported["remote"]) >= count - 1
-    assert {prompt for prompt, _ in reported["remote"]} == {prompt for prompt, _ in reported["local"]}
-    assert [generated for _, generated in reported["remote"]] == sorted(
-        generated for _, generated in reported["remote"]
-    )
-    assert reported["local"][-1][1] >= reported["remote"][-1][1] > 0
+    assert len(remote) >= count - 1
+    assert {usage.prompt for usage in remote} == {usage.prompt for usage in local}
+    generated = [usage.generated for usage in remote]
+    assert generated == sorted(generated)
+    assert local[-1].generated >= generated[-1] > 0
 
 
-async def test_same_cards() -> None:
+async def reported(assistant: LocalAssistant | Client, verb: str) -> tuple[int, list[Usage]]:
+    """Return the number of tokens of an answer, and the reported usages."""
+    seen: list[Usage] = []
+    tokens, _ = await listen(ASKED[verb](assistant, on_usage=seen.append))
+    return len(tokens), seen
+
+
+async def test_same_cards(pair: Pair) -> None:
     """The cards are the same locally and over HTTP."""
-    with local_assistant() as assistant:
-        local = await assistant.cards()
-    with remote_server() as server:
-        async with Client(server.url) as client:
-            remote = await client.cards()
+    async with pair.assistants() as both:
+        local, remote = [await assistant.cards() for assistant in both]
 
     assert remote == local
     assert [card.name for card in local] == [TINY, TINY_PLAIN]
 
 
 @pytest.mark.parametrize("model", [TINY, TINY_PLAIN, None])
-async def test_same_token_ids(model: str | None) -> None:
+async def test_same_token_ids(pair: Pair, model: str | None) -> None:
     """A text has the same ids locally and over HTTP; a spelled marker stays text."""
     text = "def añadir(a):  # <|fim_middle|>\n"
-    with local_assistant() as assistant:
-        local = await assistant.token_ids(text, model=model)
-        assert local[-3:] == assistant.models.find(model).tokenizer.encode(text)[-3:]
-    with remote_server() as server:
-        async with Client(server.url) as client:
-            remote = await client.token_ids(text, model=model)
+    async with pair.assistants() as both:
+        local, remote = [await assistant.token_ids(text, model=model) for assistant in both]
 
+    assert local[-3:] == pair.local.models.find(model).tokenizer.encode(text)[-3:]
     assert remote == local
 
 
 @pytest.mark.parametrize("suffix", ["\nend" * 40, "", None])
 @pytest.mark.parametrize("model", [TINY, TINY_PLAIN])
-async def test_same_infill_prompt(model: str, suffix: str | None) -> None:
+async def test_same_infill_prompt(pair: Pair, model: str, suffix: str | None) -> None:
     """An infill's prompt is the same locally and over HTTP, and trimmed alike."""
-    asked = ("def add(a, b):\n" + "    # héllo\n" * 20 + "    ", suffix, [Extra("a.py", "import a")])
-    with local_assistant() as assistant:
-        local = await assistant.infill_prompt(CompletionQuery(*asked, model=model))
-    with remote_server() as server:
-        async with Client(server.url) as client:
-            remote = await client.infill_prompt(CompletionQuery(*asked, model=model))
+    before = "def add(a, b):\n" + "    # héllo\n" * 20 + "    "
+    query = CompletionQuery(before, suffix, [Extra("a.py", "import a")], model=model)
+    async with pair.assistants() as both:
+        local, remote = [await assistant.infill_prompt(query) for assistant in both]
 
     assert remote == local
     assert ("<|fim_middle|>" in local) is (model == TINY)
@@ -223,13 +216,13 @@ async def test_same_infill_prompt(model: str, suffix: str | None) -> None:
         ),
     ],
 )
-async def test_same_errors(verb: Verb, error: type[Exception]) -> None:
+async def test_same_errors(pair: Pair, verb: Verb, error: type[Exception]) -> None:
     """An impossible query raises the same error locally and over HTTP, with the same sentence."""
-    with local_assistant() as assistant, pytest.raises(error) as local:
-        await listen(verb(assistant))
-    with remote_server() as server:
-        async with Client(server.url) as client:
-            with pytest.raises(error) as remote:
-                await listen(verb(client))
+    sentences = []
+    async with pair.assistants() as both:
+        for assistant in both:
+            with pytest.raises(error) as raised:
+                await listen(verb(assistant))
+            sentences.append(str(raised.value))
 
-    assert str(remote.value) == str(local.value)
+    assert sentences[0] == sentences[1]
