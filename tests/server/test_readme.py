@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -65,12 +66,18 @@ def test_readme_is_short() -> None:
     assert [line for line in README.splitlines() if len(line) > 140] == []
 
 
+@cache
+def command_line() -> Any:
+    """Return the whole command line."""
+    return typer.main.get_command(app)
+
+
 def command_of(words: list[str]) -> tuple[Any, str]:
     """Return the command at the beginning of a line, and the command's name.
 
     Raises KeyError for an unknown command.
     """
-    found, path = typer.main.get_command(app), "pellucid"
+    found, path = command_line(), "pellucid"
     for word in words:
         if not hasattr(found, "commands"):
             break

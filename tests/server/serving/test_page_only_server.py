@@ -32,7 +32,7 @@ from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage
-from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state
+from support.servers.http_servers import TINY, ScriptedAssistant, live_scripted
 
 pytestmark = pytest.mark.slow
 
@@ -90,11 +90,12 @@ def page(port: int, process: subprocess.Popen[str], part: str) -> httpx.Response
 
 def test_page_over_a_server(start: Start, port: int, tmp_path: Path) -> None:
     """The page's process keeps conversations, imports no torch, and survives the server's exit."""
-    with live(scripted_state()) as server:
+    with live_scripted() as server:
         process = start("--server", server.url)
         answer = page(port, process, "gradio_config")
         assert server.url not in answer.text
-    page(port, process, f"No server answers at {server.url}: start one with pellucid serve")
+    text = page(port, process, f"No server answers at {server.url}: start one with pellucid serve").text
+    assert "location.reload()" in text
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
 
@@ -106,72 +107,60 @@ def test_page_over_a_server(start: Start, port: int, tmp_path: Path) -> None:
     assert (tmp_path / "data" / "conversations.db").exists()
 
 
-def test_nobody_answers(start: Start, port: int) -> None:
-    """Without a server, the terminal and the page show a sentence, and the page waits."""
-    process = start("--server", URL)
-    answer = page(port, process, f"No server answers at {URL}")
-    process.terminate()
-    _, err = process.communicate(timeout=60)
+REFUSED = "does not accept the API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY."
 
-    assert "location.reload()" in answer.text
+
+def test_what_the_terminal_says(run: Run, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal names the missing server, or the key that is not sent to an unnamed server."""
+    monkeypatch.setattr(PageServer, "run", lambda server, sockets: None)
+    monkeypatch.setenv("PELLUCID_PORT", "8437")
+    at_port = ("--port", str(port))
+    code, out, err = run("webui", "--server", URL, *at_port)
+    assert (code, out.startswith(f"The page is at http://127.0.0.1:{port}/")) == (0, True)
     assert err == f"No server answers at {URL}: start one with pellucid serve, or give another address with --server.\n"
 
+    monkeypatch.setenv("PELLUCID_API_KEY", "secret")
+    with live_scripted(keys=read_keys("secret")) as server:
+        _, _, err = run("webui", "--server", server.url, *at_port)
+    assert err == (
+        f"The API key in the settings is sent only to http://127.0.0.1:8437: give the key for {server.url} "
+        f"with --api-key-file.\nThe server at {server.url} {REFUSED}\n"
+    )
 
-def test_key_is_asked_for_here_too(start: Start, port: int) -> None:
+
+@contextmanager
+def serving(page_server: PageServer, listener: socket.socket) -> Iterator[httpx.Client]:
+    """Run a page process in a thread, and yield a client with the page's origin."""
+    thread = threading.Thread(target=page_server.run, args=([listener],))
+    thread.start()
+    origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with httpx.Client(base_url=origin, timeout=30, trust_env=False, headers={"origin": origin}) as http:
+        yield http
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def loaded(http: httpx.Client, part: str) -> str:
+    """Return the page once the page contains a part."""
+    while part not in (text := http.get("/").text):
+        time.sleep(0.05)
+    return text
+
+
+def test_key_is_asked_for_here_too(tmp_path: Path, port: int) -> None:
     """With a key the page is locked like the server's page, and is not the API."""
-    with live(scripted_state(keys=read_keys("secret"))) as server:
-        process = start("--server", server.url, "--api-key", "secret")
-        page(port, process, "Log in to Pellucid")
-        with httpx.Client(
-            base_url=f"http://127.0.0.1:{port}",
-            trust_env=False,
-            headers={"origin": f"http://127.0.0.1:{port}"},
-            timeout=60,
-        ) as http:
+    settings = load_settings(data=tmp_path, api_key="secret")
+    with live_scripted(keys=read_keys("secret")) as server, listen("127.0.0.1", port) as listener:
+        page_server = PageServer(settings, server.url, "127.0.0.1", lambda *_: GradioPage(gr.Blocks()), key="secret")
+        with serving(page_server, listener) as http:
+            loaded(http, "Log in to Pellucid")
             assert http.get("/config").status_code == 401
             assert http.get("/v1/models").status_code == 401
             assert http.get("/v1/models", headers={"authorization": "Bearer secret"}).status_code == 404
             assert http.post("/login", data={"key": "secret"}).status_code == 303
             assert "Log in" not in http.get("/").text
             assert http.get("/", headers={"host": "evil.example"}).status_code == 403
-
-
-@pytest.fixture
-def key_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Set a key in the environment, for later started processes."""
-    monkeypatch.setenv("PELLUCID_API_KEY", "secret")
-    return "secret"
-
-
-def test_key_of_the_settings(key_of_the_settings: str, start: Start, port: int) -> None:
-    """The settings' key is not sent to an unnamed server, and the terminal gives the remedy."""
-    with live(scripted_state(keys=read_keys(key_of_the_settings))) as server:
-        process = start("--server", server.url)
-        page(port, process, "Log in to Pellucid")
-        process.terminate()
-        _, err = process.communicate(timeout=60)
-    assert (
-        f"The API key in the settings is sent only to http://127.0.0.1:8437: give the key for {server.url} "
-        "with --api-key-file.\n"
-    ) in err
-    assert (
-        f"The server at {server.url} does not accept the API key: start pellucid webui with --api-key-file or "
-        "PELLUCID_API_KEY.\n"
-    ) in err
-
-
-def test_wrong_key(start: Start, port: int) -> None:
-    """A missing key for a server with a key is reported in a sentence."""
-    with live(scripted_state(keys=read_keys("secret"))) as server:
-        process = start("--server", server.url)
-        page(
-            port,
-            process,
-            (
-                f"The server at {server.url} does not accept the API key: start pellucid webui with "
-                "--api-key-file or PELLUCID_API_KEY."
-            ),
-        )
+            page_server.handle_exit(signal.SIGINT, None)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +183,7 @@ def test_wrong_key(start: Start, port: int) -> None:
             ServerHealth(HealthStatus.FORBIDDEN, "Host."),
             f"The server at {URL} does not accept requests to this address: Host.",
         ),
+        (ServerHealth(HealthStatus.REFUSED, "Key."), f"The server at {URL} {REFUSED}"),
         (
             ServerHealth(HealthStatus.FOREIGN),
             f"The server at {URL} is not Pellucid: give the address of a Pellucid server with --server.",
@@ -236,24 +226,16 @@ def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iter
             blocks.load(begin)
         return GradioPage(blocks)
 
-    with live(scripted_state(ScriptedAssistant(before=before))) as server, listen("127.0.0.1", port) as listener:
+    with live_scripted(ScriptedAssistant(before=before)) as server, listen("127.0.0.1", port) as listener:
         page_server = PageServer(load_settings(data=data, grace=grace), server.url, "127.0.0.1", create)
-        thread = threading.Thread(target=page_server.run, args=([listener],))
-        thread.start()
-        origin = f"http://127.0.0.1:{port}"
-        with httpx.Client(base_url=origin, timeout=30, trust_env=False, headers={"origin": origin}) as http:
-            while "gradio_config" not in http.get("/").text:
-                time.sleep(0.05)
-            assert (
-                http.post("/gradio_api/queue/join", json={"fn_index": 0, "data": [], "session_hash": "s1"}).status_code
-                == 200
-            )
-        assert first.wait(30)
-        while not turns_of_page[0].text:
-            time.sleep(0.01)
-        yield page_server
-        thread.join(30)
-        assert not thread.is_alive()
+        with serving(page_server, listener) as http:
+            loaded(http, "gradio_config")
+            joined = http.post("/gradio_api/queue/join", json={"fn_index": 0, "data": [], "session_hash": "s1"})
+            assert joined.status_code == 200
+            assert first.wait(30)
+            while not turns_of_page[0].text:
+                time.sleep(0.01)
+            yield page_server
         go_on.set()
 
 

@@ -6,6 +6,7 @@ because no import may need torch.
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import threading
@@ -41,6 +42,8 @@ PATHS = ("/v1/models", "/v1/health", "/api/ps", "/slots", "/metrics", "/v1/adapt
 
 
 def main(tokenizer_folder: Path, data: Path) -> None:
+    for name in IMPORTED:
+        importlib.import_module(name)
     engine = ScriptedEngine()
 
     def build(progress: Progress) -> ServerParts:
@@ -57,6 +60,10 @@ def main(tokenizer_folder: Path, data: Path) -> None:
         caller.start()
         server.run(sockets=[listener])
         caller.join()
+
+
+IMPORTED = ("pellucid.completion.completer", "pellucid.models.tokenizers.gguf_tokenizer")
+"""Further modules of such a server."""
 
 
 def _call(server: Server, url: str) -> None:
