@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -37,6 +36,7 @@ LONG = SamplingParams(max_tokens=30_000, ignore_eos=True)
 """An answer longer than any test."""
 
 Start = Callable[..., subprocess.Popen[str]]
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(folder, byte_level_bpe(VOCAB))
 
 
-PATIENCE = 60
+PATIENCE = 300
 """Seconds to wait; reached only in a failing test."""
 
 
@@ -112,67 +112,42 @@ async def computed(client: Client, prompt: str) -> int:
 
 
 @pytest.mark.process
-async def test_three_starts(start: Start, folder: Path, port: int) -> None:
-    """Servers leave when idle, on SIGTERM and on a second signal; the next knows the prompts."""
+async def test_two_starts(start: Start, folder: Path, port: int, tmp_path: Path) -> None:
+    """Servers leave when idle and on a second signal; the next server knows the prompts."""
     one, two = ("".join(f"{name}_{n} = {n * n}\n" for n in range(20)) for name in ("first", "second"))
 
     process = start("--model", folder, "--no-page", "--idle-exit", "3")
     async with Client(f"http://127.0.0.1:{port}") as client:
         await ready(client, process)
         assert await computed(client, one) > 100
-        begun = time.monotonic()
-        async with aclosing(client.complete(CompletionQuery("def", params=LONG))) as items:
-            async for _ in items:
-                if time.monotonic() - begun > 3.5:  # The stream has outlasted the limit.
-                    break
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert out.endswith("\nNo request for 3 seconds: exiting (--idle-exit).\n")
+    (saved,) = [path for path in (tmp_path / "cache" / "prefixes").rglob("*") if path.is_file()]
+    size = saved.stat().st_size
 
-    process = start("--model", folder)
+    process = start("--model", folder, "--grace", "3600")
     query = CompletionQuery("def", params=SamplingParams(max_tokens=5, top_logprobs=2, ignore_eos=True))
-    async with Client(f"http://127.0.0.1:{port}") as client:
+    async with Client(f"http://127.0.0.1:{port}") as client, Client(f"http://127.0.0.1:{port}") as other:
         await ready(client, process)
         assert await computed(client, one) == 1, "after an idle exit"
         assert await computed(client, two) > 100
         assert [type(item) async for item in client.complete(query)] == [Token] * 5 + [Finish]
-    process.terminate()
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err.replace(f"packing {folder.name}", "").count("ERROR")) == (0, 0)
-    assert out.startswith("Pellucid ")
-    for part in (f"http://127.0.0.1:{port}", "model   tiny: ", "memory at rest: ", "try     curl -N "):
-        assert part in out
-
-    process = start("--model", folder, "--no-page", "--grace", "3600")
-    async with Client(f"http://127.0.0.1:{port}") as client, Client(f"http://127.0.0.1:{port}") as other:
-        await ready(client, process)
-        assert await computed(client, two) == 1, "after SIGTERM"
         async with aclosing(client.complete(CompletionQuery("def", params=LONG))) as items:
             await anext(items)
             process.terminate()
             await gone(other)
             assert process.poll() is None, "the first signal waits for the answer"
-            process.terminate()
-            with pytest.raises(UnavailableError, match="shutting down"):
-                async for _ in items:
-                    pass
-    assert process.wait(timeout=60) == 0
-
-
-@pytest.mark.process
-async def test_running_answers_end_properly(start: Start, folder: Path, port: int) -> None:
-    """After the grace time, a running stream ends with the reason, and the process with code 0."""
-    process = start("--model", folder, "--no-page", "--grace", "0")
-    async with Client(f"http://127.0.0.1:{port}") as client:
-        await ready(client, process)
-        async with aclosing(client.complete(CompletionQuery("def", params=LONG))) as items:
-            await anext(items)
             process.send_signal(signal.SIGINT)
             with pytest.raises(UnavailableError, match="shutting down"):
                 async for _ in items:
                     pass
-
-    assert process.wait(timeout=60) == 0
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err.replace(f"packing {folder.name}", "").count("ERROR")) == (0, 0)
+    assert saved.stat().st_size > size, "after signals"
+    assert out.startswith("Pellucid ")
+    for part in (f"http://127.0.0.1:{port}", "model   tiny: ", "memory at rest: ", "try     curl -N "):
+        assert part in out
 
 
 def test_open_page_keeps_no_server(tmp_path: Path) -> None:
@@ -192,14 +167,15 @@ def test_open_page_keeps_no_server(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.process
-def test_model_that_cannot_be_loaded(start: Start, tmp_path: Path) -> None:
+def test_model_that_cannot_be_loaded(run: Run, tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server without a loadable model exits with code 1 and a sentence with the reason."""
-    process = start("--model", tmp_path / "none.gguf", "--no-page")
+    monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))
+    model = tmp_path / "none.gguf"
 
-    _, err = process.communicate(timeout=60)
-
-    assert (process.returncode, err) == (1, f"pellucid: {tmp_path / 'none.gguf'} does not exist.\n")
+    assert run("serve", "--model", model, "--no-page", "--port", str(port))[::2] == (
+        1,
+        f"pellucid: {model} does not exist.\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,9 +186,7 @@ def test_model_that_cannot_be_loaded(start: Start, tmp_path: Path) -> None:
         (["--device", "cuda:7"], "cuda:7"),
     ],
 )
-def test_wrong_name_is_refused_at_once(
-    run: Callable[..., tuple[int, str, str]], options: list[str], sentence: str
-) -> None:
+def test_wrong_name_is_refused_at_once(run: Run, options: list[str], sentence: str) -> None:
     """An unknown model or device ends the command before the server listens."""
     code, out, err = run("serve", *options)
 
