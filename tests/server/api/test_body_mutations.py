@@ -12,9 +12,10 @@ from pellucid.api.app import create_app
 from pellucid.api.server_state import ServerState
 from support.servers.body_mutations import mutations
 from support.servers.http_servers import ADAPTER, TINY, LiveServer
+from support.trial_counts import trial_count
 
 SEED = 13
-COUNT = 1000
+COUNT = trial_count(3000)
 
 SAMPLING: dict[str, Any] = {
     "temperature": 0.5,

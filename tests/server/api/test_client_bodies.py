@@ -17,7 +17,7 @@ REQUESTS = json.loads(Path(__file__).with_name("client_bodies.json").read_text()
 @pytest.mark.parametrize("sent", REQUESTS, ids=[sent["client"] for sent in REQUESTS])
 def test_client(lone_server: LiveServer, sent: dict[str, Any]) -> None:
     """The request is answered with the ignored fields, or refused with the name of the field."""
-    reply = httpx.post(lone_server.url + sent["route"], json=sent["body"], timeout=60, trust_env=False)
+    reply = lone_server.http.post(sent["route"], json=sent["body"])
 
     assert reply.status_code == sent["status"], reply.text
     if reply.status_code == 400:

@@ -14,7 +14,7 @@ from pellucid.api.server_state import ServerState
 from pellucid.errors import PellucidError
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.message import Message
-from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, ScriptedAssistant, live, scripted_state, spoken
+from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, ScriptedAssistant, live, live_scripted, spoken
 from support.servers.real_model_server import CODER
 
 FEW = {"num_predict": 6, "temperature": 0}
@@ -27,8 +27,8 @@ def client(tiny_server: LiveServer) -> Iterator[ollama.Client]:
 
 
 def post(path: str, body: dict[str, Any], assistant: ScriptedAssistant) -> httpx.Response:
-    with live(scripted_state(assistant)) as server:
-        return httpx.post(server.url + path, json=body, trust_env=False, timeout=60)
+    with live_scripted(assistant) as server:
+        return server.http.post(path, json=body)
 
 
 def asked(path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def test_the_client_reads_errors(client: ollama.Client) -> None:
 def test_an_error_in_a_stream_is_a_line() -> None:
     """An error after the first token is the stream's last line, and the client raises the error."""
     assistant = ScriptedAssistant([spoken("Hello"), PellucidError("It broke.")])
-    with live(scripted_state(assistant)) as server, ollama.Client(host=server.url, trust_env=False) as client:
+    with live_scripted(assistant) as server, ollama.Client(host=server.url, trust_env=False) as client:
         stream = client.generate(TINY, "x", stream=True)
         assert next(stream).response == "Hello"
         with pytest.raises(ollama.ResponseError, match=r"It broke\."):
@@ -277,18 +277,14 @@ def test_an_unexpected_error_is_a_sentence_too() -> None:
     assert answer.json()["error"].startswith("Internal server error")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/api/tags"), ("GET", "/api/ps"), ("POST", "/api/show"), ("POST", "/api/generate")]
-)
-def test_loading(method: str, path: str) -> None:
+def test_loading() -> None:
     """During loading, requests are answered 503; the version is already available."""
-    with (
-        live(ServerState(models=(TINY,))) as server,
-        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http,
-    ):
-        answer = http.request(method, path, json={"model": TINY} if method == "POST" else None)
-        assert (answer.status_code, answer.json()) == (503, {"error": "Loading model"})
-        assert http.get("/api/version").status_code == 200
+    with live(ServerState(models=(TINY,))) as server:
+        asked = [server.http.get("/api/tags"), server.http.get("/api/ps")]
+        asked += [server.http.post(path, json={"model": TINY}) for path in ("/api/show", "/api/generate")]
+        for answer in asked:
+            assert (answer.status_code, answer.json()) == (503, {"error": "Loading model"})
+        assert server.http.get("/api/version").status_code == 200
 
 
 def test_times_and_reason() -> None:

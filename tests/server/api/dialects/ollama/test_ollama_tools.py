@@ -42,7 +42,7 @@ def client_of(calling: Calling) -> ollama.Client:
 
 def post(calling: Calling, **body: Any) -> httpx.Response:
     asked = {"messages": QUESTION, "tools": TOOLS, "stream": False, **body}
-    return httpx.post(f"{calling[0].url}/api/chat", json=asked, trust_env=False, timeout=60)
+    return calling[0].http.post("/api/chat", json=asked)
 
 
 def lines_of(calling: Calling, **body: Any) -> list[dict[str, Any]]:
@@ -123,12 +123,7 @@ def test_sent_back(calling: Calling) -> None:
         {"role": "assistant", "content": "I look.", "tool_calls": [call]},
         {"role": "tool", "name": "weather", "tool_call_id": "call00000", "content": "rain"},
     ]
-    httpx.post(
-        f"{calling[0].url}/v1/chat/completions",
-        json={"messages": messages, "tools": TOOLS},
-        trust_env=False,
-        timeout=60,
-    )
+    calling[0].http.post("/v1/chat/completions", json={"messages": messages, "tools": TOOLS})
 
     assert prompt == prompt_of(calling[1])
     assert prompt.startswith(begun)
@@ -238,7 +233,7 @@ def test_names_that_no_template_reads_are_listed(calling: Calling, lone_server: 
     body = {"messages": messages, "stream": False, "options": {"num_predict": 1}}
 
     assert post(calling, messages=messages).json()["pellucid"]["ignored"] == []
-    reply = httpx.post(f"{lone_server.url}/api/chat", json=body, trust_env=False, timeout=60).json()
+    reply = lone_server.http.post("/api/chat", json=body).json()
     assert reply["pellucid"]["ignored"] == ["messages.tool_name"]
 
 
