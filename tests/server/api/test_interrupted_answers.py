@@ -13,11 +13,16 @@ from typing import Any
 import httpx
 import pytest
 
-from pellucid.api.server_state import ServerState
 from pellucid.errors import PellucidError
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.query import Priority, Terms
-from support.servers.http_servers import LiveServer, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
+from support.servers.http_servers import (
+    LiveServer,
+    ScriptedAssistant,
+    live_scripted,
+    live_tiny,
+    spoken,
+)
 
 ROUTES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "ab", "max_tokens": 2000, "ignore_eos": True},
@@ -30,12 +35,8 @@ ROUTES: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def long_server() -> Any:
     """Run a server with a long context, so no answer ends during a test."""
-    assistant, engine = tiny_assistant(slots=4, context=2048)
-    state = ServerState(models=("tiny",), grace=0.0)
-    state.open(assistant, engine)
-    with live(state) as server:
+    with live_tiny(context=2048) as server:
         yield server
-    engine.close()
 
 
 def post(connection: socket.socket, path: str, body: dict[str, Any]) -> None:
@@ -49,8 +50,7 @@ def post(connection: socket.socket, path: str, body: dict[str, Any]) -> None:
 
 
 def running(server: LiveServer) -> int:
-    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
-        return sum(slot["is_processing"] for slot in client.get("/slots").json())
+    return sum(slot["is_processing"] for slot in server.http.get("/slots").json())
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -115,7 +115,7 @@ def test_newer_request_supersedes_the_older(long_server: LiveServer) -> None:
 def test_slow_reader_does_not_hold_the_answer(path: str) -> None:
     """A streamed answer is generated to the end, even if the client stops reading."""
     assistant = ScriptedAssistant(script=[spoken("x" * 100_000)] * 300, before=lambda _: asyncio.sleep(0))
-    with live(scripted_state(assistant)) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
+    with live_scripted(assistant) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
         post(connection, path, ROUTES[path] | {"stream": True})
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
         assert assistant.closed.wait(timeout=60)
@@ -129,7 +129,7 @@ def test_closing_a_stream_closes_the_answer() -> None:
             await asyncio.Event().wait()
 
     assistant = ScriptedAssistant(before=hang)
-    with live(scripted_state(assistant)) as server:
+    with live_scripted(assistant) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             post(connection, "/v1/completions", {"prompt": "x", "stream": True})
             received = b""
@@ -150,8 +150,8 @@ def test_error_in_the_middle_of_a_stream(path: str, failure: Exception | Finish)
         path, {"messages": [{"role": "user", "content": "x"}]}
     )
     tokens = [spoken("a")] * 100  # More than a single event, even for events with many tokens.
-    with live(scripted_state(ScriptedAssistant([*tokens, failure]))) as server:
-        text = httpx.post(server.url + path, json={**body, "stream": True}, trust_env=False, timeout=60).text
+    with live_scripted([*tokens, failure]) as server:
+        text = server.http.post(path, json={**body, "stream": True}).text
 
     error, done = text.strip().split("\n\n")[-2:]
     assert json.loads(error.removeprefix("data: "))["error"]["message"] == "The model broke."
@@ -160,11 +160,9 @@ def test_error_in_the_middle_of_a_stream(path: str, failure: Exception | Finish)
 
 def test_unexpected_error_in_a_stream() -> None:
     """An unexpected error is reported without details, and the server continues."""
-    with live(scripted_state(ScriptedAssistant([spoken("a"), RuntimeError("secret")]))) as server:
-        text = httpx.post(
-            f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False, timeout=60
-        ).text
-        assert httpx.get(f"{server.url}/health", trust_env=False, timeout=60).status_code == 200
+    with live_scripted([spoken("a"), RuntimeError("secret")]) as server:
+        text = server.http.post("/v1/completions", json={"prompt": "x", "stream": True}).text
+        assert server.http.get("/health").status_code == 200
 
     assert "secret" not in text
     assert '"type": "server_error"' in text
@@ -181,13 +179,10 @@ def test_shutdown_ends_answers_properly(stream: bool) -> None:
             await asyncio.Event().wait()
 
     assistant = ScriptedAssistant(before=hang)
-    with (
-        live(scripted_state(assistant)) as server,
-        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
-    ):
+    with live_scripted(assistant) as server:
         answers: list[httpx.Response] = []
         thread = threading.Thread(
-            target=lambda: answers.append(client.post("/v1/completions", json={"prompt": "x", "stream": stream}))
+            target=lambda: answers.append(server.http.post("/v1/completions", json={"prompt": "x", "stream": stream}))
         )
         thread.start()
         assert reached.wait(30)
@@ -212,15 +207,11 @@ def test_grace_time_lets_answers_finish() -> None:
             while not go_on.is_set():
                 await asyncio.sleep(0.01)
 
-    with live(scripted_state(ScriptedAssistant(before=wait), grace=60.0)) as server:
+    with live_scripted(ScriptedAssistant(before=wait), grace=60.0) as server:
         answers: list[httpx.Response] = []
 
         def ask() -> None:
-            answers.append(
-                httpx.post(
-                    f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False, timeout=60
-                )
-            )
+            answers.append(server.http.post("/v1/completions", json={"prompt": "x", "stream": True}))
 
         thread = threading.Thread(target=ask)
         thread.start()
@@ -247,8 +238,8 @@ def test_reading_the_prompt_is_on_the_request_s_terms(route: str, fields: dict[s
     assistant = ScriptedAssistant()
     clock = iter(range(100))
     body = {"priority": "background", "deadline": 50.0, "supersede": "window", **fields}
-    with live(scripted_state(assistant, clock=lambda: float(next(clock)))) as server:
-        assert httpx.post(f"{server.url}{route}", json=body, trust_env=False, timeout=60).status_code == 200
+    with live_scripted(assistant, clock=lambda: float(next(clock))) as server:
+        assert server.http.post(route, json=body).status_code == 200
 
     read, generated = (call["terms"] for call in assistant.calls)
     assert (read.priority, read.key) == (Priority.BACKGROUND, None)
@@ -259,14 +250,9 @@ def test_reading_the_prompt_is_on_the_request_s_terms(route: str, fields: dict[s
 def test_score_has_terms() -> None:
     """/v1/score has the request's priority, by default background."""
     assistant = ScriptedAssistant()
-    with live(scripted_state(assistant)) as server:
+    with live_scripted(assistant) as server:
         for fields in ({}, {"priority": "completion", "deadline": 5.0, "supersede": "window"}):
-            assert (
-                httpx.post(
-                    f"{server.url}/v1/score", json={"text": "x", **fields}, trust_env=False, timeout=60
-                ).status_code
-                == 200
-            )
+            assert server.http.post("/v1/score", json={"text": "x", **fields}).status_code == 200
 
     plain, urgent = (call["terms"] for call in assistant.calls)
     assert plain == Terms(Priority.BACKGROUND)
