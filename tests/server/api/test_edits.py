@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
-from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state, spoken
+from support.servers.http_servers import TINY, ScriptedAssistant, live_scripted, spoken
 
 BODY = {
     "prefix": "class A:\n",
@@ -24,8 +24,8 @@ ANSWER = [spoken(text) for text in ("x = 1", "\ny", " = 5\n", "```\n", "never")]
 
 def post(script: list[Any], **fields: Any) -> tuple[httpx.Response, ScriptedAssistant]:
     assistant = ScriptedAssistant([*script, Finish(FinishReason.STOP, Usage(generated=len(script)))])
-    with live(scripted_state(assistant)) as server:
-        return httpx.post(f"{server.url}/v1/edits", json=BODY | fields, trust_env=False, timeout=60), assistant
+    with live_scripted(assistant) as server:
+        return server.http.post("/v1/edits", json=BODY | fields), assistant
 
 
 def test_a_whole_edit() -> None:
@@ -59,9 +59,9 @@ def test_a_streamed_edit() -> None:
 
 def test_the_metrics() -> None:
     """An edit with a closed fence counts as stopped, although the rest is not read."""
-    with live(scripted_state(ScriptedAssistant([*ANSWER, Finish(FinishReason.STOP, Usage())]))) as server:
-        httpx.post(f"{server.url}/v1/edits", json=BODY, trust_env=False, timeout=60)
-        metrics = httpx.get(f"{server.url}/metrics", trust_env=False, timeout=60).text
+    with live_scripted([*ANSWER, Finish(FinishReason.STOP, Usage())]) as server:
+        server.http.post("/v1/edits", json=BODY)
+        metrics = server.http.get("/metrics").text
     assert f'pellucid_generations_total{{model="{TINY}",reason="stop"}} 1.0' in metrics
 
 

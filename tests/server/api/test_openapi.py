@@ -62,12 +62,7 @@ def test_every_example_is_valid(http: httpx.Client, shape: dict[str, Any]) -> No
 def test_streams_are_documented(shape: dict[str, Any]) -> None:
     """The description has the stream types of streaming routes."""
     for path in (
-        "/v1/completions",
-        "/v1/chat/completions",
-        "/v1/fim/completions",
-        "/v1/score",
-        "/v1/edits",
-        "/infill",
+        *("/v1/completions", "/v1/chat/completions", "/v1/fim/completions", "/v1/score", "/v1/edits", "/infill"),
         "/completion",
     ):
         assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {

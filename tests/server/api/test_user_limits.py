@@ -22,7 +22,7 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ConfigError, QueueFullError
 from pellucid.serving import serve
 from pellucid.vocabulary.finish import Finish
-from support.servers.http_servers import TINY, live, tiny_assistant
+from support.servers.http_servers import TINY, live, live_tiny, tiny_assistant
 
 KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")
 ANNA, BEN = ({"authorization": f"Bearer key-of-{name}"} for name in ("anna", "ben"))
@@ -96,8 +96,8 @@ def server() -> Iterator[LimitedServer]:
     users = Users(clock=lambda: clock[0].now)
     state = ServerState(models=(TINY,), grace=0.0, keys=KEYS, users=users)
     state.open(assistant, engine)
-    with live(state) as running, httpx.Client(base_url=running.url, timeout=60, trust_env=False) as http:
-        clock.append(LimitedServer(http, state))
+    with live(state) as running:
+        clock.append(LimitedServer(running.http, state))
         yield clock[0]
     engine.close()
 
@@ -297,13 +297,9 @@ def test_usage_of_each_user(server: LimitedServer) -> None:
 
 def test_usage_without_named_users() -> None:
     """A server without keys counts for the user local, and has no metrics by user."""
-    assistant, engine = tiny_assistant()
-    state = ServerState(models=(TINY,), grace=0.0)
-    state.open(assistant, engine)
-    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
-        http.post("/completion", json={"prompt": "0123456789", "n_predict": 4, "ignore_eos": True})
-        found, metrics = figures(http, {}), http.get("/metrics").text
-    engine.close()
+    with live_tiny() as server:
+        server.http.post("/completion", json={"prompt": "0123456789", "n_predict": 4, "ignore_eos": True})
+        found, metrics = figures(server.http, {}), server.http.get("/metrics").text
 
     assert found == {
         "user": "local",

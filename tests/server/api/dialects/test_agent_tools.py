@@ -55,7 +55,7 @@ def anthropic_client(calling: Calling) -> anthropic.Anthropic:
 
 
 def post(calling: Calling, path: str, body: dict[str, Any]) -> httpx.Response:
-    return httpx.post(calling[0].url + path, json=body, trust_env=False, timeout=60)
+    return calling[0].http.post(path, json=body)
 
 
 def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -276,7 +276,7 @@ def test_a_call_is_demanded(calling: Calling, path: str, choice: Any) -> None:
 
 def test_models_without_tools(tiny_server: LiveServer) -> None:
     """A model without a place for tools in the template refuses tools."""
-    answer = httpx.post(f"{tiny_server.url}/v1/messages", json=MESSAGES | {"model": None}, trust_env=False, timeout=60)
+    answer = tiny_server.http.post("/v1/messages", json=MESSAGES | {"model": None})
 
     assert answer.status_code == 400
     assert "no place for tools" in answer.json()["error"]["message"]

@@ -50,7 +50,7 @@ def calling() -> Iterator[tuple[LiveServer, ScriptedEngine]]:
 
 
 def post(server: LiveServer, route: str = "/v1/chat/completions", **body: Any) -> httpx.Response:
-    return httpx.post(server.url + route, json={"messages": QUESTION, **body}, timeout=60, trust_env=False)
+    return server.http.post(route, json={"messages": QUESTION, **body})
 
 
 def choice(server: LiveServer, **body: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.api.idle_exit import Idleness
 from pellucid.vocabulary.query import Extra
-from support.servers.http_servers import TINY, TINY_PLAIN, ScriptedAssistant, live, scripted_state
+from support.servers.http_servers import TINY, TINY_PLAIN, ScriptedAssistant, live_scripted
 
 SNIPPETS = {
     "declarations": [{"filepath": "a.py", "body": "A"}],
@@ -36,8 +36,8 @@ AGENT: dict[str, Any] = {
 def asked(body: dict[str, Any]) -> dict[str, Any]:
     """Return the query of a body."""
     assistant = ScriptedAssistant()
-    with live(scripted_state(assistant)) as server:
-        answer = httpx.post(f"{server.url}/v1/completions", json=body, trust_env=False, timeout=60)
+    with live_scripted(assistant) as server:
+        answer = server.http.post("/v1/completions", json=body)
     assert answer.status_code == 200, answer.text
     return assistant.calls[0]
 
