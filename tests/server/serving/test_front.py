@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -29,7 +29,7 @@ from support.models.tiny_models import tiny_llama, to_decoder
 VOCAB = 320
 NAME = "far"
 OTHER = "the model with an adapter"
-PATIENCE = 60
+PATIENCE = 300
 """Seconds to wait; reached only in a failing test."""
 
 Ports = Callable[[], int]
@@ -76,21 +76,6 @@ def environment(tmp_path: Path, port: int) -> dict[str, str]:
     return {**os.environ, **paths, "PELLUCID_PORT": str(port), "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-def command(*words: str) -> list[str]:
-    """Return a command of Pellucid."""
-    return [sys.executable, "-c", "from pellucid.cli.app import app; app()", *words]
-
-
-@contextmanager
-def running(words: Sequence[str], own: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command, and kill the process at the end."""
-    with subprocess.Popen(words, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 @pytest.fixture(scope="module")
 def fleet(engine: LocalEngine, folder: Path) -> list[StandInReplica]:
     """Two replicas for the server that several tests share."""
@@ -98,10 +83,15 @@ def fleet(engine: LocalEngine, folder: Path) -> list[StandInReplica]:
 
 
 @pytest.fixture(scope="module")
-def addresses(fleet: list[StandInReplica]) -> Iterator[list[str]]:
+def addresses(unused_tcp_port_factory: Ports) -> list[str]:
     """The addresses of these replicas."""
-    with ExitStack() as servers:
-        yield [servers.enter_context(listening(replica)) for replica in fleet]
+    return [f"http://127.0.0.1:{unused_tcp_port_factory()}" for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def waiting() -> dict[str, httpx.Response]:
+    """The replies of the shared server before there was an engine."""
+    return {}
 
 
 @pytest.fixture(scope="module")
@@ -111,21 +101,58 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def front(addresses: list[str], folder: Path, home: Path, unused_tcp_port_factory: Ports) -> Iterator[httpx.Client]:
-    """A client of ``pellucid serve`` over the first replica, which each test leaves as it was."""
+def front(
+    fleet: list[StandInReplica],
+    addresses: list[str],
+    waiting: dict[str, httpx.Response],
+    folder: Path,
+    home: Path,
+    unused_tcp_port_factory: Ports,
+) -> Iterator[httpx.Client]:
+    """A client of ``pellucid serve`` over the first replica, which each test leaves as it was.
+
+    The server starts before the replicas.
+    """
     port = unused_tcp_port_factory()
-    words = command("serve", "--engine", addresses[0], "--model", f"{NAME}={folder}", "--no-page")
+    words = ("serve", "--engine", addresses[0], "--model", f"{NAME}={folder}", "--no-page")
+    code = "from pellucid.cli.app import app; app()"
     with (
-        subprocess.Popen(words, env=environment(home, port), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+        subprocess.Popen(
+            [sys.executable, "-c", code, *words],
+            env=environment(home, port),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as http,
+        ExitStack() as servers,
     ):
         try:
-            wait_until(lambda: is_ready(http, process))
+            wait_until(lambda: not is_ready(http, process) and "does not answer" in health(http))
+            waiting.update({path: http.get(path) for path in ("/health", "/v1/models", "/v1/engines")})
+            waiting["/v1/completions"] = http.post("/v1/completions", json={"prompt": "def", "max_tokens": 4})
+            for replica, address in zip(fleet, addresses, strict=True):
+                servers.enter_context(listening(replica, int(address.rpartition(":")[2])))
+            wait_until(lambda: is_ready(http, process) and described(http) == "vLLM 0.32.0")
             yield http
         finally:
             process.terminate()
-        _, errors = process.communicate(timeout=PATIENCE)
-        assert (process.returncode, b"Traceback" in errors) == (0, False), errors
+        output, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, b"Traceback" in errors) == (0, False), errors
+    assert f"Waiting for an engine of far: {addresses[0]}." in errors.decode()
+    assert output.count(b"memory at rest") == 1
+
+
+def described(http: httpx.Client) -> str:
+    """Return the description of the model."""
+    return str(http.get("/v1/models").json()["data"][0]["meta"]["description"])
+
+
+def health(http: httpx.Client) -> str:
+    """Return the text of the health, or an empty text before the server listens."""
+    try:
+        return http.get("/health").text
+    except httpx.ConnectError:
+        return ""
 
 
 def is_ready(http: httpx.Client, process: subprocess.Popen[bytes]) -> bool:
@@ -307,55 +334,16 @@ def test_settings_that_cannot_be_meant(models: Sequence[str], engines: Sequence[
         check_front(load_settings(models=tuple(models), engines=tuple(engines)))
 
 
-def test_a_front_before_its_engines(
-    replicas: list[StandInReplica], folder: Path, tmp_path: Path, unused_tcp_port_factory: Ports
-) -> None:
+def test_a_front_before_its_engines(front: httpx.Client, waiting: dict[str, httpx.Response]) -> None:
     """A server without engines names the missing engines, and serves once an engine is there."""
-    port, late, wrong = (unused_tcp_port_factory() for _ in range(3))
-    replicas[1].tokenizers = {"near": replicas[1].tokenizers[NAME]}
-    options = [f"--engine=http://127.0.0.1:{number}" for number in (wrong, late)]
-    with (
-        listening(replicas[1], wrong),
-        running(
-            command("serve", *options, "--model", f"{NAME}={folder}", "--no-page"), environment(tmp_path, port)
-        ) as process,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as http,
-    ):
-
-        def problems() -> dict[str, str]:
-            assert process.poll() is None, process.communicate()
-            try:
-                reply = http.get("/health")
-            except httpx.ConnectError:
-                return {}
-            details = reply.json()["error"]["pellucid"]
-            return (
-                {one["id"]: one["problem"] for one in details["engines"]["data"]} if details["state"] == "away" else {}
-            )
-
-        wait_until(lambda: "does not answer" in problems().get(f"http://127.0.0.1:{late}", ""))
-        wait_until(lambda: "It serves near, and not far" in problems().get(f"http://127.0.0.1:{wrong}", ""))
-        assert http.get("/health").status_code == 503
-        (card,) = http.get("/v1/models").json()["data"]
-        assert (card["id"], card["meta"]["engines"], card["meta"]["description"]) == (NAME, [], "vLLM")
-        assert [one["state"] for one in http.get("/v1/engines").json()["data"]] == ["away", "away"]
-        refused = http.post("/v1/completions", json={"prompt": "def", "max_tokens": 4})
-        assert (refused.status_code, "No engine serves far now" in refused.text) == (503, True)
-        with listening(replicas[0], late):
-            wait_until(lambda: is_ready(http, process))
-            assert (
-                http.post("/v1/completions", json={"prompt": "def", "max_tokens": 4}).json()["usage"][
-                    "completion_tokens"
-                ]
-                == 4
-            )
-            wait_until(lambda: http.get("/v1/models").json()["data"][0]["meta"]["description"] == "vLLM 0.32.0")
-            assert http.get("/v1/models").json()["data"][0]["meta"]["n_ctx"] == 1023
-        process.terminate()
-        output, log = process.communicate(timeout=PATIENCE)
-    assert b"Waiting for an engine of far: http://127.0.0.1:%d, http://127.0.0.1:%d." % (wrong, late) in log
-    assert output.count(b"memory at rest") == 1
-    assert (process.returncode, b"Traceback" in log) == (0, False)
+    assert (waiting["/health"].status_code, waiting["/health"].json()["error"]["pellucid"]["state"]) == (503, "away")
+    (card,) = waiting["/v1/models"].json()["data"]
+    assert (card["id"], card["meta"]["engines"], card["meta"]["description"]) == (NAME, [], "vLLM")
+    assert [one["state"] for one in waiting["/v1/engines"].json()["data"]] == ["away"]
+    refused = waiting["/v1/completions"]
+    assert (refused.status_code, "No engine serves far now" in refused.text) == (503, True)
+    answer = front.post("/v1/completions", json={"prompt": "def", "max_tokens": 4}).json()
+    assert answer["usage"]["completion_tokens"] == 4
 
 
 @pytest.mark.parametrize(
