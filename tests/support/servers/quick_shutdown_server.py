@@ -37,6 +37,7 @@ class QuickShutdownServer(uvicorn.Server):
         await self.on_tick(0)
         if not self.should_exit:
             await self._end[1].wait()
+        await asyncio.sleep(0.02)  # Connections that lose the client are closed meanwhile.
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the listeners, and end connections in good order, if any."""
