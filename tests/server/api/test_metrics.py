@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from pellucid.api.metrics import Metrics
 from pellucid.api.server_state import ServerState
 from pellucid.errors import QueueFullError
-from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
+from support.servers.http_servers import TINY, ScriptedAssistant, live, live_scripted, live_tiny, spoken, tiny_assistant
 
 
 def samples(text: str) -> dict[tuple[str, ...], float]:
@@ -26,17 +25,14 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 def test_counts() -> None:
     """Requests are counted by route and status, generations by reason."""
     assistant = ScriptedAssistant([spoken("a"), spoken("b"), spoken("c")])
-    with (
-        live(scripted_state(assistant)) as server,
-        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
-    ):
-        client.post("/v1/completions", json={"prompt": "x"})
-        client.post("/v1/completions", json={"prompt": "x", "stream": True})
-        client.post("/v1/completions", json={})
-        client.get("/v1/models/tiny")
-        client.get("/a")
-        client.get("/b")
-        found = samples(client.get("/metrics").text)
+    with live_scripted(assistant) as server:
+        server.http.post("/v1/completions", json={"prompt": "x"})
+        server.http.post("/v1/completions", json={"prompt": "x", "stream": True})
+        server.http.post("/v1/completions", json={})
+        server.http.get("/v1/models/tiny")
+        server.http.get("/a")
+        server.http.get("/b")
+        found = samples(server.http.get("/metrics").text)
 
     assert found["pellucid_requests_total", "/v1/completions", "200"] == 2
     assert found["pellucid_requests_total", "/v1/completions", "400"] == 1
@@ -51,13 +47,10 @@ def test_counts() -> None:
 def test_refused_requests_count() -> None:
     """Requests refused by the door or the queue are counted, too."""
     assistant = ScriptedAssistant([QueueFullError("Full.")])
-    with (
-        live(scripted_state(assistant)) as server,
-        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
-    ):
-        client.post("/v1/completions", json={"prompt": "x"})
-        client.get("/metrics", headers={"host": "evil.example"})
-        found = samples(client.get("/metrics").text)
+    with live_scripted(assistant) as server:
+        server.http.post("/v1/completions", json={"prompt": "x"})
+        server.http.get("/metrics", headers={"host": "evil.example"})
+        found = samples(server.http.get("/metrics").text)
 
     assert found["pellucid_requests_total", "/v1/completions", "429"] == 1
     assert found["pellucid_requests_total", "unknown", "403"] == 1
@@ -65,14 +58,10 @@ def test_refused_requests_count() -> None:
 
 def test_tokens_are_the_engine_s() -> None:
     """Tokens are counted by the engine: cached, computed and generated."""
-    assistant, engine = tiny_assistant()
-    state = ServerState(models=(TINY,), grace=0.0)
-    state.open(assistant, engine)
-    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+    with live_tiny() as server:
         for _ in range(2):
-            client.post("/completion", json={"prompt": "0123456789", "n_predict": 4, "ignore_eos": True})
-        found = samples(client.get("/metrics").text)
-    engine.close()
+            server.http.post("/completion", json={"prompt": "0123456789", "n_predict": 4, "ignore_eos": True})
+        found = samples(server.http.get("/metrics").text)
 
     assert [found["pellucid_tokens_total", kind, TINY] for kind in ("cached", "computed", "generated")] == [9, 11, 8]
 
@@ -82,14 +71,14 @@ def test_parked_prefixes_are_measured() -> None:
     assistant, engine = tiny_assistant(slots=1)
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
-    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+    with live(state) as server:
         for letter in "ab":
-            client.post("/completion", json={"prompt": letter * 40, "n_predict": 1, "ignore_eos": True})
-        found = samples(client.get("/metrics").text)
-        memory = client.get(f"/v1/models/{TINY}").json()["meta"]["memory"]
-    engine.close()
+            server.http.post("/completion", json={"prompt": letter * 40, "n_predict": 1, "ignore_eos": True})
+        found = samples(server.http.get("/metrics").text)
+        memory = server.http.get(f"/v1/models/{TINY}").json()["meta"]["memory"]
 
     status = engine.status(TINY)
+    engine.close()
     assert status.parked_bytes == 40 * status.cache_limit // 256
     exported = [found[f"pellucid_{name}_bytes", TINY] for name in ("parked", "parked_limit")]
     assert exported == [memory["parked"], memory["parked_limit"]] == [status.parked_bytes, status.parked_limit]

@@ -9,7 +9,7 @@ from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.errors import NotFoundError
 from pellucid.vocabulary.query import CompletionQuery, ScoreQuery
-from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
+from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live_tiny
 
 REQUESTS = [
     ("/v1/completions", {"prompt": "x", "max_tokens": 1}),
@@ -22,9 +22,9 @@ REQUESTS = [
 @pytest.mark.parametrize(("route", "body"), REQUESTS)
 def test_a_single_model_answers_to_every_name(lone_server: LiveServer, route: str, body: dict[str, object]) -> None:
     """A single model answers to any name, unless the request is strict."""
-    with httpx.Client(base_url=lone_server.url, timeout=60, trust_env=False) as http:
-        reply = http.post(route, json={**body, "model": "gpt-4o"})
-        strict = http.post(route, json={**body, "model": "gpt-4o", "strict_model": True})
+    reply, strict = (
+        lone_server.http.post(route, json=body | {"model": "gpt-4o"} | more) for more in ({}, {"strict_model": True})
+    )
 
     assert reply.status_code == 200
     assert reply.json().get("model", TINY) == TINY
@@ -34,9 +34,7 @@ def test_a_single_model_answers_to_every_name(lone_server: LiveServer, route: st
 
 def test_an_adapter_s_name_is_never_another_model(lone_server: LiveServer) -> None:
     """The name of an unloaded adapter is refused: the base would answer differently."""
-    reply = httpx.post(
-        f"{lone_server.url}/v1/completions", json={"prompt": "x", "model": f"{TINY}:mine"}, trust_env=False, timeout=60
-    )
+    reply = lone_server.http.post("/v1/completions", json={"prompt": "x", "model": f"{TINY}:mine"})
 
     assert reply.status_code == 404
 
@@ -51,16 +49,9 @@ def test_several_models_answer_to_their_names_only(http: httpx.Client) -> None:
 
 def test_strict_server() -> None:
     """With the setting strict_model a single model answers only to the model's name."""
-    assistant, engine = tiny_assistant(alone=True)
     state = ServerState(models=(TINY,), grace=0.0, strict_model=True)
-    state.open(assistant, engine)
-    with live(state) as server:
-        reply = httpx.post(
-            f"{server.url}/v1/completions", json={"prompt": "x", "model": "gpt-4o"}, trust_env=False, timeout=60
-        )
-    engine.close()
-
-    assert reply.status_code == 404
+    with live_tiny(state=state, alone=True) as server:
+        assert server.http.post("/v1/completions", json={"prompt": "x", "model": "gpt-4o"}).status_code == 404
 
 
 async def test_our_own_client_is_strict(lone_server: LiveServer) -> None:

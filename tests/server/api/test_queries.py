@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import isclose
 
-import httpx
 import pytest
 
 from pellucid.client.http_client import Client
@@ -29,7 +28,7 @@ GAP = CompletionQuery("def add(a, b):\n", "\nend", params=SamplingParams(max_tok
 )
 def test_refused(tiny_server: LiveServer, verb: str, body: object, sentence: str) -> None:
     """A newer client's field, a wrong value and an unknown model are refused by name."""
-    reply = httpx.post(f"{tiny_server.url}/pellucid/{verb}", json=body, trust_env=False)
+    reply = tiny_server.http.post(f"/pellucid/{verb}", json=body)
 
     assert reply.status_code in (400, 404)
     assert sentence in reply.json()["error"]["message"]

@@ -17,14 +17,8 @@ from support.servers.http_servers import ScriptedAssistant
 from support.silent_assistant import SilentAssistant
 
 ASSISTANTS: list[type[Assistant]] = [
-    LocalAssistant,
-    Client,
-    SilentAssistant,
-    ScriptedAssistant,
-    ScriptedPageAssistant,
-    ScriptedReader,
-    ScriptedProvider,
-    KnowingAssistant,
+    *(LocalAssistant, Client, SilentAssistant, ScriptedAssistant, ScriptedPageAssistant, ScriptedReader),
+    *(ScriptedProvider, KnowingAssistant),
 ]
 """Typed as the protocol: mypy compares the whole signatures."""
 

@@ -17,7 +17,7 @@ from pellucid.config import load_settings
 from pellucid.door import api_keys
 from pellucid.door.api_keys import CHECK_SECONDS, WatchedKeys, read_key_file, read_keys
 from pellucid.errors import ConfigError
-from support.servers.http_servers import live, scripted_state
+from support.servers.http_servers import live_scripted
 
 ANNA, BEN = "key-of-anna", "key-of-ben"
 BOTH = f"anna:{ANNA}\nben:{BEN}\n"
@@ -57,11 +57,8 @@ def statuses(http: httpx.Client, *keys: str) -> list[int]:
 @pytest.fixture
 def http(file: KeyFile) -> Iterator[httpx.Client]:
     """A client of a running server with the keys of the file."""
-    with (
-        live(scripted_state(keys=file.keys)) as server,
-        httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client,
-    ):
-        yield client
+    with live_scripted(keys=file.keys) as server:
+        yield server.http
 
 
 @pytest.mark.parametrize(

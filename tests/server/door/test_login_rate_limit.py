@@ -149,7 +149,7 @@ def frozen() -> ServerState:
 
 
 def ask(server: PagedServer, headers: dict[str, str]) -> httpx.Response:
-    return httpx.get(f"{server.server.url}/v1/models", headers=headers, trust_env=False, timeout=60)
+    return server.server.http.get("/v1/models", headers=headers)
 
 
 @pytest.mark.parametrize("way", ["bearer", "x-api-key", "page"])
@@ -176,7 +176,7 @@ def test_one_limit_for_all_ways(locked: PagedServer, way: str) -> None:
         "code": 429,
     }
     assert "Too many wrong keys. Try again in 2 seconds." in answers[2].text
-    assert httpx.get(f"{locked.server.url}/health", trust_env=False, timeout=60).status_code == 200
+    assert locked.server.http.get("/health").status_code == 200
 
 
 def test_bearer_guesses(locked: PagedServer) -> None:

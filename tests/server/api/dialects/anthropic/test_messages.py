@@ -18,7 +18,7 @@ from pellucid.errors import ContextLengthError, NotSupportedError, PellucidError
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.token import Token
-from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, spoken
+from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live_scripted, spoken
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 QUESTION: dict[str, Any] = {"model": TINY, "max_tokens": 6, "messages": [{"role": "user", "content": "hello"}]}
@@ -35,8 +35,8 @@ def client(tiny_server: LiveServer) -> Iterator[anthropic.Anthropic]:
 
 
 def post(body: dict[str, Any], assistant: ScriptedAssistant) -> httpx.Response:
-    with live(scripted_state(assistant)) as server:
-        return httpx.post(f"{server.url}/v1/messages", json=ASK | body, trust_env=False, timeout=60)
+    with live_scripted(assistant) as server:
+        return server.http.post("/v1/messages", json=ASK | body)
 
 
 def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -206,16 +206,14 @@ def test_stop_reasons(finish: FinishReason, generated: int, word: str, sequence:
         (UnavailableError("Not now."), 503, "overloaded_error"),
     ],
 )
-@pytest.mark.parametrize("stream", [True, False])
-def test_errors(error: PellucidError, status: int, kind: str, stream: bool) -> None:
+def test_errors(error: PellucidError, status: int, kind: str) -> None:
     """Errors have Anthropic's shape."""
-    answer = post({"stream": stream}, ScriptedAssistant([error]))
-
-    assert answer.status_code == status
-    assert answer.json()["type"] == "error"
-    assert answer.json()["error"]["type"] == kind
-    assert answer.json()["error"]["message"].endswith(str(error))
-    assert set(answer.json()["error"]) == {"type", "message"}
+    for stream in (True, False):
+        answer = post({"stream": stream}, ScriptedAssistant([error]))
+        assert (answer.status_code, answer.json()["type"]) == (status, "error")
+        assert answer.json()["error"]["type"] == kind
+        assert answer.json()["error"]["message"].endswith(str(error))
+        assert set(answer.json()["error"]) == {"type", "message"}
 
 
 def test_long_conversation(client: anthropic.Anthropic) -> None:
@@ -248,7 +246,7 @@ def test_empty_answer() -> None:
 
 def test_keys() -> None:
     """The key is read from x-api-key, and a wrong key is refused in Anthropic's shape."""
-    with live(scripted_state(keys=read_keys("a-long-key"))) as server:
+    with live_scripted(keys=read_keys("a-long-key")) as server:
         with anthropic.Anthropic(base_url=server.url, api_key="a-long-key", max_retries=0) as client:
             assert client.messages.create(**BY_PACKAGE).content
         stranger = anthropic.Anthropic(base_url=server.url, api_key="another-key", max_retries=0)

@@ -14,7 +14,7 @@ from pellucid.api.dialects.llama_cpp.reply import token_probs
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.query import SamplingParams
 from pellucid.vocabulary.token import Token
-from support.servers.http_servers import TINY, TINY_PLAIN, ScriptedAssistant, live, scripted_state, spoken
+from support.servers.http_servers import TINY, TINY_PLAIN, ScriptedAssistant, live_scripted, spoken
 
 VIM: dict[str, Any] = {
     "id_slot": 0,
@@ -33,17 +33,9 @@ VIM: dict[str, Any] = {
     "t_max_prompt_ms": 500,
     "t_max_predict_ms": 1000,
     "response_fields": [
-        "content",
-        "timings/prompt_n",
-        "timings/prompt_ms",
-        "timings/prompt_per_token_ms",
-        "timings/prompt_per_second",
-        "timings/predicted_n",
-        "timings/predicted_ms",
-        "timings/predicted_per_token_ms",
-        "timings/predicted_per_second",
-        "truncated",
-        "tokens_cached",
+        *("content", "timings/prompt_n", "timings/prompt_ms", "timings/prompt_per_token_ms"),
+        *("timings/prompt_per_second", "timings/predicted_n", "timings/predicted_ms"),
+        *("timings/predicted_per_token_ms", "timings/predicted_per_second", "truncated", "tokens_cached"),
     ],
 }
 VIM_WARM_UP = VIM | {
@@ -218,8 +210,8 @@ def test_truncated(http: httpx.Client) -> None:
 def test_sampling_fields(fields: dict[str, Any], expected: SamplingParams) -> None:
     """Each sampling field reaches the sampler, and steps missing in samplers are switched off."""
     assistant = ScriptedAssistant()
-    with live(scripted_state(assistant)) as server:
-        response = httpx.post(f"{server.url}/completion", json={"prompt": "x", **fields}, trust_env=False, timeout=60)
+    with live_scripted(assistant) as server:
+        response = server.http.post("/completion", json={"prompt": "x", **fields})
 
     assert response.status_code == 200, response.text
     assert assistant.calls[0]["params"] == expected
@@ -256,8 +248,8 @@ def test_unsupported_fields_are_refused(http: httpx.Client, fields: dict[str, An
 def test_superseded_answer() -> None:
     """A superseded answer has the text so far, and is marked."""
     script: list[Token | Finish | Exception] = [spoken("half"), Finish(FinishReason.SUPERSEDED, Usage(generated=1))]
-    with live(scripted_state(ScriptedAssistant(script))) as server:
-        reply = httpx.post(f"{server.url}/infill", json={"id_slot": 0}, trust_env=False, timeout=60).json()
+    with live_scripted(script) as server:
+        reply = server.http.post("/infill", json={"id_slot": 0}).json()
 
     assert (reply["content"], reply["stop_type"], reply["superseded"]) == ("half", "none", True)
 
@@ -265,12 +257,9 @@ def test_superseded_answer() -> None:
 def test_slot_number_is_a_key() -> None:
     """A client's slot number is a key; other numbers and clients have other keys."""
     assistant = ScriptedAssistant()
-    with (
-        live(scripted_state(assistant)) as server,
-        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
-    ):
+    with live_scripted(assistant) as server:
         for slot, agent, count in ((0, "a", 1), (0, "a", 2), (1, "a", 1), (0, "b", 1), (-1, "a", 1)):
-            client.post("/infill", json={"id_slot": slot, "n_cmpl": count}, headers={"user-agent": agent})
+            server.http.post("/infill", json={"id_slot": slot, "n_cmpl": count}, headers={"user-agent": agent})
 
     keys = [call["terms"].key for call in assistant.calls]
     assert keys[0] == keys[1]

@@ -11,7 +11,7 @@ import pytest
 from openai import Stream
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state
+from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live_scripted
 
 CONTINUE: dict[str, Any] = {
     "model": TINY,
@@ -90,7 +90,7 @@ def test_the_same_answer_as_completions(http: httpx.Client) -> None:
 def test_fields() -> None:
     """Mistral's fields reach the model; metadata is accepted and named."""
     assistant = ScriptedAssistant()
-    with live(scripted_state(assistant)) as server:
+    with live_scripted(assistant) as server:
         body = {
             "prompt": "a",
             "max_tokens": 3,
@@ -100,7 +100,7 @@ def test_fields() -> None:
             "metadata": {"a": 1},
             "min_tokens": 0,
         }
-        reply = httpx.post(f"{server.url}/v1/fim/completions", json=body, trust_env=False, timeout=60).json()
+        reply = server.http.post("/v1/fim/completions", json=body).json()
 
     call = assistant.calls[0]
     assert (call["prefix"], call["suffix"], call["stop"]) == ("a", "", ["x"])

@@ -7,11 +7,7 @@ import pytest
 from pellucid.api.dialects.ollama.model_aliases import find_by_alias, listed_name, parameter_size
 
 SERVED = [
-    "qwen2.5-coder-0.5b-instruct",
-    "qwen2.5-coder-0.5b-base",
-    "smollm2-135m-instruct",
-    "org/Some-Model-7B",
-    "tiny",
+    *("qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-0.5b-base", "smollm2-135m-instruct", "org/Some-Model-7B", "tiny"),
     "tiny:adapter",
 ]
 

@@ -178,7 +178,7 @@ def test_prompt_logprobs_with_tools(lone_server: LiveServer, choice: str) -> Non
     tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
     body = {"model": TINY, "messages": QUESTION, "max_tokens": 1, "tools": [tool], "tool_choice": choice}
     plain, read = (
-        httpx.post(f"{lone_server.url}/v1/chat/completions", json=body | extra, timeout=60, trust_env=False).json()
+        lone_server.http.post("/v1/chat/completions", json=body | extra).json()
         for extra in ({}, {"prompt_logprobs": 1})
     )
 

@@ -24,7 +24,7 @@ ASKED: dict[str, Any] = {
 
 def answer(server: LiveServer, **more: Any) -> dict[str, Any]:
     """Return the reply to the same question."""
-    reply = httpx.post(f"{server.url}/v1/chat/completions", json=ASKED | more, timeout=60, trust_env=False)
+    reply = server.http.post("/v1/chat/completions", json=ASKED | more)
     assert reply.status_code == httpx.codes.OK, reply.text
     found: dict[str, Any] = reply.json()
     return found
@@ -61,9 +61,7 @@ def test_a_wrong_prediction_changes_nothing(lone_server: LiveServer) -> None:
 )
 def test_another_form_is_refused(lone_server: LiveServer, prediction: object) -> None:
     """Another form of a prediction is refused by name."""
-    reply = httpx.post(
-        f"{lone_server.url}/v1/chat/completions", json=ASKED | {"prediction": prediction}, trust_env=False
-    )
+    reply = lone_server.http.post("/v1/chat/completions", json=ASKED | {"prediction": prediction})
     assert reply.status_code == httpx.codes.BAD_REQUEST
     assert reply.json()["error"]["param"].startswith("prediction")
 

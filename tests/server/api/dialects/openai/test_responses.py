@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from pellucid.errors import ContextLengthError, PellucidError, QueueFullError
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.message import Message
-from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, spoken
+from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live_scripted, spoken
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 LOGPROBS: Any = "message.output_text.logprobs"
@@ -30,8 +30,8 @@ def client(tiny_server: LiveServer) -> Iterator[openai.OpenAI]:
 
 
 def post(body: dict[str, Any], assistant: ScriptedAssistant) -> httpx.Response:
-    with live(scripted_state(assistant)) as server:
-        return httpx.post(f"{server.url}/v1/responses", json=body, trust_env=False, timeout=60)
+    with live_scripted(assistant) as server:
+        return server.http.post("/v1/responses", json=body)
 
 
 def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -71,7 +71,7 @@ def test_stream() -> None:
     """A stream is the same answer in parts, joined by the package."""
     script = [spoken("Hello"), spoken(" wor", 5, 8), spoken("ld", 6, 9)]
     with (
-        live(scripted_state(ScriptedAssistant(script))) as server,
+        live_scripted(script) as server,
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0) as client,
     ):
         whole = client.responses.create(model=TINY, input="hello")
@@ -254,8 +254,8 @@ def test_leaving() -> None:
 
     body = {"input": "x", "stream": True}
     with (
-        live(scripted_state(ScriptedAssistant(before=hang))) as server,
-        httpx.stream("POST", f"{server.url}/v1/responses", json=body, timeout=60, trust_env=False) as stream,
+        live_scripted(ScriptedAssistant(before=hang)) as server,
+        server.http.stream("POST", "/v1/responses", json=body) as stream,
     ):
         lines = stream.iter_lines()
         next(lines)
