@@ -222,20 +222,8 @@ def test_complete(run: Run, scripted: Scripted, tmp_path: Path) -> None:
     file = tmp_path / "a.py"
     file.write_bytes(b"a\r\nbc\n")
     flags = [
-        "--temperature",
-        "0.5",
-        "--top-p",
-        "0.9",
-        "--top-k",
-        "3",
-        "--min-p",
-        "0.1",
-        "--seed",
-        "7",
-        "--max-tokens",
-        "9",
-        "--top-logprobs",
-        "2",
+        *("--temperature", "0.5", "--top-p", "0.9", "--top-k", "3", "--min-p", "0.1", "--seed", "7", "--max-tokens"),
+        *("9", "--top-logprobs", "2"),
     ]
 
     code, out, err = run("complete", file, "--at", "2:2", *flags)

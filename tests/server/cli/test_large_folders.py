@@ -18,14 +18,7 @@ COMMANDS: dict[str, Callable[[Path], list[str | Path]]] = {
     "calibrate": lambda folder: ["calibrate", folder / "src", "--model", "./no-model.gguf"],
     "train": lambda folder: ["train", folder / "src", "--out", folder / "run"],
     "evaluate": lambda folder: [
-        "evaluate",
-        "./no-model.gguf",
-        "--suite",
-        "perplexity",
-        "--text",
-        folder / "src",
-        "--out",
-        folder / "out",
+        *("evaluate", "./no-model.gguf", "--suite", "perplexity", "--text", folder / "src", "--out", folder / "out"),
     ],
 }
 FILES = 120

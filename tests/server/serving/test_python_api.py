@@ -23,7 +23,7 @@ from pellucid.vocabulary.query import Extra
 from pellucid.vocabulary.token import Alternative, Token
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama
-from support.servers.http_servers import ScriptedAssistant, live, scripted_state
+from support.servers.http_servers import ScriptedAssistant, live_scripted
 
 TEXT = "def add(a, b):\n"
 ENDS = Finish(FinishReason.STOP, Usage())
@@ -146,7 +146,7 @@ async def test_cancelling_ends_the_generation(model: PythonModel) -> None:
 def test_server_by_its_url() -> None:
     """A URL connects to a server with the same verbs; after `close` a call raises an error."""
     assistant = ScriptedAssistant()
-    with live(scripted_state(assistant)) as server:
+    with live_scripted(assistant) as server:
         remote = pellucid.load(server.url)
         assert remote.models() == ["tiny"]
         assert remote.chat("Hi").text == "Hello world"
@@ -160,7 +160,7 @@ def test_failed_generation() -> None:
     """A stream with an error at the end raises the error."""
     assistant = ScriptedAssistant(script=(Finish(FinishReason.ERROR, Usage(), error="The model failed."),))
     with (
-        live(scripted_state(assistant)) as server,
+        live_scripted(assistant) as server,
         pellucid.load(server.url) as remote,
         pytest.raises(PellucidError, match="model"),
     ):

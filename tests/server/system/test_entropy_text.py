@@ -13,12 +13,8 @@ from pellucid.vocabulary.token import Token
 @pytest.mark.parametrize(
     ("exact", "bounds", "shown"),
     [
-        (1.5, None, "1.50"),
-        (0.0, None, "0.00"),
-        (None, (1.9, 2.6), "1.90 to 2.60"),
-        (None, (1.9, 1.901), "1.90"),
-        (1.5, (1.0, 2.0), "1.50"),
-        (None, None, ""),
+        *((1.5, None, "1.50"), (0.0, None, "0.00"), (None, (1.9, 2.6), "1.90 to 2.60"), (None, (1.9, 1.901), "1.90")),
+        *((1.5, (1.0, 2.0), "1.50"), (None, None, "")),
     ],
 )
 def test_entropy_in_bits(exact: float | None, bounds: tuple[float, float] | None, shown: str) -> None:

@@ -23,25 +23,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 WRITERS: list[Write] = [
-    every_disk_write.conversations,
-    every_disk_write.sessions,
-    every_disk_write.review,
-    every_disk_write.judgement,
-    every_disk_write.suggestion_log,
-    every_disk_write.log_export,
-    every_disk_write.packed_weights,
-    every_disk_write.prefixes,
-    every_disk_write.pull,
-    every_disk_write.calibration,
-    every_disk_write.replay_records,
-    every_disk_write.evaluation_records,
-    every_disk_write.evaluation_report,
-    every_disk_write.bench_plot,
-    every_disk_write.training_curves,
-    every_disk_write.merged_folder,
-    every_disk_write.merged_file,
-    every_disk_write.switch,
-    every_disk_write.server_record,
+    *(every_disk_write.conversations, every_disk_write.sessions, every_disk_write.review, every_disk_write.judgement),
+    *(every_disk_write.suggestion_log, every_disk_write.log_export, every_disk_write.packed_weights),
+    *(every_disk_write.prefixes, every_disk_write.pull, every_disk_write.calibration),
+    *(every_disk_write.replay_records, every_disk_write.evaluation_records, every_disk_write.evaluation_report),
+    *(every_disk_write.bench_plot, every_disk_write.training_curves, every_disk_write.merged_folder),
+    *(every_disk_write.merged_file, every_disk_write.switch, every_disk_write.server_record),
 ]
 
 ROOMS = [0, *(1 << power for power in range(12, 23))]

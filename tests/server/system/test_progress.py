@@ -33,30 +33,17 @@ def test_everything_is_passed_on_and_noted() -> None:
 
     seen: list[Work | None] = []
     for step in (
-        partial(progress.start, "a", 10),
-        partial(progress.advance, 4),
-        partial(progress.advance, -1),
-        partial(progress.note, "Waiting."),
-        partial(progress.advance, 7),
-        partial(progress.start, "b", None),
+        *(partial(progress.start, "a", 10), partial(progress.advance, 4), partial(progress.advance, -1)),
+        *(partial(progress.note, "Waiting."), partial(progress.advance, 7), partial(progress.start, "b", None)),
     ):
         step()
         seen.append(progress.now)
 
     assert seen == [
-        Work("a", 0, 10),
-        Work("a", 4, 10),
-        Work("a", 3, 10),
-        Work("Waiting."),
-        Work("a", 10, 10),
-        Work("b"),
+        *(Work("a", 0, 10), Work("a", 4, 10), Work("a", 3, 10), Work("Waiting."), Work("a", 10, 10), Work("b")),
     ]
     assert face.calls == [
-        ("start", "a", 10),
-        ("advance", 4),
-        ("advance", -1),
-        ("note", "Waiting."),
-        ("advance", 7),
+        *(("start", "a", 10), ("advance", 4), ("advance", -1), ("note", "Waiting."), ("advance", 7)),
         ("start", "b", None),
     ]
 

@@ -18,15 +18,7 @@ from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from support.models.served_models import served_model
 
 MARKERS = (
-    "<|begin|>",
-    "<|end|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|pre|>",
-    "<|suf|>",
-    "<|mid|>",
-    "<|file|>",
-    "<|repo|>",
+    *("<|begin|>", "<|end|>", "<|im_start|>", "<|im_end|>", "<|pre|>", "<|suf|>", "<|mid|>", "<|file|>", "<|repo|>"),
 )
 BEGIN, END, IM_START, IM_END, PRE, SUF, MID, FILE, REPO = range(256, 256 + len(MARKERS))
 WORDS = (b"re", b"ret", b"return", b" return", b"    ", b"   ", b"print(", b'("', b"def", "é".encode(), "日本".encode())
