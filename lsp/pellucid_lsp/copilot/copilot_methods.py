@@ -22,6 +22,9 @@ ACCEPTED = "github.copilot.didAcceptCompletionItem"
 """The command that a client runs after inserting a suggestion."""
 
 
+Json = dict[str, Any]
+
+
 def present_item(
     server: CopilotServer, suggestion: Suggestion, selected: types.SelectedCompletionInfo | None
 ) -> types.InlineCompletionItem:
@@ -51,9 +54,6 @@ def former_item(server: CopilotServer, suggestion: Suggestion) -> dict[str, Any]
         },
         "docVersion": document.version,
     }
-
-
-Json = dict[str, Any]
 
 
 def create() -> CopilotServer:

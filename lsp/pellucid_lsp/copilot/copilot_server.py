@@ -19,6 +19,12 @@ from pellucid_lsp.editor_settings import SECTION, EditorSettings
 from pellucid_lsp.server import NEOVIM, Pellucid
 from pellucid_lsp.user_messages import LOADING
 
+VERSION_SECONDS = 0.1
+"""Maximum wait for the document's version that a request names."""
+
+Place = tuple[str, int, int]
+"""A URI, a line and a character."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
@@ -58,13 +64,6 @@ def _at(given: object, *names: str) -> Any:
 def _languages(given: list[Any]) -> tuple[str, ...]:
     ids = (_at(one, "languageId") for one in given)
     return tuple(id for id in ids if isinstance(id, str))
-
-
-VERSION_SECONDS = 0.1
-"""Maximum wait for the document's version that a request names."""
-
-Place = tuple[str, int, int]
-"""A URI, a line and a character."""
 
 
 class CopilotServer(Pellucid):

@@ -20,6 +20,9 @@ TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
 """
 
 
+CODE_ACTIONS = [types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite]
+
+
 def create() -> Pellucid:
     server = Pellucid()
     register(server)
@@ -143,9 +146,6 @@ def _register_completion(server: Pellucid) -> None:
             for one in suggestions
         ]
         return types.CompletionList(is_incomplete=True, items=items)
-
-
-CODE_ACTIONS = [types.CodeActionKind.QuickFix, types.CodeActionKind.RefactorRewrite]
 
 
 def _register_code_actions(server: Pellucid) -> None:

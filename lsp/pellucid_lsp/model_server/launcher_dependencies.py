@@ -1,4 +1,4 @@
-"""The environment of a launcher: variables, files, command and time."""
+"""The dependencies of a launcher: variables, files, command and time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.5
 
 @dataclass(frozen=True, slots=True)
 class LauncherDependencies:
-    """The environment of a launcher, replaced in tests.
+    """The dependencies of a launcher, replaced in tests.
 
     Editors use ``records`` to agree on the editor that starts a server.
     """

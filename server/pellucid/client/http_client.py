@@ -25,6 +25,8 @@ from pellucid.vocabulary.token import Token
 
 
 class Administration:
+    """Adapters and remote engines of a running server."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 

@@ -21,6 +21,14 @@ from pellucid.fleet.replica import (
 )
 from pellucid.fleet.running_request import RunningRequest
 
+MAX_MOVES = 3
+"""How often a lost answer is resumed before failure."""
+
+PAUSE_SHARE = 0.1
+"""Wait after a second failure at the same replica: a share of the patience per move."""
+
+logger = logging.getLogger(__name__)
+
 
 def by_affinity(key: str, addresses: Iterable[str]) -> list[str]:
     """Return the addresses in the key's order of preference.
@@ -29,15 +37,6 @@ def by_affinity(key: str, addresses: Iterable[str]) -> list[str]:
     the first choice of its own keys only, and fronts need no shared state.
     """
     return sorted(addresses, key=lambda address: blake2b(f"{key}\n{address}".encode(), digest_size=8).digest())
-
-
-MAX_MOVES = 3
-"""How often a lost answer is resumed before failure."""
-
-PAUSE_SHARE = 0.1
-"""Wait after a second failure at the same replica: a share of the patience per move."""
-
-logger = logging.getLogger(__name__)
 
 
 class Replicas(dict[str, Replica]):

@@ -13,6 +13,9 @@ from pellucid.vocabulary.finish import FinishReason
 MAX_OVERLAP = 400
 """Maximum length of a compared suffix."""
 
+MIN_WORD_END = 3
+"""Minimum length of the end of a word that an answer may repeat."""
+
 MAX_SPACE = 40
 """Maximum held-back white space: a model may generate white space without end."""
 
@@ -239,7 +242,7 @@ def _split_word(left: str, right: str) -> str:
     """Return the end of the word at the cursor; "" outside of a word, or for a short end."""
     begun = left[-1:].isalnum() or left.endswith("_")
     end = _WORD.match(right)
-    return end[0] if begun and end is not None and is_worth_cutting(end[0]) else ""
+    return end[0] if begun and end is not None and len(end[0]) >= MIN_WORD_END else ""
 
 
 def _may_become(line: str, known: str) -> bool:

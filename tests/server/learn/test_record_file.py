@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.errors import InvalidRequestError, ModelError
+from pellucid.errors import InvalidRequestError
 from pellucid.learn.record_file import RecordFile, read_records
 
 HEADER = {"kind": "test", "model": {"name": "tiny"}, "settings": {"temperature": 0.0, "samples": (1,)}}
@@ -23,12 +23,10 @@ class Answer:
 
 
 FIRST, SECOND, THIRD = Answer("a", {"said": "é\ud800\n"}), Answer("b"), Answer("c")
-KEPT = Answer("a", {"said": "é?\n"})
-"""The first record as read again."""
 
 
 def opened(path: Path, header: dict[str, Any] = HEADER, **options: bool) -> RecordFile[Answer]:
-    return RecordFile(path, header, lambda fields: Answer(**fields), remedy=REMEDY, **options)
+    return RecordFile(path, header, lambda fields: Answer(**fields), what="a test", remedy=REMEDY, **options)
 
 
 @pytest.fixture
@@ -44,9 +42,9 @@ def path(tmp_path: Path) -> Path:
 def test_resumed(path: Path) -> None:
     """Earlier records are read, and new records are appended."""
     with opened(path) as file:
-        assert file.records == [KEPT, SECOND]
+        assert file.records == [FIRST, SECOND]
         file.append(THIRD)
-    assert read_records(path, HEADER, lambda fields: Answer(**fields), REMEDY) == [KEPT, SECOND, THIRD]
+    assert read_records(path, HEADER, lambda fields: Answer(**fields), "a test", REMEDY) == [FIRST, SECOND, THIRD]
 
 
 @pytest.mark.parametrize("cut", [1, 5, 20])
@@ -54,10 +52,10 @@ def test_half_a_line(path: Path, cut: int) -> None:
     """A half-written last line is dropped, and the record can be appended again."""
     path.write_bytes(path.read_bytes()[:-cut])
     with opened(path) as file:
-        assert file.records == [KEPT]
+        assert file.records == [FIRST]
         file.append(SECOND)
     with opened(path) as file:
-        assert file.records == [KEPT, SECOND]
+        assert file.records == [FIRST, SECOND]
 
 
 def test_half_a_header(path: Path) -> None:
@@ -89,14 +87,18 @@ def test_another_run(path: Path, changed: dict[str, Any], difference: str) -> No
     assert path.read_bytes() == before
     with opened(path, HEADER | changed, replace_other=True) as file:
         assert not file.records
+        file.append(THIRD)
+    with opened(path, HEADER | changed) as file:
+        assert file.records == [THIRD]
 
 
 def test_start_over(path: Path) -> None:
     """The records of the same run are discarded on request."""
     with opened(path, start_over=True) as file:
         assert not file.records
+        file.append(THIRD)
     with opened(path) as file:
-        assert not file.records
+        assert file.records == [THIRD]
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", b'{"no": "x"}', b'{"id": "x", "facts": {}, "more": 1}'])
@@ -106,15 +108,19 @@ def test_damage(path: Path, line: bytes) -> None:
     path.write_bytes(b"\n".join([first, line, third, b""]))
     with pytest.raises(InvalidRequestError, match=r"^Line 2 of .*records.jsonl is damaged: delete the file"):
         opened(path)
+    with opened(path, replace_other=True) as file:
+        assert not file.records
 
 
-@pytest.mark.parametrize("content", [b"import os\n", b'{"a": 1}\n{"b": 2}\n', b"\xff\xfe\n"])
-@pytest.mark.parametrize("opening", [opened, lambda path: read_records(path, HEADER, lambda fields: fields, REMEDY)])
+@pytest.mark.parametrize("content", [b"import os\n", b'{"a": 1}\n{"b": 2}\n', b"\xff\xfe\n", b'{"a": 1}'])
+@pytest.mark.parametrize(
+    "opening", [opened, lambda path: read_records(path, HEADER, lambda fields: fields, "a test", REMEDY)]
+)
 def test_foreign_file(tmp_path: Path, content: bytes, opening: Callable[[Path], object]) -> None:
     """A file of another kind is refused and unchanged."""
     path = tmp_path / "records.jsonl"
     path.write_bytes(content)
-    with pytest.raises(InvalidRequestError, match=f"no records of this kind .*: {REMEDY}"):
+    with pytest.raises(InvalidRequestError, match=f"contains no records of a test: {REMEDY}"):
         opening(path)
     assert path.read_bytes() == content
 
@@ -122,7 +128,6 @@ def test_foreign_file(tmp_path: Path, content: bytes, opening: Callable[[Path], 
 def test_no_file(tmp_path: Path) -> None:
     """A folder instead of the file, and a file instead of the folder, are named."""
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidRequestError, match="only regular files are read"):
-        opened(tmp_path)
-    with pytest.raises(ModelError, match=f"cannot be written to .*{REMEDY}"):
-        opened(tmp_path / "file" / "records.jsonl")
+    for path, problem in ((tmp_path, "only regular files are read"), (tmp_path / "file" / "x", "Not a directory")):
+        with pytest.raises(InvalidRequestError, match=rf"{problem}.*\({REMEDY}\)"):
+            opened(path)

@@ -29,17 +29,17 @@ Size = Annotated[int | None, Field(ge=1)]
 SIZE_ABOUT = "must be the length of the model's vectors, which cannot be cut, as no model here was trained for that"
 
 
+AT_ONCE = 2
+"""Concurrent inputs per request: short inputs share a step, and most slots keep their prefixes."""
+
+Input = str | Sequence[int]
+
+
 class EmbeddingDetails(ReplyDetails):
     """Remarks on the vectors."""
 
     pooling: Literal["mean of the last hidden states"] = "mean of the last hidden states"
     note: str = NOTE
-
-
-AT_ONCE = 2
-"""Concurrent inputs per request: short inputs share a step, and most slots keep their prefixes."""
-
-Input = str | Sequence[int]
 
 
 async def embed_all(

@@ -30,7 +30,7 @@ class EndDetails(Reply):
 
 
 class AnswerFields(Admittance):
-    """Sampling parameters of both routes."""
+    """Sampling parameters of /v1/messages and /v1/responses."""
 
     temperature: Temperature = Field(
         1.0, description="0 always picks the most probable token; values above 2 are allowed"

@@ -19,6 +19,8 @@ Work = Callable[[Callable[[], bool]], None]
 
 
 class SharedThread:
+    """Work on another thread for all waiting callers, stopped when no caller waits."""
+
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
         self._stopped = Event()

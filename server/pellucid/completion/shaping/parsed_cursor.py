@@ -15,6 +15,14 @@ from pellucid.completion.shaping.cursor_in_fence import find_fenced_block
 _STRING = re.compile(r"""[rRuU]?(\"{1,3}|'{1,3})(?!["']).*\1""")
 
 
+MAX_LINES_ABOVE = 400
+"""Number of parsed lines above the cursor. Blocks are seldom longer."""
+
+MAX_CHARACTERS_BELOW = 50_000
+
+_DIRECTIVE = re.compile(r"\s*#|\s*\w+:\s*$")  # Preprocessor lines and labels of C are at the margin
+
+
 class ScannedLines:
     """``scans`` grows line by line, because a scan depends on the scan of the line above."""
 
@@ -45,14 +53,6 @@ class ScannedLines:
         return (
             not line[: found.code].strip() or ends_text or (self._syntax.colon and _STRING.fullmatch(text) is not None)
         )
-
-
-MAX_LINES_ABOVE = 400
-"""Number of parsed lines above the cursor. Blocks are seldom longer."""
-
-MAX_CHARACTERS_BELOW = 50_000
-
-_DIRECTIVE = re.compile(r"\s*#|\s*\w+:\s*$")  # Preprocessor lines and labels of C are at the margin
 
 
 @dataclass(frozen=True, slots=True)

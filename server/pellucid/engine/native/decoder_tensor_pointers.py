@@ -15,7 +15,7 @@ from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP
 from pellucid.engine.native.native_structs import MAX_PARTS, DecoderParts, LowRanks, Matrix, NativeLayer, Weights
 
 
-class DecoderStructs:
+class DecoderTensorPointers:
     """Keeps the tensors alive to which the structures point."""
 
     def __init__(

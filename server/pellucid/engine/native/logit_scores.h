@@ -9,7 +9,7 @@
 enum {
     PIECE = 4096,  /* logits */
     STRIDE = 128,  /* logits that are skipped together if their largest one is too small */
-    MAX_TOP = 20, /* MAX_ALTERNATIVES in tokens.py */
+    MAX_TOP = 20, /* MAX_ALTERNATIVES in vocabulary/token.py */
 };
 
 typedef struct {

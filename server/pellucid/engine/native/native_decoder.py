@@ -14,7 +14,7 @@ from pellucid.engine.decoders.decoder import FUSED, DecoderConfig, RotaryTables
 from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.model import Batch, CacheShape, InterruptedStepError, KVStorage, TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels
-from pellucid.engine.native.decoder_tensor_pointers import DecoderStructs
+from pellucid.engine.native.decoder_tensor_pointers import DecoderTensorPointers
 from pellucid.engine.native.kernel_layout import BLOCK, GROUP, pack_low_rank
 from pellucid.engine.native.library import KernelsUnavailableError
 from pellucid.engine.native.native_structs import NativeBatch, NativeSpan
@@ -59,7 +59,7 @@ class NativeDecoder:
         )
         self._rotary = RotaryTables(config, torch.device("cpu"), torch.float32)
         self._scratch = _Scratch()
-        self._structs = DecoderStructs(config, self._packed, self._low_rank)
+        self._structs = DecoderTensorPointers(config, self._packed, self._low_rank)
 
     def adapted(self, adapter: Adapter) -> NativeDecoder:
         """Return a decoder with this adapter that shares weights and working memory."""
@@ -72,7 +72,7 @@ class NativeDecoder:
                     rows = [self.config.rows[part] for part in parts]
                     twin._low_rank[f"layers.{i}.{name}"] = pack_low_rank(changes, rows, interleaved=name == "gate_up")
         twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
-        twin._structs = DecoderStructs(self.config, self._packed, twin._low_rank)
+        twin._structs = DecoderTensorPointers(self.config, self._packed, twin._low_rank)
         return twin
 
     @property

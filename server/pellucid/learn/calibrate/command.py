@@ -139,8 +139,8 @@ def _replayed(
     run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     path = options.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
     name = assistant.models.find(None).name
-    with open_records(path, about) as done:
-        return replay_cursors(assistant, name, texts, cursors, done)
+    with open_records(path, about) as kept:
+        return replay_cursors(assistant, name, texts, cursors, kept)
 
 
 def _prior(file: CalibrationFile) -> tuple[float, ...] | None:

@@ -28,6 +28,14 @@ from pellucid.system.machine import versions
 from pellucid.system.progress import Progress
 from pellucid.terminal.progress_bars import Steps
 
+AT_ONCE = 4
+"""Files replayed concurrently, to share batches."""
+
+DIGITS = 6
+
+Ask = tuple[ReplayCursor, bool]
+"""A cursor, and True to send the text after the cursor."""
+
 
 def is_right(text: str, truth: str) -> bool:
     """Return True if the file continues with the text, ignoring trailing blanks.
@@ -45,15 +53,6 @@ def is_right(text: str, truth: str) -> bool:
 
 def _stripped(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.split("\n")).rstrip()
-
-
-AT_ONCE = 4
-"""Files replayed concurrently, to share batches."""
-
-DIGITS = 6
-
-Ask = tuple[ReplayCursor, bool]
-"""A cursor, and True to send the text after the cursor."""
 
 
 def replay_identity(model: str, texts: Mapping[str, str]) -> dict[str, Any]:

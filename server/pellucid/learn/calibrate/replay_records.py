@@ -44,7 +44,8 @@ class SuggestionRecord:
 
 
 def open_records(path: Path, about: Mapping[str, Any]) -> RecordFile[SuggestionRecord]:
-    return RecordFile(path, {"format": FORMAT, "about": dict(about)}, _read, remedy="name another file with --records")
+    header = {"format": FORMAT, "about": dict(about)}
+    return RecordFile(path, header, _read, what="a replay", remedy="name another file with --records")
 
 
 def _read(fields: dict[str, Any]) -> SuggestionRecord:

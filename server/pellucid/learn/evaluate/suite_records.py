@@ -25,12 +25,13 @@ def open_records(
     elsewhere: str = ELSEWHERE,
 ) -> RecordFile[SuiteRecord]:
     header = KIND | {"suite": suite, "model": dict(model), "settings": dict(settings)}
-    return RecordFile(path, header, _read, remedy=elsewhere, start_over=start_over)
+    return RecordFile(path, header, _read, what="an evaluation", remedy=elsewhere, start_over=start_over)
 
 
 def read_records(path: Path) -> list[SuiteRecord]:
     """Return the last record of each question, in the order of first records."""
-    found = record_file.read_records(path, KIND, _read, "name a folder that pellucid evaluate wrote")
+    remedy = "name a folder that pellucid evaluate wrote"
+    found = record_file.read_records(path, KIND, _read, "an evaluation", remedy)
     return list({record.id: record for record in found}.values())
 
 

@@ -78,7 +78,8 @@ def open_figures(path: Path, key: str) -> RecordFile[KeptFigures]:
         return KeptFigures(fields["kind"], FileFigures(**stored, confidences=confidences, hits=hits))
 
     header = {"kind": "pellucid-finetune-figures", "key": key}
-    return RecordFile(path, header, read_line, remedy="set another cache folder", replace_other=True)
+    remedy = "set another cache folder"
+    return RecordFile(path, header, read_line, what="a fine-tuning", remedy=remedy, replace_other=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,24 @@ from pellucid.text.structured.grammar_text import GrammarRefusedError, refused, 
 from pellucid.text.structured.trial_compilation import TRIAL_SECONDS, compile_grammar, trial_process
 from pellucid.vocabulary.query import Grammar
 
+MAX_SECONDS = 10.0
+"""Time limit for a compilation, and for the wait for a place."""
+
+MAX_AT_ONCE = 2
+"""Simultaneous compilations in a process. A slow compilation keeps its place until the trial's end.
+"""
+
+MAX_KEPT = 16
+
+MAX_KEPT_CHARACTERS = 2**17
+"""Total length of cached grammars: a compiled grammar can take a kilobyte for each character."""
+
 
 class CompilationPlaces:
-    """Places, taken on any event loop and given back on any thread."""
+    """A limit for simultaneous compilations, first come, first served.
+
+    A place is taken on any event loop, and given back on any thread.
+    """
 
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
@@ -55,18 +70,6 @@ class CompilationPlaces:
                 self._free -= 1
                 turn.set_result(None)
 
-
-MAX_SECONDS = 10.0
-"""Time limit for a compilation, and for the wait for a place."""
-
-MAX_AT_ONCE = 2
-"""Simultaneous compilations in a process. A slow compilation keeps its place until the trial's end.
-"""
-
-MAX_KEPT = 16
-
-MAX_KEPT_CHARACTERS = 2**17
-"""Total length of cached grammars: a compiled grammar can take a kilobyte for each character."""
 
 _places = CompilationPlaces(MAX_AT_ONCE)
 

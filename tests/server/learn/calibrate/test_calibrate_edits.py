@@ -253,7 +253,7 @@ def test_records_that_cannot_be_used(run: Run, releases: Path, assistant: Readin
     records.write_bytes(b"\n".join([lines[0].replace(b"knowing", b"unknown"), *lines[1:]]))
     assert "set another folder with PELLUCID_DATA, or delete that file." in error()
     records.write_bytes(b"\n".join([lines[0], b"{", *lines[2:]]))
-    assert f"Line 2 of {records} is damaged: delete the file to ask its questions again." in error()
+    assert f"Line 2 of {records} is damaged: delete the file to start over." in error()
 
 
 @pytest.mark.parametrize(
