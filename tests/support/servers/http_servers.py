@@ -313,7 +313,7 @@ def scripted_state(
 ) -> ServerState:
     """Return a state with scripted answers, and with ``failure`` as the engine's fatal error."""
     state = ServerState(models=(TINY,), grace=settings.pop("grace", 0.0), **settings)
-    if not isinstance(assistant, ScriptedAssistant):
+    if assistant is None or isinstance(assistant, Sequence):
         assistant = ScriptedAssistant() if assistant is None else ScriptedAssistant(assistant)
     state.open(cast("LocalAssistant", assistant), cast("Engine", ScriptedEngine(failure)))
     return state
