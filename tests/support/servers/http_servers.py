@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import httpx
@@ -17,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
+from pellucid.api import app as api_app
 from pellucid.api.app import create_app
 from pellucid.api.page_routing import MountedPage
 from pellucid.api.server_state import ServerState
@@ -235,7 +237,7 @@ class ScriptedEngine:
 
 
 @cache
-def _prepared_routes() -> list[BaseRoute]:
+def _prepared_routes(_: tuple[ModuleType, ...]) -> list[BaseRoute]:
     return create_app(ServerState(models=(TINY,))).router.routes
 
 
@@ -245,7 +247,7 @@ def application(state: ServerState, page: MountedPage | None = None) -> FastAPI:
     FastAPI prepares a route with the first request, which takes a twentieth of a second.
     """
     app = create_app(state, page)
-    app.router.routes[:] = _prepared_routes()
+    app.router.routes[:] = _prepared_routes(tuple(api_app.ROUTES))
     return app
 
 
