@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.errors import PellucidError
 from pellucid_lsp.methods.standard_methods import create
 from pellucid_lsp.run_language_server import serve
 from support.editors import lsp_client
@@ -77,11 +78,12 @@ EXIT = {"jsonrpc": "2.0", "method": "exit"}
     ("messages", "code"),
     [
         ([INITIALIZE, INITIALIZED, OPEN, SHUTDOWN, EXIT], 0),
+        ([INITIALIZE, INITIALIZED, OPEN, EXIT], 1),
         ([INITIALIZE, EXIT], 1),
     ],
 )
 async def test_end_of_the_process(tmp_path: Path, messages: list[dict[str, Any]], code: int) -> None:
-    """``exit`` ends the process without a traceback, and without ``shutdown`` with code 1."""
+    """``exit`` ends the process without an error, and without ``shutdown`` with code 1."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "pellucid", "lsp"),
         env={**os.environ, **lsp_client.homes(tmp_path)},
@@ -96,7 +98,7 @@ async def test_end_of_the_process(tmp_path: Path, messages: list[dict[str, Any]]
         process.stdin.write(b"".join(map(sent, messages)))
         _, errors = await lsp_client.within(asyncio.gather(process.stdout.read(), process.stderr.read()))
         assert await lsp_client.within(process.wait()) == code
-        assert not re.search(b"Traceback|RuntimeWarning", errors), errors
+        assert not re.search(b"Traceback|RuntimeWarning|ERROR", errors), errors
     finally:
         with suppress(ProcessLookupError):
             process.kill()
@@ -104,13 +106,16 @@ async def test_end_of_the_process(tmp_path: Path, messages: list[dict[str, Any]]
 
 
 class Discarded:
-    """A connection that discards answers."""
+    """A connection that discards answers, and refuses them once it is closed."""
+
+    closed = False
 
     def write(self, data: bytes) -> None:
-        pass
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
 
 @pytest.mark.usefixtures("editor_homes")
@@ -118,13 +123,18 @@ class Discarded:
     ("messages", "code"),
     [([INITIALIZE, INITIALIZED, OPEN, EXIT], 1), ([EXIT], 1), ([INITIALIZE, INITIALIZED, OPEN], 0)],
 )
-async def test_end(messages: list[dict[str, Any]], code: int) -> None:
-    """``exit`` at any time ends the service, and so does a closed connection."""
+async def test_end(messages: list[dict[str, Any]], code: int, caplog: pytest.LogCaptureFixture) -> None:
+    """``exit`` at any time ends the service, and so does a closed connection.
+
+    Later messages are discarded.
+    """
     reader, server = asyncio.StreamReader(), create()
     server.protocol.set_writer(Discarded())
     reader.feed_data(b"".join(map(sent, messages)))
     reader.feed_eof()
     assert await lsp_client.within(serve(server, reader)) == code
+    server.messages.show_error(PellucidError("A late message is discarded."))
+    assert "closed" not in caplog.text
 
 
 def is_open(port: int) -> bool:

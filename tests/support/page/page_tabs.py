@@ -131,7 +131,8 @@ RECOLOURED = """async () => {
 }"""
 """Waits until the colours have changed to those of another theme.
 
-``Animation.finished`` would never settle for a button in a closed part, whose transition Chromium leaves without frames.
+``Animation.finished`` would never settle for a button in a closed part: Chromium gives its
+transition no frames.
 """
 
 FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
