@@ -134,10 +134,10 @@ class KeptBatches:
         if kept is None:
             raise InvalidRequestError("The server no longer has this batch: run it again, then open the row.")
         rows = kept.batch.rows
-        stored = rows[row].stored if isinstance(row, int) and 0 <= row < len(rows) else None
-        if stored is None:
+        compressed = rows[row].compressed if isinstance(row, int) and 0 <= row < len(rows) else None
+        if compressed is None:
             raise InvalidRequestError("This row has not been run yet: press Resume.")
-        return kept.batch.number, stored.open()
+        return kept.batch.number, compressed.open()
 
 
 @dataclass(eq=False)

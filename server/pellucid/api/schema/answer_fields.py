@@ -14,10 +14,9 @@ from pellucid.api.schema.tool_calls import CallRecord
 from pellucid.vocabulary.finish import FinishReason
 
 
-class EndDetails(Reply):
-    """The exact reason why an answer ended."""
+class AnswerFindings(Reply):
+    """What is known of a finished answer besides its text."""
 
-    reason: FinishReason
     stop: str | None = Field(None, description="the stop text that ended the answer")
     calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
     loose_functions: Annotated[
@@ -27,6 +26,12 @@ class EndDetails(Reply):
     fields: Annotated[
         list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")
     ] = None
+
+
+class EndDetails(AnswerFindings):
+    """The exact reason why an answer ended."""
+
+    reason: FinishReason
 
 
 class AnswerFields(Admittance):
@@ -62,22 +67,13 @@ OtherTool = Annotated[
 """A tool of any type except functions. Clients offer these tools to every server."""
 
 
-class AnswerDetails(Reply):
+class AnswerDetails(AnswerFindings):
     """Remarks of a reply: request fields without effect, and the exact end of the answer."""
 
     ignored: list[str] | None = Field(
         None, description="accepted fields of the request without an effect on the answer"
     )
     reason: FinishReason | None = None
-    stop: str | None = Field(None, description="the stop text that ended the answer")
-    calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
-    loose_functions: Annotated[
-        list[str] | None, Field(description="functions with a schema that cannot be enforced")
-    ] = None
-    complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
-    fields: Annotated[
-        list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")
-    ] = None
 
 
 def answer_details(ignored: list[str], end: EndDetails | None = None) -> AnswerDetails | None:

@@ -99,7 +99,7 @@ async def test_rows() -> None:
     # A space in front of a word belongs to the word, and here also to the token "three ".
     assert pair.same_tokens == pytest.approx(2 / 5)
     assert [one.tokens for one in found.rows[1].figures.columns] == [2, 3] if found.rows[1].figures else False
-    stored = found.rows[1].stored
+    stored = found.rows[1].compressed
     assert stored is not None
     comparison = stored.open()
     assert [column.text for column in comparison.columns] == ["two three ", "two three more "]
@@ -115,7 +115,7 @@ async def test_a_stored_comparison_is_the_same() -> None:
         pass
     before = payload(comparison)
     await run(found, echo())
-    stored = found.rows[0].stored
+    stored = found.rows[0].compressed
     assert stored is not None
     after = payload(stored.open())
     for name in ("summary", "analysis"):

@@ -75,7 +75,7 @@ def _status(row: BatchRow) -> str:
 
 
 def _answers(row: BatchRow) -> list[str]:
-    return [] if row.stored is None else row.stored.answers
+    return [] if row.compressed is None else row.compressed.answers
 
 
 def _finite(found: Any) -> Any:

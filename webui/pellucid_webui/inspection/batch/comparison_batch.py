@@ -14,7 +14,7 @@ from itertools import count
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, QueueFullError
 from pellucid_webui.conversations.turn_settings import LARGEST
-from pellucid_webui.inspection.batch.compressed_comparison import CompressedComparison, store
+from pellucid_webui.inspection.batch.compressed_comparison import CompressedComparison, compress
 from pellucid_webui.inspection.batch.prompt_file import FilePrompt
 from pellucid_webui.inspection.batch.row_figures import RowFigures, figures_of
 from pellucid_webui.inspection.comparison import Column, Comparison
@@ -40,11 +40,11 @@ class BatchRow:
     seeds: tuple[int, ...]
     figures: RowFigures | None = None
     error: str = ""
-    stored: CompressedComparison | None = None
+    compressed: CompressedComparison | None = None
 
     @property
     def done(self) -> bool:
-        return self.stored is not None
+        return self.compressed is not None
 
 
 @dataclass(eq=False)
@@ -72,7 +72,7 @@ class ComparisonBatch:
 
     @property
     def size(self) -> int:
-        return sum(row.stored.size for row in self.rows if row.stored is not None)
+        return sum(row.compressed.size for row in self.rows if row.compressed is not None)
 
     @property
     def left(self) -> list[BatchRow]:
@@ -119,7 +119,7 @@ class ComparisonBatch:
             row.error = " ".join(
                 f"Column {column.letter}: {column.error}" for column in comparison.columns if column.error
             )
-            figures, row.stored = await in_page_thread(_result, comparison)
+            figures, row.compressed = await in_page_thread(_result, comparison)
             row.figures = None if row.error else figures
             self.finished.append(row)
         return None
@@ -155,4 +155,4 @@ def check(prompts: int, seeds: int, columns: Sequence[Column]) -> None:
 
 
 def _result(comparison: Comparison) -> tuple[RowFigures, CompressedComparison]:
-    return figures_of(comparison), store(comparison)
+    return figures_of(comparison), compress(comparison)

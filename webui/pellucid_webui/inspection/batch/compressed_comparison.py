@@ -47,7 +47,7 @@ class CompressedComparison:
         )
 
 
-def store(comparison: Comparison) -> CompressedComparison:
+def compress(comparison: Comparison) -> CompressedComparison:
     texts = [[text.name, text.text, _packed(text)] for text in comparison.texts]
     columns = [replace(column, tokens=[], batches=[]) for column in comparison.columns]
     bare = replace(comparison, columns=columns, texts=[], _tasks=())

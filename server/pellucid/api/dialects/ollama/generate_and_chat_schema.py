@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
 from pellucid.api.dialects.ollama.common import Absent, OllamaQuery
+from pellucid.api.schema.answer_fields import AnswerFindings
 from pellucid.api.schema.common import Body, OnlyFalse, OnlyTrue, Reply, Unused
 from pellucid.api.schema.messages import MAX_MESSAGES
 from pellucid.api.schema.sampling import MAX_TOKENS, MIN_PENALTY, Alternatives, StopTexts, Temperature
-from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord
 from pellucid.api.schema.tokens import TokenLogprob
-from pellucid.api.schema.tool_calls import MAX_TOOLS, CallRecord, Name, Tool
+from pellucid.api.schema.tool_calls import MAX_TOOLS, Name, Tool
 from pellucid.api.schema.usage import UsageDetails
 from pellucid.vocabulary.finish import FinishReason
 
@@ -203,19 +203,10 @@ class OllamaChatRequest(OllamaFields):
     )
 
 
-class OllamaEnd(Reply):
+class OllamaEnd(AnswerFindings):
     """Pellucid's own details of an answer."""
 
     reason: FinishReason | None = Field(None, description="the exact reason why the answer ended")
-    stop: str | None = Field(None, description="the stop text that ended the answer")
-    calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
-    loose_functions: Annotated[
-        list[str] | None, Field(description="functions with a schema that cannot be enforced")
-    ] = None
-    complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
-    fields: Annotated[
-        list[FieldRecord] | None, Field(description="with `format` and logprobs: the values of the answer")
-    ] = None
     ignored: list[str] = Field(description="fields of the request without an effect")
     usage: UsageDetails | None = None
 
