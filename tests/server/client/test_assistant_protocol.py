@@ -12,12 +12,11 @@ from pellucid.text.assistant import LocalAssistant
 from support.editors.scripted_provider import ScriptedProvider
 from support.learn.file_knowing_model import KnowingAssistant
 from support.page.scripted_assistant import ScriptedPageAssistant
-from support.page.scripted_reader import ScriptedReader
 from support.servers.http_servers import ScriptedAssistant
 from support.silent_assistant import SilentAssistant
 
 ASSISTANTS: list[type[Assistant]] = [
-    *(LocalAssistant, Client, SilentAssistant, ScriptedAssistant, ScriptedPageAssistant, ScriptedReader),
+    *(LocalAssistant, Client, SilentAssistant, ScriptedAssistant, ScriptedPageAssistant),
     *(ScriptedProvider, KnowingAssistant),
 ]
 """Typed as the protocol: mypy compares the whole signatures."""

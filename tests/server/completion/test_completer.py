@@ -61,9 +61,9 @@ async def test_line() -> None:
     server = ScriptedProvider([LINE])
     assert await texts(completer(server)) == ["urn a + b"]
     (asked,) = server.asked
-    assert (asked.prefix, asked.suffix, asked.closed) == (HERE.before, HERE.after, True)
+    assert (asked.query.prefix, asked.query.suffix, asked.closed) == (HERE.before, HERE.after, True)
     assert asked.given < len(LINE)
-    assert asked.terms.priority is Priority.COMPLETION
+    assert asked.query.terms.priority is Priority.COMPLETION
 
 
 async def test_tokens_join() -> None:
@@ -175,7 +175,7 @@ async def test_typing_something_else_stops_an_answer(given: int) -> None:
     more.set()
     assert await following == ["= 1"]
     assert server.asked[0].closed
-    assert server.asked[1].prefix == HERE.before + "x "
+    assert server.asked[1].query.prefix == HERE.before + "x "
 
 
 async def test_an_answer_that_nobody_waits_for_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ async def test_an_answer_that_nobody_waits_for_is_stopped(monkeypatch: pytest.Mo
         await asyncio.sleep(0)
     (suggestion,) = await made.suggest(typed("u"))
     assert suggestion.text == "rn a + b"
-    assert server.asked[1].prefix == HERE.before + "urn a"
+    assert server.asked[1].query.prefix == HERE.before + "urn a"
     assert [one.text for one in suggestion.tokens] == ["rn", " a", " +", " b"]
     explanation = made.journal.explanations.find()
     assert explanation is not None
@@ -253,7 +253,7 @@ async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> 
         "the prompt of the answer that is shown"
     )
     assert whole.usage is not None
-    assert len([one for one in server.asked if one.terms.priority is Priority.COMPLETION]) == 1
+    assert len([one for one in server.asked if one.query.terms.priority is Priority.COMPLETION]) == 1
     await made.aclose()
 
 
@@ -394,7 +394,7 @@ async def test_a_lost_server_is_asked_again() -> None:
     """The completer reconnects to a lost server and continues from the tokens of the answer."""
     server = ScriptedProvider([(*LINE[:2], LOST), LINE[2:]])
     assert await texts(completer(server)) == ["urn a + b"]
-    assert (server.losses, server.asked[1].prefix) == (1, HERE.before + "urn a")
+    assert (server.losses, server.asked[1].query.prefix) == (1, HERE.before + "urn a")
 
 
 async def test_a_server_that_stays_away() -> None:
@@ -430,7 +430,7 @@ async def test_an_answer_that_the_deadline_ended_is_continued() -> None:
     made = completer(server)
     assert await texts(made) == ["urn a"]
     assert await texts(made, typed("u")) == ["rn a + b"]
-    assert [asked.prefix[len(HERE.before) :] for asked in server.asked] == ["", "urn a"]
+    assert [asked.query.prefix[len(HERE.before) :] for asked in server.asked] == ["", "urn a"]
 
 
 async def test_unsure_is_hidden_and_explained() -> None:
@@ -477,7 +477,7 @@ async def test_several_when_invoked() -> None:
     server = ScriptedProvider([first, make_tokens(":", "\n", "\n", "x"), make_tokens(" -", " a", "\n", "\n", "x")])
     found = await completer(server).suggest(HERE, invoked=True)
     assert [one.text for one in found] == ["urn a + b", "ry:", "urn b - a"]
-    assert [asked.prefix[len(HERE.before) :] for asked in server.asked] == ["", "ry", "urn b"]
+    assert [asked.query.prefix[len(HERE.before) :] for asked in server.asked] == ["", "ry", "urn b"]
     assert all(asked.closed for asked in server.asked)
 
 
@@ -501,10 +501,10 @@ async def test_ahead() -> None:
     assert await texts(made) == ["urn a + b"]
     while len(server.asked) < 2 or not server.asked[1].closed:
         await asyncio.sleep(0)
-    assert server.asked[1].prefix == HERE.before + "urn a + b\n"
-    assert server.asked[1].terms.priority is Priority.BACKGROUND
+    assert server.asked[1].query.prefix == HERE.before + "urn a + b\n"
+    assert server.asked[1].query.terms.priority is Priority.BACKGROUND
     assert await texts(made, typed("urn a + b\n    ")) == ["c = 2"]
-    assert len(server.asked) == 2 or server.asked[2].terms.priority is Priority.BACKGROUND
+    assert len(server.asked) == 2 or server.asked[2].query.terms.priority is Priority.BACKGROUND
     await made.aclose()
 
 
@@ -554,7 +554,7 @@ async def test_files_only_to_models_that_know_them() -> None:
         context = PromptContext(settings.context, ring)
         made = Completer(settings.completion, ModelChoice(cast("Any", server)), context)
         await made.suggest(HERE)
-        assert [one.filename for one in server.asked[0].extra] == (["b.py"] if files else [])
+        assert [one.filename for one in server.asked[0].query.extra] == (["b.py"] if files else [])
 
 
 async def test_a_line_that_was_cut_off_stays_out() -> None:
@@ -577,8 +577,8 @@ async def test_what_is_generated_ahead_is_not_waited_for() -> None:
         await asyncio.sleep(0)
     assert await texts(made, typed("urn a + b\n    ")) == ["c = 2"]
     assert server.asked[1].closed
-    assert server.asked[2].prefix.endswith("urn a + b\n    c")
-    assert server.asked[2].terms.priority is Priority.COMPLETION
+    assert str(server.asked[2].query.prefix).endswith("urn a + b\n    c")
+    assert server.asked[2].query.terms.priority is Priority.COMPLETION
     await made.aclose()
 
 
@@ -593,7 +593,7 @@ async def test_prefill() -> None:
     """A prefill requests no tokens and has the lowest priority."""
     server = ScriptedProvider([()])
     await completer(server).prefill(HERE)
-    assert (server.asked[0].params.max_tokens, server.asked[0].terms.priority) == (0, Priority.BACKGROUND)
+    assert (server.asked[0].query.params.max_tokens, server.asked[0].query.terms.priority) == (0, Priority.BACKGROUND)
 
 
 async def test_a_keystroke_parses_and_looks_up_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, ScoreQuery
 from pellucid.vocabulary.token import Alternative, Token
+from support.scripted_answers import Asked, Item, play
 from support.silent_assistant import SilentAssistant
 
 
@@ -52,20 +52,15 @@ class ScriptedEditor(SilentAssistant):
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         self.asked.append(query)
-        number, begun = 0, str(query.messages[-1].content).partition("\n")[2]
+        begun = str(query.messages[-1].content).partition("\n")[2]
         if begun and isinstance(self.later, Exception):
             raise self.later
         reason = self.later if begun and isinstance(self.later, FinishReason) else self.reason
+        script: list[Item] = [*pieces(self.rests[begun] if begun else self.answer, self.others, self.other_logprob)]
+        end = Finish(reason, Usage(generated=len(script)), error=self.error)
         try:
-            for number, token in enumerate(
-                pieces(self.rests[begun] if begun else self.answer, self.others, self.other_logprob), 1
-            ):
-                if on_usage is not None:
-                    on_usage(Usage(generated=number))
-                yield token
-            if self.waits:
-                await asyncio.Event().wait()
-            yield Finish(reason, Usage(generated=number), error=self.error)
+            async for item in play([*script, *([None] if self.waits else []), end], Asked(query), on_usage=on_usage):
+                yield item
         finally:
             self.closed += 1
 

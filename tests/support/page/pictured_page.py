@@ -24,8 +24,9 @@ from pellucid_webui.conversations.conversation import ASSISTANT, USER
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.page_fixtures import FLAGS, chromium_path
-from support.page.scripted_assistant import token, usage
+from support.page.scripted_assistant import token
 from support.page.text_reader import HALVES, WORDS, TextReader
+from support.scripted_answers import usage
 
 OWNER = "local"
 NOON = 1_772_452_800.0

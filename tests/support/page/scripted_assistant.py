@@ -1,22 +1,21 @@
-"""Provides an assistant with scripted answers and recorded requests."""
+"""Provides assistants with scripted answers for the page, and recorded requests."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid.vocabulary.query import ChatQuery, SamplingParams
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Alternative, Token
+from support.scripted_answers import Asked, Item, play
 from support.silent_assistant import SilentAssistant
 
 MODEL = "scripted"
 
-Item = Token | Finish | Exception | asyncio.Event | None
-"""A step of a script: a token, an end, an error, an event, or None for an endless wait."""
+Text = str | Sequence[int] | Sequence[Message]
 
 
 def token(text: str, id: int = 1, *others: str, data: bytes | None = None) -> Token:
@@ -33,55 +32,53 @@ def tokens(*texts: str) -> list[Token]:
 
 
 @dataclass
-class ChatRequest:
-    """A chat request; ``closed`` is set with the end of the stream."""
-
-    messages: list[Message]
-    params: SamplingParams
-    model: str | None
-    continue_last: bool
-    query: ChatQuery
-    closed: bool = False
-
-
-@dataclass
 class ScriptedPageAssistant(SilentAssistant):
-    """Answers each chat with the next script, and reuses the last script."""
+    """Answers each chat with the next script, and reuses the last script.
+
+    Scores a text with the items from ``reads``, and completes a text with ``says``.
+    """
 
     scripts: list[Sequence[Item]] = field(default_factory=list)
-    chat_requests: list[ChatRequest] = field(default_factory=list)
+    reads: Callable[[Text, str | None], Sequence[Item]] = lambda _text, _model: ()
+    says: Sequence[Item] = ()
+    names: Sequence[str] = (MODEL,)
+    chats: list[Asked[ChatQuery]] = field(default_factory=list)
+    readings: list[Asked[ScoreQuery]] = field(default_factory=list)
+    completions: list[Asked[CompletionQuery]] = field(default_factory=list)
 
-    async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        request = ChatRequest(list(query.messages), query.params, query.model, query.continue_last, query)
-        self.chat_requests.append(request)
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        self.chats.append(Asked(query))
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-        generated = 0
-        try:
-            for item in script:
-                if item is None:
-                    await asyncio.Event().wait()
-                elif isinstance(item, asyncio.Event):
-                    await item.wait()
-                elif isinstance(item, Exception):
-                    raise item
-                else:
-                    generated += isinstance(item, Token)
-                    if on_usage is not None:
-                        on_usage(usage(generated))
-                    yield item
-            if not (script and isinstance(script[-1], Finish)):
-                yield Finish(FinishReason.STOP, usage(generated))
-        finally:
-            request.closed = True
+        return play(script, self.chats[-1], on_usage=on_usage)
+
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        self.readings.append(Asked(query))
+        return play(self.reads(query.text, query.model), self.readings[-1])
+
+    def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        self.completions.append(Asked(query))
+        return play(self.says, self.completions[-1], on_usage=on_usage)
+
+    async def infill_prompt(self, query: CompletionQuery) -> str:
+        return f"<suffix>{query.suffix}<prefix>{query.prefix}<middle>"
 
     async def cards(self) -> list[ModelCard]:
         return [
-            ModelCard(
-                name=MODEL, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None
-            )
+            ModelCard(name, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None)
+            for name in self.names
         ]
 
 
-def usage(generated: int) -> Usage:
-    """Return the usage of an answer after this many tokens, at 10 tokens per second."""
-    return Usage(cached=3, computed=4, generated=generated, queued=0.25, prefill=0.5, decode=max(generated - 1, 0) / 10)
+@dataclass
+class TwoModels(ScriptedPageAssistant):
+    """A large and a small model."""
+
+    names: Sequence[str] = ("large", "small")
+
+
+def last_message(text: Text) -> str:
+    """Return the text of the last of the messages."""
+    assert not isinstance(text, str)
+    last = text[-1]
+    assert isinstance(last, Message)
+    return last.content

@@ -16,8 +16,9 @@ from pellucid.vocabulary.query import ChatQuery, ScoreQuery
 from pellucid.vocabulary.token import Token
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_tabs import PATIENCE
-from support.page.scripted_assistant import token, usage
+from support.page.scripted_assistant import token
 from support.page.small_page_server import PagedServer, paged
+from support.scripted_answers import Asked, play, usage
 from support.servers.http_servers import ScriptedAssistant, scripted_state
 
 LARGE, SMALL = "large-model", "small-model"
@@ -58,21 +59,12 @@ class Storyteller(ScriptedAssistant):
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         self.queries.append(query)
         self.running += 1
-        generated = 0
+        pace = (lambda _: asyncio.sleep(PACE)) if not self.script else None
+        reason = FinishReason.STOP if self.script else FinishReason.LENGTH
+        script = self.script or self._story(query)
         try:
-            for index, item in enumerate(self.script or self._story(query)):
-                if self.before is not None:
-                    await self.before(index)
-                elif not self.script:
-                    await asyncio.sleep(PACE)
-                if isinstance(item, Exception):
-                    raise item
-                generated += isinstance(item, Token)
-                if on_usage is not None:
-                    on_usage(usage(generated))
+            async for item in play(script, Asked(query), on_usage=on_usage, before=self.before or pace, reason=reason):
                 yield item
-            if not (self.script and isinstance(self.script[-1], Finish)):
-                yield Finish(FinishReason.STOP if self.script else FinishReason.LENGTH, usage(generated))
         finally:
             self.running -= 1
 

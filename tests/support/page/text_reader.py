@@ -13,7 +13,7 @@ from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ScoreQuery
 from pellucid.vocabulary.token import Alternative, Token
-from support.page.scripted_assistant import usage
+from support.scripted_answers import usage
 from support.servers.http_servers import ScriptedModels
 from support.silent_assistant import SilentAssistant
 

@@ -41,7 +41,7 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.text.query_ids import prompt_text
 from pellucid.text.served_models import ServedModels
 from pellucid.text.stopping import EndingRule
-from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
+from pellucid.vocabulary.finish import Finish, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Alternative, Token
@@ -50,6 +50,7 @@ from support.fleet.over_fleet import StandInFleet
 from support.models.loaded_models import loaded_model
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
+from support.scripted_answers import Asked, play
 from support.servers.quick_shutdown_server import QuickShutdownServer
 
 MARKERS = (
@@ -201,19 +202,14 @@ class ScriptedAssistant(Reader):
     ) -> AsyncGenerator[Token | Finish]:
         self.calls.append({"verb": verb} | {one.name: getattr(query, one.name) for one in fields(query)})
         try:
-            for index, item in enumerate(self.script):
-                if self.before is not None:
-                    await self.before(index)
-                if isinstance(item, Exception):
-                    raise item
+            async for item in play(self.script, Asked(query), before=self.before, usage=_usage):
                 yield item
-            if not (self.script and isinstance(self.script[-1], Finish)):
-                spoken_tokens = sum(isinstance(item, Token) for item in self.script)
-                yield Finish(
-                    FinishReason.STOP, Usage(cached=1, computed=3, generated=spoken_tokens, prefill=0.5, decode=0.25)
-                )
         finally:
             self.closed.set()
+
+
+def _usage(generated: int) -> Usage:
+    return Usage(cached=1, computed=3, generated=generated, prefill=0.5, decode=0.25)
 
 
 class ScriptedEngine:

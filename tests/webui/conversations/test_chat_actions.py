@@ -23,7 +23,8 @@ from pellucid_webui.conversations.model_view import messages_of
 from pellucid_webui.conversations.storage.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from support.page.scripted_assistant import MODEL, Item, ScriptedPageAssistant, token, tokens
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token, tokens
+from support.scripted_answers import Item
 
 SETTINGS = TurnSettings(model=MODEL, seed=1)
 
@@ -64,7 +65,7 @@ class ScriptedChat:
     @property
     def last_messages(self) -> list[tuple[str, str]]:
         """The messages of the last chat request."""
-        return [(message.role, message.content) for message in self.assistant.chat_requests[-1].messages]
+        return [(message.role, message.content) for message in self.assistant.chats[-1].query.messages]
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ class TestSend:
             FinishReason.STOP,
             None,
         )
-        assert not chat.assistant.chat_requests[-1].continue_last
+        assert not chat.assistant.chats[-1].query.continue_last
 
     async def test_the_system_prompt(self, chat: ScriptedChat) -> None:
         """A system prompt that is not empty comes first."""
@@ -108,10 +109,10 @@ class TestSend:
         answer = await chat.say("Hi", "a", settings=TurnSettings())
         settings = chat.node(answer).settings
         assert settings is not None
-        assert settings.model == chat.node(answer).model == chat.assistant.chat_requests[-1].model == MODEL
+        assert settings.model == chat.node(answer).model == chat.assistant.chats[-1].query.model == MODEL
         assert settings.seed is not None
         assert 0 <= settings.seed < SEEDS
-        assert chat.assistant.chat_requests[-1].params.seed == settings.seed
+        assert chat.assistant.chats[-1].query.params.seed == settings.seed
 
     @pytest.mark.parametrize(
         ("text", "title"),
@@ -177,7 +178,7 @@ class TestFormatsAndTools:
         """A schema or tools in invalid JSON are refused before a message is saved or sent."""
         with pytest.raises(InvalidRequestError, match="not valid JSON"):
             await chat.actions.send(chat.id, "Hi", settings)
-        assert (chat.texts, chat.assistant.chat_requests) == ([], [])
+        assert (chat.texts, chat.assistant.chats) == ([], [])
 
     async def test_not_continued(self, chat: ScriptedChat) -> None:
         """An answer is neither continued nor branched under an answer format."""
@@ -196,7 +197,7 @@ class TestFormatsAndTools:
         chat.script(replace(token(""), part=CallPart(0, deltas)))
         answer = (await ended(await chat.actions.send(chat.id, "Hi", settings))).node
         await chat.say("Thanks", "ok")
-        assert chat.assistant.chat_requests[-1].messages[1] == Message(ASSISTANT, "", (ToolCall("c1", "f", "{}"),))
+        assert chat.assistant.chats[-1].query.messages[1] == Message(ASSISTANT, "", (ToolCall("c1", "f", "{}"),))
         with pytest.raises(InvalidRequestError, match="with tool calls cannot be continued"):
             await chat.actions.resume(chat.id, answer, SETTINGS)
 
@@ -251,7 +252,7 @@ class TestVersions:
         assert chat.path == ["Hi", "mine"]
         (mine,) = [node for node in chat.store.conversation("ann", chat.id).nodes.values() if node.text == "mine"]
         assert (mine.origin, mine.settings, mine.model, mine.end) == (answer, None, "", FinishReason.STOP)
-        assert (chat.said_by(mine.id), len(chat.assistant.chat_requests)) == ([], 1)
+        assert (chat.said_by(mine.id), len(chat.assistant.chats)) == ([], 1)
 
     async def test_edit_to_nothing(self, chat: ScriptedChat) -> None:
         """A message cannot be edited to be empty."""
@@ -289,7 +290,7 @@ class TestGoingOn:
         turn = await ended(await chat.actions.resume(chat.id, first, SETTINGS))
         assert chat.path == ["Hi", "one two three"]
         assert chat.last_messages == [(USER, "Hi"), (ASSISTANT, "one two")]
-        assert chat.assistant.chat_requests[-1].continue_last
+        assert chat.assistant.chats[-1].query.continue_last
         assert chat.said_by(turn.node) == ["one", " two", " three"]
         assert (chat.node(turn.node).origin, chat.node(first).text, chat.node(turn.node).continued) == (
             first,
@@ -303,7 +304,7 @@ class TestGoingOn:
         failed = await ended(await chat.actions.send(chat.id, "Hi", SETTINGS))
         chat.script(*tokens("one"))
         await ended(await chat.actions.resume(chat.id, failed.node, SETTINGS))
-        assert (chat.path, chat.last_messages, chat.assistant.chat_requests[-1].continue_last) == (
+        assert (chat.path, chat.last_messages, chat.assistant.chats[-1].query.continue_last) == (
             ["Hi", "one"],
             [(USER, "Hi")],
             False,
@@ -330,7 +331,7 @@ class TestGoingOn:
         turn = await ended(await chat.actions.branch(chat.id, first, 1, 1, SETTINGS))
         assert chat.path == ["Hi", "one other and more"]
         assert chat.last_messages[-1] == (ASSISTANT, "one other")
-        assert chat.assistant.chat_requests[-1].continue_last
+        assert chat.assistant.chats[-1].query.continue_last
         assert chat.said_by(turn.node) == ["one", " other", " and more"]
         assert (chat.node(turn.node).origin, chat.node(turn.node).branched) == (first, 1)
         await chat.actions.select_version(chat.id, first)

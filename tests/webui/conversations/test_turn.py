@@ -29,7 +29,8 @@ from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import FAILED, UNEXPECTED, Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from support.page.scripted_assistant import MODEL, Item, ScriptedPageAssistant, token, tokens, usage
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token, tokens
+from support.scripted_answers import Item, usage
 
 OWNER = "ann"
 SETTINGS = TurnSettings(model=MODEL, seed=1)
@@ -110,14 +111,10 @@ async def test_an_answer(setup: TurnSetup) -> None:
 async def test_what_is_asked(setup: TurnSetup) -> None:
     """The assistant gets the settings, with the model unset by default."""
     await ended(setup.begin(settings=TurnSettings(temperature=0.5, top_k=3, max_tokens=9)))
-    (request,) = setup.assistant.chat_requests
-    assert (request.messages, request.model, request.continue_last, request.closed) == (QUESTION, None, False, True)
-    assert (
-        request.params.temperature,
-        request.params.top_k,
-        request.params.max_tokens,
-        request.params.top_logprobs,
-    ) == (0.5, 3, 9, 10)
+    (request,) = setup.assistant.chats
+    query, params = request.query, request.query.params
+    assert (query.messages, query.model, query.continue_last, request.closed) == (QUESTION, None, False, True)
+    assert (params.temperature, params.top_k, params.max_tokens, params.top_logprobs) == (0.5, 3, 9, 10)
 
 
 async def test_values_are_kept(setup: TurnSetup) -> None:
@@ -126,7 +123,7 @@ async def test_values_are_kept(setup: TurnSetup) -> None:
     value = JsonField("/a", 1, 0.5, 0.25, 1, OtherValue(2, 0.5))
     script = [replace(one, grammar=GrammarScore(0.25, 2, -0.5)) for one in tokens('{"a": ', "1", "}")]
     turn = await ended(setup.begin(*script, Finish(FinishReason.STOP, usage(3), fields=(value,)), settings=settings))
-    assert setup.assistant.chat_requests[0].query.grammar is not None
+    assert setup.assistant.chats[0].query.grammar is not None
     details = setup.saved.details
     assert details is not None
     assert [(one.path, one.value, one.mass, one.tokens, one.other and one.other.value) for one in details.fields] == [
@@ -161,7 +158,7 @@ async def test_continuing(setup: TurnSetup) -> None:
     turn = setup.begin(*tokens("lo"), text="Hel", batches=(pack(tokens("Hel")),))
     assert (turn.text, turn.end) == ("Hel", None)
     await ended(turn)
-    assert setup.assistant.chat_requests[0].continue_last
+    assert setup.assistant.chats[0].query.continue_last
     assert turn.text == "Hello"
     assert [token.text for token in unpack(turn.batches)] == ["Hel", "lo"]
     assert setup.saved_tokens == ["lo"]
@@ -193,7 +190,7 @@ async def test_stop(setup: TurnSetup) -> None:
     await turn.stop()
     assert (turn.text, turn.end, turn.error, turn.usage.generated) == ("ab", FinishReason.CANCELLED, None, 2)
     assert (setup.saved.text, setup.saved.end, setup.saved.usage) == ("ab", FinishReason.CANCELLED, usage(2))
-    assert setup.assistant.chat_requests[0].closed
+    assert setup.assistant.chats[0].closed
     assert setup.turns.find(setup.node) is None
 
 
@@ -267,7 +264,7 @@ async def test_an_answer_that_cannot_be_kept(setup: TurnSetup) -> None:
     await ended(turn)
     assert (turn.text, turn.end) == ("ab", FinishReason.ERROR)
     assert turn.error == "There is no such message: its conversation may have been deleted."
-    while not setup.assistant.chat_requests[0].closed:
+    while not setup.assistant.chats[0].closed:
         await asyncio.sleep(0)
 
 

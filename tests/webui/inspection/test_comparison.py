@@ -15,8 +15,8 @@ from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.inspection.comparison import REFERENCE, UNEXPECTED, Column, Comparison
-from support.page.scripted_assistant import Item, token, tokens, usage
-from support.page.scripted_reader import ScriptedReader, Text, last_message
+from support.page.scripted_assistant import ScriptedPageAssistant, Text, last_message, token, tokens
+from support.scripted_answers import Item, usage
 
 PROMPT = "Say it."
 A = TurnSettings(model="m-a", system="Be brief.", temperature=0.0)
@@ -30,9 +30,9 @@ def as_said(text: Text, _model: str | None) -> Sequence[Token]:
     return [token("<assistant>"), token(last_message(text))]
 
 
-def assistant(*answers: Sequence[Item], reads: Reads = as_said) -> ScriptedReader:
+def assistant(*answers: Sequence[Item], reads: Reads = as_said) -> ScriptedPageAssistant:
     """Return an assistant with a scripted answer for each column."""
-    return ScriptedReader(list(answers), reads=reads)
+    return ScriptedPageAssistant(list(answers), reads=reads)
 
 
 def comparison(*settings: TurnSettings, reference: str = "") -> Comparison:
@@ -41,7 +41,7 @@ def comparison(*settings: TurnSettings, reference: str = "") -> Comparison:
     )
 
 
-async def run(found: Comparison, scripted: ScriptedReader) -> Comparison:
+async def run(found: Comparison, scripted: ScriptedPageAssistant) -> Comparison:
     async for _ in found.run(scripted):
         pass
     return found
@@ -52,11 +52,11 @@ async def test_each_reads_the_others() -> None:
     scripted = assistant(tokens("It", " is"), tokens("It", " was"))
     found = await run(comparison(), scripted)
     system, question = Message("system", "Be brief."), Message("user", PROMPT)
-    assert [(one.model, one.messages, one.params.temperature) for one in scripted.chat_requests] == [
+    assert [(one.query.model, one.query.messages, one.query.params.temperature) for one in scripted.chats] == [
         ("m-a", [system, question], 0.0),
         ("m-b", [question], 0.5),
     ]
-    assert [(one.model, one.text) for one in scripted.read_requests] == [
+    assert [(one.query.model, one.query.text) for one in scripted.readings] == [
         ("m-b", [question, Message("assistant", "It is")]),
         ("m-a", [system, question, Message("assistant", "It was")]),
     ]
@@ -71,14 +71,14 @@ async def test_a_reference() -> None:
     found = await run(comparison(reference="It rains"), scripted)
     last = found.texts[-1]
     assert (last.name, last.text, sorted(last.tokens)) == (REFERENCE, "It rains", [0, 1])
-    assert sum(last_message(one.text) == "It rains" for one in scripted.read_requests) == 2
+    assert sum(last_message(one.query.text) == "It rains" for one in scripted.readings) == 2
 
 
 async def test_columns_of_the_same_model() -> None:
     """Columns with the same model and system prompt share the scores of a text."""
     scripted = assistant(tokens("It"), tokens("He"), tokens("She"))
     found = await run(comparison(B, replace(B, temperature=1.0), A), scripted)
-    assert [one.model for one in scripted.read_requests] == ["m-a", "m-a", "m-b"]
+    assert [one.query.model for one in scripted.readings] == ["m-a", "m-a", "m-b"]
     assert all(sorted(text.tokens) == [0, 1, 2] for text in found.texts)
     assert found.texts[2].tokens[0] is found.texts[2].tokens[1]
     assert found.texts[0].tokens[1] is found.columns[0].tokens
@@ -106,8 +106,8 @@ async def test_stop() -> None:
     async for _ in found.run(scripted):
         if (found.columns[0].text, found.columns[1].text) == ("It is", "It"):
             found.stop()
-    assert all(request.closed for request in scripted.chat_requests)
-    assert scripted.read_requests == []
+    assert all(request.closed for request in scripted.chats)
+    assert scripted.readings == []
     assert (found.stopped, found.ended, found.columns[0].text) == (True, True, "It is")
 
 
@@ -116,9 +116,9 @@ async def test_stop_while_reading() -> None:
     scripted = assistant(tokens("It", " is"), tokens("It", " was"), reads=lambda _text, _model: [None])
     found = comparison()
     async for _ in found.run(scripted):
-        if len(scripted.read_requests) == 2:
+        if len(scripted.readings) == 2:
             found.stop()
-    assert [request.closed for request in scripted.read_requests] == [True, True]
+    assert [request.closed for request in scripted.readings] == [True, True]
     assert [sorted(text.tokens) for text in found.texts] == [[0], [1]]
     assert found.stopped
 
@@ -139,7 +139,7 @@ async def test_the_tab_is_closed() -> None:
         if found.columns[0].text:
             break
     await ticks.aclose()
-    assert [request.closed for request in scripted.chat_requests] == [True, True]
+    assert [request.closed for request in scripted.chats] == [True, True]
     assert (found.stopped, found.ended, found.columns[0].text) == (True, True, "It")
 
 
@@ -165,7 +165,7 @@ async def test_an_empty_answer() -> None:
     """An answer without text is not scored."""
     scripted = assistant([ContextLengthError(9000, 8192)], tokens("It"))
     await run(comparison(), scripted)
-    assert [last_message(one.text) for one in scripted.read_requests] == ["It"]
+    assert [last_message(one.query.text) for one in scripted.readings] == ["It"]
 
 
 async def test_a_template_that_changes_the_answer() -> None:

@@ -8,8 +8,9 @@ from playwright.async_api import expect
 
 from pellucid.vocabulary.finish import Finish, FinishReason
 from support.page.page_fixtures import Tab
-from support.page.scripted_assistant import tokens, usage
+from support.page.scripted_assistant import tokens
 from support.page.storyteller import Storyteller
+from support.scripted_answers import usage
 
 SCHEMA = json.dumps(
     {

@@ -19,8 +19,8 @@ from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.views.chat_comparison import ChatAnswers
 from pellucid_webui.views.compare import CompareView
-from support.page.scripted_assistant import MODEL, Item, token, tokens
-from support.page.scripted_reader import ScriptedReader
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token, tokens
+from support.scripted_answers import Item
 
 SETTINGS = TurnSettings(model=MODEL, system="Be brief.", temperature=0.5, seed=7)
 
@@ -32,7 +32,7 @@ class Chat:
     """A store with a conversation: two versions of an answer, a question, and a version by Ann."""
 
     store: ConversationStore
-    assistant: ScriptedReader
+    assistant: ScriptedPageAssistant
     id: str = ""
     first: list[int] = field(default_factory=list)
     second: int = 0
@@ -82,7 +82,7 @@ def reads(text: Any, model: str | None) -> list[Item]:
 @pytest.fixture
 def chat(tmp_path: Path) -> Iterator[Chat]:
     store = ConversationStore(tmp_path / "conversations.db")
-    found = Chat(store, ScriptedReader([tokens("New")], reads=reads))
+    found = Chat(store, ScriptedPageAssistant([tokens("New")], reads=reads))
     found.fill()
     yield found
     store.close()
@@ -99,7 +99,7 @@ async def test_two_versions(chat: Chat) -> None:
         (node, 0.5, 7) for node in chat.first
     ]
     last = await chat.compare(form)
-    assert (chat.assistant.chat_requests, chat.assistant.read_requests) == ([], []), (
+    assert (chat.assistant.chats, chat.assistant.readings) == ([], []), (
         "one model with the same messages scores both the same"
     )
     assert [column["batches"] for column in last["columns"]] == [
@@ -119,9 +119,9 @@ async def test_other_settings(chat: Chat) -> None:
         "temperature": 0
     }
     last = await chat.compare(form)
-    (request,) = chat.assistant.chat_requests
-    assert request.messages == BEFORE
-    assert (request.params.temperature, request.params.seed) == (0, 7)
+    (request,) = chat.assistant.chats
+    assert request.query.messages == BEFORE
+    assert (request.query.params.temperature, request.query.params.seed) == (0, 7)
     assert [column["batches"] for column in last["columns"]] == [[pack(tokens("Be", "cause"))], [pack(tokens("New"))]]
 
 
@@ -129,7 +129,7 @@ async def test_another_place(chat: Chat) -> None:
     """Answers to different messages are scored after the messages that they answered."""
     form = await chat.form({"answer": chat.first[0]}, {"answer": chat.second})
     await chat.compare(form)
-    read = {tuple(request.text) for request in chat.assistant.read_requests}
+    read = {tuple(request.query.text) for request in chat.assistant.readings}
     assert read == {(*BEFORE[:2], Message(ASSISTANT, "Because")), (*BEFORE, Message(ASSISTANT, " It was"))}
 
 
@@ -140,8 +140,8 @@ async def test_a_written_answer(chat: Chat) -> None:
     last = await chat.compare(form)
     assert last["columns"][0]["batches"] == [pack([token("My words")])]
     assert last["columns"][0]["note"] == ""
-    (request,) = chat.assistant.read_requests
-    assert list(request.text) == [*BEFORE, Message(ASSISTANT, "My words")]
+    (request,) = chat.assistant.readings
+    assert list(request.query.text) == [*BEFORE, Message(ASSISTANT, "My words")]
 
 
 async def test_a_column_without_its_stored_answer(chat: Chat) -> None:
@@ -150,10 +150,10 @@ async def test_a_column_without_its_stored_answer(chat: Chat) -> None:
     first, second = form["columns"]
     del first["answer"]
     await chat.compare(form | {"columns": [first | {"temperature": 1}, second]})
-    assert chat.assistant.chat_requests[0].messages == BEFORE
+    assert chat.assistant.chats[0].query.messages == BEFORE
     alone = {name: value for name, value in form.items() if name != "chat"}
     last = await chat.compare(alone)
-    assert chat.assistant.chat_requests[-1].messages == [BEFORE[0], Message(USER, "Why?")]
+    assert chat.assistant.chats[-1].query.messages == [BEFORE[0], Message(USER, "Why?")]
     assert "chat" not in last["form"]
 
 

@@ -15,14 +15,16 @@ from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.token import Token
 from pellucid_webui.views.compare import NOTHING, CompareView
 from pellucid_webui.views.comparison_form import default_form
-from support.page.scripted_assistant import MODEL, Item, token, tokens
-from support.page.scripted_reader import ScriptedReader, Text
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, Text, token, tokens
+from support.scripted_answers import Item
 
 FORM = {"prompt": "Say it.", "reference": "", "columns": [{"model": MODEL}, {"model": MODEL, "temperature": 1}]}
 
 
 def view(*answers: Sequence[Item], max_tokens: int = 1000) -> CompareView:
-    return CompareView(shared(ScriptedReader(list(answers), reads=lambda _text, _model: [token("x")])), max_tokens)
+    return CompareView(
+        shared(ScriptedPageAssistant(list(answers), reads=lambda _text, _model: [token("x")])), max_tokens
+    )
 
 
 async def act(found: CompareView, owner: str = "me", tab: str = "1", **data: Any) -> list[dict[str, Any]]:
@@ -50,7 +52,7 @@ async def test_a_text_without_a_prompt() -> None:
         texts.append(text)
         return [replace(one, logprob=logprob) for one, logprob in zip(tokens("a", " b"), (None, -1.0), strict=True)]
 
-    found = CompareView(shared(ScriptedReader([], reads=reads)), 1000)
+    found = CompareView(shared(ScriptedPageAssistant([], reads=reads)), 1000)
     *_, last = await act(found, verb="compare", form=FORM | {"prompt": " ", "reference": "a b"})
     assert (last["running"], last["wrong"]) == (False, False)
     assert texts == ["a b"] * 2
@@ -204,7 +206,7 @@ def test_the_default_varies_one_thing() -> None:
 async def test_no_models() -> None:
     """If the models cannot be listed, the page shows the reason."""
 
-    class Down(ScriptedReader):
+    class Down(ScriptedPageAssistant):
         async def cards(self) -> list[ModelCard]:
             raise UnavailableError("The server is busy.")
 

@@ -14,15 +14,15 @@ from pellucid.client.assistant_protocol import shared
 from pellucid_webui.inspection.batch.prompt_file import MAX_FILE_BYTES
 from pellucid_webui.views.compare import CompareView
 from pellucid_webui.views.compare_batch import MAX_CHOSEN_FILES, NO_BATCH, BatchView, KeptBatches
-from support.page.scripted_assistant import MODEL, Item, token, tokens
-from support.page.scripted_reader import ScriptedReader
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token, tokens
+from support.scripted_answers import Item
 
 FORM = {"prompt": "Say it.", "reference": "", "columns": [{"model": MODEL}, {"model": MODEL, "temperature": 1}]}
 
 
 def view(*answers: Sequence[Item], max_tokens: int = 10_000) -> BatchView:
     return BatchView(
-        shared(ScriptedReader(list(answers), reads=lambda _text, _model: [token("x")])), KeptBatches(max_tokens)
+        shared(ScriptedPageAssistant(list(answers), reads=lambda _text, _model: [token("x")])), KeptBatches(max_tokens)
     )
 
 

@@ -21,8 +21,7 @@ from pellucid.vocabulary.query import ChatQuery
 from pellucid.vocabulary.token import Token
 from pellucid_webui.views.compare import CompareView
 from support.page.compare_page import ComparePage, check_part
-from support.page.scripted_assistant import tokens
-from support.page.scripted_reader import Text, TwoModels, last_message
+from support.page.scripted_assistant import Text, TwoModels, last_message, tokens
 
 LONG = 400
 """Number of long words that make an answer too long for a picture."""

@@ -18,8 +18,7 @@ from pellucid.vocabulary.token import Token
 from pellucid_webui.views.compare import NOTHING, CompareView
 from support.page.compare_page import MOUNT, ComparePage, check_part
 from support.page.page_tabs import serious
-from support.page.scripted_assistant import tokens
-from support.page.scripted_reader import ScriptedReader, Text, TwoModels, last_message
+from support.page.scripted_assistant import ScriptedPageAssistant, Text, TwoModels, last_message, tokens
 
 A_SAID = ["The", " sky", " is", " blue", " and", " wide", ".", "\n", "It", " has", " no", " end", "!"]
 B_SAID = ["The", " sky", " is", " green", " and", " wide", ".", "\n", "It", " has", " no", " end", "!"]
@@ -138,7 +137,7 @@ async def test_differences(compared: ComparePage) -> None:
 
 async def test_as_sampled(compared: ComparePage) -> None:
     """A model at two temperatures is shown as sampled: a greedy first choice is certain."""
-    compared.view = CompareView(shared(ScriptedReader([said(*A_SAID), said(*B_SAID)], reads=read)))
+    compared.view = CompareView(shared(ScriptedPageAssistant([said(*A_SAID), said(*B_SAID)], reads=read)))
     await compared.open()
     await compared.compare()
     assert await compared.page.get_by_label("Probabilities").input_value() == "sampled"

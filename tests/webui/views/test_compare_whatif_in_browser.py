@@ -14,8 +14,8 @@ from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.views.compare import CompareView
 from support.page.compare_page import ComparePage, check_part
 from support.page.page_tabs import FRAMES
-from support.page.scripted_assistant import Item
-from support.page.scripted_reader import Text, TwoModels, last_message
+from support.page.scripted_assistant import Text, TwoModels, last_message
+from support.scripted_answers import Item
 
 VOCABULARY = ("red", "green", "blue", "grey")
 

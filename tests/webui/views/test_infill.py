@@ -14,15 +14,15 @@ from pellucid.errors import UnavailableError
 from pellucid.text.assistant import LocalAssistant
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.views.infill import ENDING_REASONS, NO_INFILL, complete, empty
-from support.page.scripted_assistant import Item, tokens
-from support.page.scripted_reader import ScriptedReader
+from support.page.scripted_assistant import ScriptedPageAssistant, tokens
+from support.scripted_answers import Item
 from support.servers.http_servers import TINY, TINY_PLAIN, tiny_assistant
 
 BEFORE, AFTER = "def f(x):\n    return ", "\n"
 
 
-def completing(*items: Item) -> ScriptedReader:
-    return ScriptedReader(says=items)
+def completing(*items: Item) -> ScriptedPageAssistant:
+    return ScriptedPageAssistant(says=items)
 
 
 @pytest.fixture

@@ -34,15 +34,15 @@ from pellucid_webui.views.read_session import (
     export,
     read,
 )
-from support.page.scripted_assistant import MODEL, Item, tokens, usage
-from support.page.scripted_reader import ScriptedReader
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, tokens
+from support.scripted_answers import Item, usage
 
 WORDS = tokens("one", " two", " three")
 
 
-def reader(*items: Item) -> ScriptedReader:
+def reader(*items: Item) -> ScriptedPageAssistant:
     """Return an assistant that scores every text as these items."""
-    return ScriptedReader(reads=lambda _text, _model: items)
+    return ScriptedPageAssistant(reads=lambda _text, _model: items)
 
 
 async def all_of(shown: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ async def test_read() -> None:
     assert last["figures"] == figures(ReadingFigures(MODEL, tuple(WORDS)))
     assert json.loads(last["lines"])["number"] == [1]
     assert [sum(chart["counts"]) for chart in last["charts"]] == [3, 3, 3]
-    assert [(request.text, request.model, request.closed) for request in assistant.read_requests] == [
+    assert [(request.query.text, request.query.model, request.closed) for request in assistant.readings] == [
         ("one two three", MODEL, True)
     ]
 
@@ -127,7 +127,7 @@ async def test_stop() -> None:
     await anext(shown)
     assert await act(kept, {"verb": "stop"}) is None
     last = (await all_of(shown))[-1]
-    assert assistant.read_requests[0].closed
+    assert assistant.readings[0].closed
     assert last["status"] == "Stopped after 3 tokens."
     assert last["tokens"] == 3
     assert ("Tokens", "3") in [(name, value) for name, value, _ in last["figures"]]
@@ -146,9 +146,9 @@ async def test_stop_before_a_token() -> None:
     assert kept.shown == before
 
 
-def two(first: Sequence[Item], second: Sequence[Item]) -> ScriptedReader:
+def two(first: Sequence[Item], second: Sequence[Item]) -> ScriptedPageAssistant:
     """Return an assistant with different scores for ``MODEL`` and for other models."""
-    return ScriptedReader(reads=lambda _text, model: first if model == MODEL else second)
+    return ScriptedPageAssistant(reads=lambda _text, model: first if model == MODEL else second)
 
 
 async def test_second_model() -> None:
@@ -191,7 +191,7 @@ async def test_longer_than_the_context() -> None:
     text = "".join(token.text for token in many)
     asked: list[bool] = []
 
-    class Reader(ScriptedReader):
+    class Reader(ScriptedPageAssistant):
         def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
             asked.append(query.windows)
             return super().score(query)
@@ -237,18 +237,18 @@ DIFF_TEXT = "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n one\n-two\n+zwei\n"
 async def test_diff() -> None:
     """A diff is read as old and new text of each hunk, and on request as plain text."""
     assistant, kept = (
-        ScriptedReader(reads=lambda text, _model: tokens(*str(text).splitlines(keepends=True))),
+        ScriptedPageAssistant(reads=lambda text, _model: tokens(*str(text).splitlines(keepends=True))),
         ReadState(),
     )
     *_, last = await all_of(read(assistant, kept, ask(DIFF_TEXT, kind=AUTOMATIC)))
-    assert [request.text for request in assistant.read_requests] == ["one\ntwo\n", "one\nzwei\n"]
+    assert [request.query.text for request in assistant.readings] == ["one\ntwo\n", "one\nzwei\n"]
     (hunk,) = json.loads(last["diff"])
     bits = round(0.25 / math.log(2), 2)
     assert hunk["rows"][1] == [["-", 2, bits, [["two", bits]]], ["+", 2, bits, [["zwei", bits]]]]
     assert last["summary"].startswith("Removed: 1 line with 0.4 bits")
     assert (last["tokens"], last["lines"]) == (0, None)
     await all_of(read(assistant, kept, ask(DIFF_TEXT)))
-    assert assistant.read_requests[-1].text == DIFF_TEXT
+    assert assistant.readings[-1].query.text == DIFF_TEXT
 
 
 async def test_damaged_diff() -> None:
@@ -258,7 +258,7 @@ async def test_damaged_diff() -> None:
     *_, last = await all_of(read(assistant, kept, ask(DIFF_TEXT + "@@ -1 +1 @@\n-a\n", kind=AUTOMATIC)))
     sentence = "Line 8 does not fit the line counts of its @@ header: paste the whole diff, unedited."
     assert last == before | {"status": sentence, "wrong": True}
-    assert len(assistant.read_requests) == 1
+    assert len(assistant.readings) == 1
 
 
 async def test_kept_for_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +295,7 @@ async def test_the_tab_is_closed() -> None:
     await anext(shown)
     await anext(shown)
     await shown.aclose()
-    assert assistant.read_requests[0].closed
+    assert assistant.readings[0].closed
 
 
 @pytest.mark.parametrize(

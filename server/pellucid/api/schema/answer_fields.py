@@ -14,8 +14,8 @@ from pellucid.api.schema.tool_calls import CallRecord
 from pellucid.vocabulary.finish import FinishReason
 
 
-class AnswerFindings(Reply):
-    """What is known of a finished answer besides its text."""
+class AnswerFacts(Reply):
+    """Facts about a finished answer."""
 
     stop: str | None = Field(None, description="the stop text that ended the answer")
     calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
@@ -28,7 +28,7 @@ class AnswerFindings(Reply):
     ] = None
 
 
-class EndDetails(AnswerFindings):
+class EndDetails(AnswerFacts):
     """The exact reason why an answer ended."""
 
     reason: FinishReason
@@ -67,7 +67,7 @@ OtherTool = Annotated[
 """A tool of any type except functions. Clients offer these tools to every server."""
 
 
-class AnswerDetails(AnswerFindings):
+class AnswerDetails(AnswerFacts):
     """Remarks of a reply: request fields without effect, and the exact end of the answer."""
 
     ignored: list[str] | None = Field(

@@ -25,14 +25,13 @@ from pellucid_webui.inspection.batch.prompt_file import FilePrompt
 from pellucid_webui.inspection.batch.row_figures import figures_of
 from pellucid_webui.inspection.comparison import Column
 from pellucid_webui.inspection.comparison_payload import payload
-from support.page.scripted_assistant import token, tokens
-from support.page.scripted_reader import ScriptedReader, Text, last_message
+from support.page.scripted_assistant import ScriptedPageAssistant, Text, last_message, token, tokens
 
 A = TurnSettings(model="m-a", temperature=1.0)
 B = TurnSettings(model="m-b", temperature=1.0)
 
 
-class Echo(ScriptedReader):
+class Echo(ScriptedPageAssistant):
     """Answers with the prompt's words and, under m-b, "more"; can refuse, fail or wait.
 
     Chats beyond ``places`` are refused. The other model finds the words less likely.
@@ -132,7 +131,8 @@ async def test_history_and_system() -> None:
         "Why?", 1, (Message("system", "from the file"), Message("user", "Hi"), Message("assistant", "Yes?"))
     )
     await run(batch(prompt, b=replace(B, system="of the column")), assistant)
-    sent = {one.model: [(message.role, message.content) for message in one.messages] for one in assistant.chat_requests}
+    queries = [one.query for one in assistant.chats]
+    sent = {query.model: [(message.role, message.content) for message in query.messages] for query in queries}
     rest = [("user", "Hi"), ("assistant", "Yes?"), ("user", "Why?")]
     assert sent == {"m-a": [("system", "from the file"), *rest], "m-b": [("system", "of the column"), *rest]}
 
@@ -142,7 +142,7 @@ async def test_seeds() -> None:
     assistant = echo()
     found = await run(batch("one", "two", seeds=3, b=replace(B, seed=7)), assistant)
     assert [row.seeds[1] for row in found.rows] == [7, 8, 9, 7, 8, 9]
-    used = {one.params.seed for one in assistant.chat_requests if one.model == "m-b"}
+    used = {one.query.params.seed for one in assistant.chats if one.query.model == "m-b"}
     assert used == {7, 8, 9}
     both = batch("one", seeds=2)
     assert all(row.seeds[0] == row.seeds[1] for row in both.rows)
@@ -159,11 +159,11 @@ async def test_stop_and_resume() -> None:
     assert not found.running
     assert [row.number for row in found.left] == [3, 4]
     assert "Stopped" in sentences(found)[0]
-    asked = len(assistant.chat_requests)
+    asked = len(assistant.chats)
     assistant.hold.set()
     await run(found, assistant)
     assert found.left == []
-    assert len(assistant.chat_requests) - asked == 4
+    assert len(assistant.chats) - asked == 4
     assert sentences(found)[0] == "5 prompts: 5 of 5 done."
 
 

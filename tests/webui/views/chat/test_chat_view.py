@@ -28,7 +28,8 @@ from pellucid_webui.conversations.turn import TICK_SECONDS, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.views.chat.chat_display_json import payload
 from pellucid_webui.views.chat.chat_view import FULL_PACE_TABS, ChatView, pause
-from support.page.scripted_assistant import Item, ScriptedPageAssistant, token, tokens, usage
+from support.page.scripted_assistant import ScriptedPageAssistant, token, tokens
+from support.scripted_answers import Item, usage
 
 LONG_SECONDS = 60.0
 """Reached only if a test fails."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
 from pellucid.api.dialects.ollama.common import Absent, OllamaQuery
-from pellucid.api.schema.answer_fields import AnswerFindings
+from pellucid.api.schema.answer_fields import AnswerFacts
 from pellucid.api.schema.common import Body, OnlyFalse, OnlyTrue, Reply, Unused
 from pellucid.api.schema.messages import MAX_MESSAGES
 from pellucid.api.schema.sampling import MAX_TOKENS, MIN_PENALTY, Alternatives, StopTexts, Temperature
@@ -203,7 +203,7 @@ class OllamaChatRequest(OllamaFields):
     )
 
 
-class OllamaEnd(AnswerFindings):
+class OllamaEnd(AnswerFacts):
     """Pellucid's own details of an answer."""
 
     reason: FinishReason | None = Field(None, description="the exact reason why the answer ended")
