@@ -186,7 +186,10 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    return error_response(UNEXPECTED, request.url.path)
+    response = error_response(UNEXPECTED, request.url.path)
+    # Starlette raises the error again, and Uvicorn closes the connection.
+    response.headers["connection"] = "close"
+    return response
 
 
 def _explain(errors: Sequence[Any], body: object, route: str) -> InvalidRequestError:

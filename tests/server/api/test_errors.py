@@ -94,8 +94,10 @@ def test_context_numbers() -> None:
 
 
 def test_unexpected_error() -> None:
-    """An unexpected error is a 500 in the same shape, without details."""
-    response = ask(RuntimeError("secret"))
+    """An unexpected error is a 500 without details, and no later request fails with it."""
+    with live_scripted([RuntimeError("secret")]) as server:
+        for _ in range(20):
+            response = server.http.post("/v1/completions", json={"prompt": "x"})
 
     assert response.status_code == 500
     assert response.json()["error"]["type"] == "server_error"
