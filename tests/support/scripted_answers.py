@@ -43,6 +43,7 @@ async def play(
     """Yield the script, and an end unless the script has an end; await ``before`` each item."""
     item: Item = None
     try:
+        await asyncio.sleep(0)
         for number, item in enumerate(script):
             if before is not None:
                 await before(number)

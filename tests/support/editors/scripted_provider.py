@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
@@ -43,14 +42,10 @@ class ScriptedProvider(SilentAssistant):
             )
         ]
 
-    async def complete(
-        self, query: CompletionQuery, *, on_usage: OnUsage | None = None
-    ) -> AsyncGenerator[Token | Finish]:
+    def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         self.asked.append(Asked(query))
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-        await asyncio.sleep(0)
-        async for item in play(script, self.asked[-1], on_usage=on_usage, usage=_usage):
-            yield item
+        return play(script, self.asked[-1], on_usage=on_usage, usage=_usage)
 
 
 def _usage(generated: int) -> Usage:
