@@ -1,19 +1,17 @@
-"""Checkpoints of a training: a safetensors file, written atomically."""
+"""Checkpoints of the training from scratch."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pellucid.errors import ModelError
-from pellucid.system import atomic_files
+from pellucid.learn.checkpoint_file import read_checkpoint, write_checkpoint
+
+OTHER_FOLDER = "name another folder with --out"
+"""The remedy if a run's folder cannot be written to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +49,7 @@ class Progression:
 
 def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> None:
     """Replace the checkpoint, or keep the previous checkpoint and raise ModelError."""
-    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with writing(path.parent), atomic_files.written_whole(path) as part:
-        save_file(whole, part, {"progression": json.dumps(asdict(progression))})
+    write_checkpoint(path, asdict(progression), tensors, OTHER_FOLDER)
 
 
 def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:
@@ -61,23 +57,8 @@ def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            stored = json.loads((file.metadata() or {})["progression"])
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+        stored, tensors = read_checkpoint(path)
         points = [LossPoint(**point) for point in stored.pop("points")]
         return Progression(points=points, **stored), tensors
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The checkpoint {path} is damaged ({error}): delete it to start training over.") from None
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn write errors into a ModelError that describes how to resume."""
-    try:
-        yield
-    except (SafetensorError, OSError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ModelError(
-            f"{folder} cannot be written to ({reason}): free some space or make it writable, then repeat the command, "
-            "which resumes from the last checkpoint."
-        ) from None

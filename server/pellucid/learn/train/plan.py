@@ -13,16 +13,16 @@ from filelock import FileLock, Timeout
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Split
-from pellucid.learn.train.checkpoint import writing
+from pellucid.learn.train.checkpoint import OTHER_FOLDER
 from pellucid.learn.train.gpt_model import GPTShape
 from pellucid.learn.train.gpt_trainer import Recipe
 from pellucid.learn.train.logistic_trainer import LogisticPlan
 from pellucid.learn.train.schedule import Schedule
 from pellucid.learn.train.tokenizers import Kind
 from pellucid.models.untrusted_files import read_json
-from pellucid.system.atomic_files import write_text
+from pellucid.system.atomic_files import errors_explained, write_text
 
-VERSION = 2
+VERSION = 3
 """Runs of different versions are not resumed."""
 
 _PLAN, _LOCK = "plan.json", ".lock"
@@ -135,7 +135,7 @@ def digest(split: Split) -> str:
 def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
     """Open a new run in a folder, or resume an earlier run with the same data and settings."""
     _refuse_others(folder)
-    with writing(folder):
+    with errors_explained(folder, OTHER_FOLDER):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / _LOCK)
         try:
@@ -190,5 +190,5 @@ def _shown(option: str, value: object) -> str:
 
 
 def _write(folder: Path, plan: TrainPlan) -> None:
-    with writing(folder):
+    with errors_explained(folder, OTHER_FOLDER):
         write_text(folder / _PLAN, json.dumps(asdict(plan), indent=2) + "\n")

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pellucid.errors import InvalidRequestError, ModelError
+from pellucid.learn import checkpoint_file
 from pellucid.learn.train import checkpoint, gpt_trainer
 from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.checkpoint import LossPoint, Progression
@@ -208,7 +209,9 @@ def test_it_ends_where_it_gets_no_better(tmp_path: Path) -> None:
     assert learner.progression.best_step < learner.progression.step
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("No space left")])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left"), SafetensorError("No space left on device (os error 28)")]
+)
 def test_a_full_disk_leaves_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -222,8 +225,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         target.write_bytes(b"half a file")
         raise error
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
-    with pytest.raises(ModelError, match=r"cannot be written to \(No space left\): free some space .* then repeat"):
+    monkeypatch.setattr(checkpoint_file, "save_file", fail)
+    with pytest.raises(ModelError, match=r"The disk of .* is full: free some space"):
         learner.save(path)
 
     assert path.read_bytes() == before

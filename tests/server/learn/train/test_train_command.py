@@ -20,7 +20,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pellucid.learn.train import checkpoint, command, gpt_trainer, train_learners
+from pellucid.learn import checkpoint_file
+from pellucid.learn.train import command, gpt_trainer, train_learners
 from pellucid.learn.train.plan import PRESETS
 from support.learn import killed_training
 from support.learn.tiny_preset import TINY
@@ -160,11 +161,11 @@ def check_interruptions(folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch,
 
     with monkeypatch.context() as full:
         full.setattr(gpt_trainer, "CHECKPOINT_SECONDS", 0.0)
-        full.setattr(checkpoint, "save_file", fails_in_time)
+        full.setattr(checkpoint_file, "save_file", fails_in_time)
         code, _, err = run(*command)
     assert code == 1
     assert f"Resuming from step {steps[-1] - 1} of 40" in err
-    assert f"pellucid: {out} cannot be written to (No space left on device): free some space" in err
+    assert f"pellucid: The disk of {out} is full: free some space" in err
 
     code, _, err = run(*command)
     assert code == 0, err

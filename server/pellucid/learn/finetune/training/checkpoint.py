@@ -1,17 +1,14 @@
-"""Stores the state of a training in one file, written atomically."""
+"""The state of a finetuning, in a checkpoint."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from pellucid.learn.checkpoint_file import read_checkpoint, write_checkpoint
 from pellucid.learn.finetune.training.plan import FinetunePlan
-from pellucid.system import atomic_files
 
 FILE = "checkpoint.safetensors"
 
@@ -49,19 +46,17 @@ class TrainingState:
             "seconds": self.seconds,
             "looks": [asdict(evaluation) for evaluation in self.losses],
         }
-        with atomic_files.errors_explained(folder), atomic_files.written_whole(folder / FILE) as part:
-            save_file(tensors, part, {"standing": json.dumps({"plan": asdict(self.plan), **stored})})
+        write_checkpoint(folder / FILE, {"plan": asdict(self.plan), **stored}, tensors, "set another cache folder")
 
 
 def read_state(folder: Path) -> TrainingState | None:
     """Read the state of an earlier run; None if the file is missing or damaged."""
     try:
-        with safe_open(folder / FILE, framework="pt") as file:
-            stored = json.loads(file.metadata()["standing"])
-            tensors: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "first": {}, "second": {}}
-            for key in file.keys():  # noqa: SIM118 - not a mapping
-                kind, _, name = key.partition("/")
-                tensors[kind][name] = file.get_tensor(key)
+        stored, named = read_checkpoint(folder / FILE)
+        tensors: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "first": {}, "second": {}}
+        for key, tensor in named.items():
+            kind, _, name = key.partition("/")
+            tensors[kind][name] = tensor
         return TrainingState(
             FinetunePlan(**stored["plan"]),
             stored["step"],
@@ -71,5 +66,5 @@ def read_state(folder: Path) -> TrainingState | None:
             {name: (first, tensors["second"][name]) for name, first in tensors["first"].items()},
             tuple(HeldOutLoss(**evaluation) for evaluation in stored["looks"]),
         )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError):
         return None
