@@ -43,7 +43,7 @@ from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.surprise.alternatives import MAX_ALTERNATIVES
-from pellucid.completion.surprise.code_words import code_words
+from pellucid.completion.surprise.code_lexer import code_words
 from pellucid.completion.surprise.surprises import (
     ALTERNATIVES_OF_A_TOKEN,
     CHARACTERS_BEFORE,

@@ -28,7 +28,7 @@ from pellucid.learn.evaluate.results import EvaluationResults
 from pellucid.learn.evaluate.suite_protocol import SuiteRecord
 from pellucid.learn.evaluate.suite_records import open_records
 from pellucid.learn.train import checkpoint, loss_curves
-from pellucid.models import calibrations, merge_adapter
+from pellucid.models import calibrations, export_model
 from pellucid.models.adapter_folder import read_card
 from pellucid.models.load import load, open_checkpoint
 from pellucid.models.saved_prefixes import PrefixFile
@@ -199,7 +199,7 @@ def _merge(base: Path, merged: Path) -> None:
     elsewhere = merged.parent.with_name("elsewhere")
     adapter = write_adapter(elsewhere / "mine", random_adapter(to_decoder(tiny_llama(vocab_size=VOCAB)).config))
     checkpoint = open_checkpoint(str(base), store=Store(elsewhere), progress=Silent())
-    merge_adapter.merge(checkpoint, read_card(adapter), merged, "float32", Silent())
+    export_model.merge(checkpoint, read_card(adapter), merged, "float32", Silent())
 
 
 def switch(folder: Path, number: int) -> None:

@@ -2,7 +2,7 @@
 
 import * as vscode from "vscode";
 import type { Position } from "vscode-languageclient/node";
-import { typedOrEarlierInstruction, type MarkedItem, matching } from "./typedOrEarlierInstruction";
+import { chosenInstruction, type MarkedItem, matching } from "./chosenInstruction";
 import { DOCUMENTS, type LanguageServer, reason } from "./languageServer";
 import { type Hunk, type InstructedEdit, InstructedEditRequest } from "./protocol";
 
@@ -165,7 +165,7 @@ export class InstructedEdits implements vscode.Disposable {
     });
     return new Promise((resolve) => {
       input.onDidAccept(() => {
-        const instruction = typedOrEarlierInstruction(input.value, marked, earlier);
+        const instruction = chosenInstruction(input.value, marked, earlier);
         if (instruction === "") {
           return;
         }

@@ -10,7 +10,7 @@ from lsprotocol import types
 
 from pellucid.completion.suggestion import Suggestion
 from pellucid_lsp.copilot import sign_in_methods
-from pellucid_lsp.copilot.copilot_protocol import COMMAND_NOTIFICATION
+from pellucid_lsp.copilot.copilot_client_quirks import COMMAND_NOTIFICATION
 from pellucid_lsp.copilot.copilot_server import CopilotServer
 from pellucid_lsp.methods import standard_methods
 from pellucid_lsp.methods.next_edit_methods import next_edits

@@ -14,7 +14,7 @@ from lsprotocol import types
 from pellucid.completion.suggestion import Suggestion
 from pellucid.errors import UnavailableError
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid_lsp.copilot.copilot_protocol import CopilotProtocol
+from pellucid_lsp.copilot.copilot_client_quirks import CopilotProtocol
 from pellucid_lsp.editor_settings import SECTION, EditorSettings
 from pellucid_lsp.server import NEOVIM, Pellucid
 from pellucid_lsp.user_messages import LOADING

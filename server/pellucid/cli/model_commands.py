@@ -137,8 +137,8 @@ def show(name: str, *, verify: bool) -> None:
 
 
 def export(name: str, folder: Path, dtype: str) -> None:
+    from pellucid.models.export_model import export as write
     from pellucid.models.load import open_checkpoint  # torch takes seconds to import
-    from pellucid.models.merge_adapter import export as write
 
     with Bars() as progress:
         write(open_checkpoint(name, store=_store(), progress=progress), folder.absolute(), dtype, progress)

@@ -20,7 +20,6 @@ from typing import cast
 
 import numpy as np
 
-from pellucid.engine.messages import Add, Cancel, Close, Message, Outbox, Remove, Submit, promise
 from pellucid.engine.model import Interrupt, Model
 from pellucid.engine.model_worker import EngineSettings, ModelWorker
 from pellucid.engine.parked_prefixes import SavedPrefixes
@@ -29,6 +28,7 @@ from pellucid.engine.request import Admission, Request
 from pellucid.engine.sequence import HiddenSum, Item, Sequence
 from pellucid.engine.status import WorkerStatus
 from pellucid.engine.token_scores import TokenScore
+from pellucid.engine.worker_messages import Add, Cancel, Close, Message, Outbox, Remove, Submit, promise
 from pellucid.engine.workers import Workers
 from pellucid.errors import (
     ContextLengthError,

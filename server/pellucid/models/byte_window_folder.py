@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from pellucid.engine.decoders.logistic_model import LogisticModel, LogisticWeights
-from pellucid.engine.decoders.ngram_model import MAX_ORDER, NGramModel, NGramTable
+from pellucid.engine.decoders.logistic_byte_model import LogisticModel, LogisticWeights
+from pellucid.engine.decoders.ngram_byte_model import MAX_ORDER, NGramModel, NGramTable
 from pellucid.errors import ModelError
 from pellucid.models.untrusted_files import damage_explained, read_json
 

@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 
 from pellucid.engine import cache, parked_prefixes
 from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, NOTHING, VOCABULARY, histories, since_marker
-from pellucid.engine.decoders.logistic_model import LogisticModel, LogisticWeights, buckets
-from pellucid.engine.decoders.ngram_model import NGramModel
+from pellucid.engine.decoders.logistic_byte_model import LogisticModel, LogisticWeights, buckets
+from pellucid.engine.decoders.ngram_byte_model import NGramModel
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request

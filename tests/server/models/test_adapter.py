@@ -18,9 +18,9 @@ from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import AdapterError, ConfigError, NotFoundError, NotSupportedError, PellucidError
 from pellucid.models.adapter import adapt, choose_base
 from pellucid.models.adapter_folder import adapter_folder, local_adapter, read_card, stored_adapters
+from pellucid.models.export_model import export, merge
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import LoadedModel, load, open_checkpoint
-from pellucid.models.merge_adapter import export, merge
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from support.models.model_files import byte_level_bpe, logprobs, write_folder, write_gguf
@@ -394,7 +394,7 @@ class TestMerge:
         self, tmp_path: Path, store: Store, base: Path, llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A model above the size limit of a file is written in shards with an index."""
-        monkeypatch.setattr("pellucid.models.merge_adapter._SHARD_BYTES", 60_000)
+        monkeypatch.setattr("pellucid.models.export_model._SHARD_BYTES", 60_000)
         adapter = random_adapter(to_decoder(llama).config)
         card = read_card(write_adapter(tmp_path / "mine", adapter))
         merge(

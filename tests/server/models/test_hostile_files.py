@@ -23,9 +23,9 @@ from pellucid.errors import ModelError, PellucidError
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.models.tokenizers import sentencepiece_model
+from pellucid.models.tokenizers import sentencepiece_proto
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
-from pellucid.models.tokenizers.harmless_tokenizers import is_harmless
+from pellucid.models.tokenizers.linear_time_tokenizers import is_harmless
 from pellucid.system import isolated_python, limited_process
 from pellucid.system.progress import Silent
 from support.find_children import children_of
@@ -283,9 +283,9 @@ def test_long_varints_take_no_time() -> None:
     """An endless number in a sentencepiece model is refused after ten bytes, in no time."""
     began = time.process_time()
     with pytest.raises(ModelError, match="damaged"):
-        sentencepiece_model.read(b"\xff" * 1_000_000)
+        sentencepiece_proto.read(b"\xff" * 1_000_000)
     assert time.process_time() - began < 1
-    assert sentencepiece_model.read(train_sentencepiece())[0]
+    assert sentencepiece_proto.read(train_sentencepiece())[0]
 
 
 @pytest.mark.process

@@ -21,9 +21,9 @@ from transformers import PreTrainedTokenizerFast
 from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.tokenizers import byte_level as byte_letters
-from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer, sentencepiece_model
+from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer, sentencepiece_proto
 from pellucid.models.tokenizers.marker_finder import MAX_MARKER, MarkerFinder
-from pellucid.models.tokenizers.sentencepiece_model import PieceType
+from pellucid.models.tokenizers.sentencepiece_proto import PieceType
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from support.models.model_files import (
     CORPUS,
@@ -163,8 +163,8 @@ def test_sentencepiece_agrees_with_its_own_library() -> None:
     """Rewriting the model keeps the encoding of text."""
     data = train_sentencepiece()
     own = sentencepiece.SentencePieceProcessor(model_proto=data)
-    pieces, prefixed = sentencepiece_model.read(data)
-    rewritten = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model.rewrite(data, pieces))
+    pieces, prefixed = sentencepiece_proto.read(data)
+    rewritten = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_proto.rewrite(data, pieces))
     assert prefixed
     assert [own.id_to_piece(id) for id in range(own.vocab_size())] == [piece.text for piece in pieces]
     for text in filter(None, TEXTS):
@@ -193,7 +193,7 @@ def test_gguf_sentencepiece_agrees_with_the_model_it_came_from(tmp_path: Path) -
     """A tokenizer rebuilt from tokens, scores and types encodes as the original."""
     data = train_sentencepiece()
     (tmp_path / "tokenizer.model").write_bytes(data)
-    pieces, _ = sentencepiece_model.read(data)
+    pieces, _ = sentencepiece_proto.read(data)
     path = write_vocabulary(
         tmp_path / "vocabulary.gguf",
         model="llama",

@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 
 from pellucid.config import load_settings
+from pellucid.models.export_model import export
 from pellucid.models.load import open_checkpoint
-from pellucid.models.merge_adapter import export
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 

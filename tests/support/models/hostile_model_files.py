@@ -35,7 +35,7 @@ from pellucid.engine.native import calls
 from pellucid.errors import PellucidError
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.models.tokenizers import sentencepiece_model
+from pellucid.models.tokenizers import sentencepiece_proto
 from pellucid.system.progress import Silent
 from support.models.model_files import (
     byte_level_bpe,
@@ -428,7 +428,7 @@ def unigram() -> Tokenizer:
 
 def charsmap() -> bytes:
     """Return sentencepiece's map of characters (nmt_nfkc)."""
-    model = sentencepiece_model.parse(train_sentencepiece(normalization_rule_name="nmt_nfkc"))
+    model = sentencepiece_proto.parse(train_sentencepiece(normalization_rule_name="nmt_nfkc"))
     return bytes(model.normalizer_spec.precompiled_charsmap)
 
 

@@ -7,7 +7,7 @@ from math import log
 from typing import Any
 
 from pellucid_webui.inspection.markdown_places import rendered_blocks
-from pellucid_webui.inspection.token_marks import UNSURE_SHARE, marks_of
+from pellucid_webui.inspection.token_places import UNSURE_SHARE, marks_of
 
 
 def batch(*tokens: tuple[str, float]) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pellucid.completion.surprise.code_words import WORD_OPERATORS, CodeWord, Kind, kind_of
+from pellucid.completion.surprise.code_lexer import WORD_OPERATORS, CodeWord, Kind, kind_of
 from pellucid.completion.surprise.word_readings import WordReading
 
 MAX_ALTERNATIVES = 4

@@ -11,7 +11,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from pellucid.completion.document_cursor import normalize_newlines
-from pellucid.completion.surprise.code_words import Part
+from pellucid.completion.surprise.code_lexer import Part
 from pellucid.errors import InvalidRequestError
 from pellucid.system.safe_git import git_command, git_environment
 

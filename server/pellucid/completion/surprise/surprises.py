@@ -18,7 +18,7 @@ from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.surprise.alternatives import Replacement, alternatives
 from pellucid.completion.surprise.changed_since_commit import changed_parts, committed_text
-from pellucid.completion.surprise.code_words import CodeWord, Part, code_words
+from pellucid.completion.surprise.code_lexer import CodeWord, Part, code_words
 from pellucid.completion.surprise.word_readings import WordReading, word_readings
 from pellucid.vocabulary.query import CompletionQuery, Priority, ScoreQuery, Terms
 from pellucid.vocabulary.token import Token

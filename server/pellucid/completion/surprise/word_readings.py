@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pellucid.completion.surprise.code_words import CodeWord, Kind
+from pellucid.completion.surprise.code_lexer import CodeWord, Kind
 from pellucid.vocabulary.token import Token
 
 

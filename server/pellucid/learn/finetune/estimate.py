@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pellucid.learn.finetune.pipeline import Pipeline
-from pellucid.learn.finetune.training.plan import BATCH, EVALUATIONS
+from pellucid.learn.finetune.training.schedule import BATCH, EVALUATIONS
 from pellucid.system.measured_peak_memory import peak_memory
 from pellucid.system.progress import Progress
 

@@ -29,8 +29,8 @@ from pellucid.learn.finetune.held_out_evaluation import (
 from pellucid.learn.finetune.repository_files import Dataset
 from pellucid.learn.finetune.training.base_model import Base, read_base
 from pellucid.learn.finetune.training.checkpoint import TrainingState, read_state
-from pellucid.learn.finetune.training.plan import BATCH, EPOCHS, EVALUATIONS, FinetunePlan
 from pellucid.learn.finetune.training.samples import SampleStream
+from pellucid.learn.finetune.training.schedule import BATCH, EPOCHS, EVALUATIONS, FinetunePlan
 from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
 from pellucid.learn.finetune.training.trainer import AdapterTrainer, TrainingOutcome
 from pellucid.models.adapter_folder import ORIGIN

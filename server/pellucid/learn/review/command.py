@@ -16,7 +16,7 @@ from rich.table import Table
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.learn.review.win_rates import ReviewResults, results
+from pellucid.learn.review.review_results import ReviewResults, results
 from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system.regular_files import read_text
 from pellucid.terminal.progress_bars import Steps

@@ -17,7 +17,7 @@ from pellucid.errors import ModelError
 from pellucid.learn.train import checkpoint
 from pellucid.learn.train.batches import Stream
 from pellucid.learn.train.checkpoint import LossPoint, Progression
-from pellucid.learn.train.energy import EnergyMeter
+from pellucid.learn.train.cpu_energy import EnergyMeter
 from pellucid.learn.train.gpt_model import GPT, GPTShape
 from pellucid.learn.train.schedule import Schedule
 

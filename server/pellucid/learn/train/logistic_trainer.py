@@ -21,7 +21,7 @@ from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from pellucid.engine.decoders.byte_window_model import histories
-from pellucid.engine.decoders.logistic_model import LogisticModel, LogisticWeights, buckets
+from pellucid.engine.decoders.logistic_byte_model import LogisticModel, LogisticWeights, buckets
 from pellucid.learn.train.bits_per_byte import Bytes
 from pellucid.system.progress import Progress
 

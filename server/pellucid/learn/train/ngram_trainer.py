@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pellucid.engine.decoders.ngram_model import MAX_ORDER, NGramModel, NGramTable
+from pellucid.engine.decoders.ngram_byte_model import MAX_ORDER, NGramModel, NGramTable
 from pellucid.learn.train.bits_per_byte import Bytes, bits_per_byte
 
 Keys = NDArray[np.uint64]

@@ -19,7 +19,7 @@ from pellucid.learn.train import gpt_model, logistic_trainer, ngram_trainer, tok
 from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.bits_per_byte import Bytes, bits_per_byte
 from pellucid.learn.train.checkpoint import OTHER_FOLDER
-from pellucid.learn.train.energy import EnergyMeter
+from pellucid.learn.train.cpu_energy import EnergyMeter
 from pellucid.learn.train.gpt_trainer import GPTTrainer, StepListener, TrainingData, measure
 from pellucid.learn.train.plan import Run
 from pellucid.learn.train.results_table import TrainingCost

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import ModelError
-from pellucid.models.tokenizers import byte_level, metaspace, sentencepiece_model
-from pellucid.models.tokenizers.harmless_tokenizers import is_harmless
+from pellucid.models.tokenizers import byte_level, metaspace, sentencepiece_proto
+from pellucid.models.tokenizers.linear_time_tokenizers import is_harmless
 from pellucid.models.tokenizers.marker_finder import MAX_MARKER
-from pellucid.models.tokenizers.sentencepiece_model import PieceType
+from pellucid.models.tokenizers.sentencepiece_proto import PieceType
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
 from pellucid.models.tokenizers.tokenizer_backends import MAX_IDS, TextEncoder, apart, by_tokenizers
 from pellucid.models.untrusted_files import (
@@ -232,7 +232,7 @@ def _from_sentencepiece(folder: Path, vocab_size: int) -> Tokenizer:
     path = folder / "tokenizer.model"
     config = read_json(folder / "tokenizer_config.json")
     data = read_bytes(path)
-    read, prefixed = sentencepiece_model.read(data)
+    read, prefixed = sentencepiece_proto.read(data)
     pieces, special = metaspace.split_markers(read)
     texts: list[str | None] = [piece.text if piece.type is not PieceType.UNUSED else None for piece in pieces]
     added = _added_tokens(path, {}, config)
@@ -250,7 +250,7 @@ def _from_sentencepiece(folder: Path, vocab_size: int) -> Tokenizer:
         frozenset(token.id for token in added if token.strip_right),
     )
     prefix = _Prefix(PrefixSpace.ALWAYS, after_special=config.get("legacy") is not False) if prefixed else _Prefix()
-    encoder = metaspace.encoder(path, sentencepiece_model.rewrite(data, pieces))
+    encoder = metaspace.encoder(path, sentencepiece_proto.rewrite(data, pieces))
     conventions = _conventions(folder, config, vocabulary, prefix, "<s>" if "<s>" in special else None)
     return Tokenizer(encoder.encode, vocabulary, conventions, apart=encoder.apart)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pellucid.errors import ModelError, NotSupportedError
 from pellucid.models.formats.gguf import GGUF
-from pellucid.models.tokenizers import byte_level, metaspace, sentencepiece_model
-from pellucid.models.tokenizers.sentencepiece_model import PieceType, VocabularyPiece
+from pellucid.models.tokenizers import byte_level, metaspace, sentencepiece_proto
+from pellucid.models.tokenizers.sentencepiece_proto import PieceType, VocabularyPiece
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
 from pellucid.models.untrusted_files import damage_explained
 
@@ -157,7 +157,7 @@ def _sentencepiece(file: GGUF, texts: list[str], types: list[PieceType], vocab_s
     pieces, special = metaspace.split_markers(
         [VocabularyPiece(*piece) for piece in zip(texts, scores, types, strict=True)]
     )
-    model = sentencepiece_model.build(
+    model = sentencepiece_proto.build(
         pieces,
         remove_extra_spaces=file.get("tokenizer.ggml.remove_extra_whitespaces", False),
         charsmap=file.bytes_of("tokenizer.ggml.precompiled_charsmap"),

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pellucid.errors import ModelError
-from pellucid.models.tokenizers import sentencepiece_model
-from pellucid.models.tokenizers.sentencepiece_model import PieceType, VocabularyPiece
+from pellucid.models.tokenizers import sentencepiece_proto
+from pellucid.models.tokenizers.sentencepiece_proto import PieceType, VocabularyPiece
 from pellucid.models.tokenizers.tokenizer import is_marker
 from pellucid.models.tokenizers.tokenizer_backends import TextEncoder, apart, by_sentencepiece
 from pellucid.models.untrusted_files import reason
@@ -27,7 +27,7 @@ def encoder(path: Path, model: bytes) -> TextEncoder:
     A model with a normalisation map runs in a separate process: the library trusts the map's
     offsets.
     """
-    if sentencepiece_model.has_charsmap(model):
+    if sentencepiece_proto.has_charsmap(model):
         return apart(path, sentencepiece=model)
     try:
         return by_sentencepiece(model)

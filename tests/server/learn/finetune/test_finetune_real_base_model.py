@@ -10,8 +10,8 @@ import torch
 from pellucid.config import load_settings
 from pellucid.learn.finetune.training.base_model import read_base
 from pellucid.learn.finetune.training.cursors import TextSpan
-from pellucid.learn.finetune.training.plan import FinetunePlan
 from pellucid.learn.finetune.training.samples import SampleStream
+from pellucid.learn.finetune.training.schedule import FinetunePlan
 from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
 from pellucid.learn.finetune.training.trainer import AdapterTrainer
 from pellucid.models.load import load

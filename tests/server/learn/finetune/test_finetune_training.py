@@ -19,8 +19,8 @@ from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.training import trainer as trainer_file
 from pellucid.learn.finetune.training.base_model import Base
 from pellucid.learn.finetune.training.checkpoint import FILE, read_state
-from pellucid.learn.finetune.training.plan import BATCH, LEARNING_RATE, FinetunePlan, steps_of
 from pellucid.learn.finetune.training.samples import Sample, SampleStream
+from pellucid.learn.finetune.training.schedule import BATCH, LEARNING_RATE, FinetunePlan, steps_of
 from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
 from pellucid.learn.finetune.training.trainer import PATIENCE, AdapterTrainer
 from pellucid.system.progress import Silent

@@ -11,7 +11,7 @@ from sklearn.metrics import cohen_kappa_score
 from pellucid.config import load_settings
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.review.command import make, read_prompts
-from pellucid.learn.review.win_rates import cohens_kappa, results
+from pellucid.learn.review.review_results import cohens_kappa, results
 from pellucid.vocabulary.query import SamplingParams
 from pellucid_webui.conversations.storage.blind_reviews import Judgement, Verdict
 

@@ -17,7 +17,7 @@ from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.learn.corpus import Corpus, Document, split
 from pellucid.learn.score_text import TextReading
 from pellucid.learn.train.checkpoint import LossPoint
-from pellucid.learn.train.energy import EnergyMeter, counters
+from pellucid.learn.train.cpu_energy import EnergyMeter, counters
 from pellucid.learn.train.lead_significance import BLOCK_BYTES, describe_lead, lead
 from pellucid.learn.train.loss_curves import HEIGHT, LEFT, RIGHT, STYLES, TOP, WIDTH, draw, picture
 from pellucid.learn.train.plan import TrainPlan, digest, opened

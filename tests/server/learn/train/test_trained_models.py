@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM
 
 from pellucid.engine.decoders.byte_window_model import BYTES, histories
 from pellucid.engine.decoders.decoder import Decoder
-from pellucid.engine.decoders.ngram_model import NGramModel
+from pellucid.engine.decoders.ngram_byte_model import NGramModel
 from pellucid.learn.train import gpt_model, logistic_trainer, ngram_trainer, tokenizers
 from pellucid.learn.train.bits_per_byte import bits_per_byte
 from pellucid.learn.train.gpt_model import GPT, GPTShape

@@ -257,7 +257,7 @@ declare namespace Page {
     p?: number | null;
   }
 
-  /** Where the tokens of an answer are in its rendered text, as pellucid_webui/inspection/token_marks.py writes it. */
+  /** Where the tokens of an answer are in its rendered text, as pellucid_webui/inspection/token_places.py writes it. */
   interface Marks {
     lengths: number[];
     /** Token, block, first UTF-16 unit, the one after the last, and step of the colour, for each piece of a token. */

@@ -11,7 +11,7 @@ from pellucid_webui.conversations.compact_tokens import record_at
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.markdown.json_as_code import json_as_code
 from pellucid_webui.conversations.tab_state import TabState
-from pellucid_webui.inspection.token_marks import marks_of
+from pellucid_webui.inspection.token_places import marks_of
 from pellucid_webui.page_threads import in_page_thread
 
 INSPECT = "inspect"

@@ -13,7 +13,7 @@ import sys
 import types
 from typing import Any, Final, NamedTuple, NoReturn
 
-from pellucid.learn.evaluate.sandbox.pipe_messages import MessageError, decode, encode, receive, send
+from pellucid.learn.evaluate.sandbox.typed_json_pipe import MessageError, decode, encode, receive, send
 
 MAX_MESSAGE: Final = 500
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pellucid.learn.checkpoint_file import read_checkpoint, write_checkpoint
-from pellucid.learn.finetune.training.plan import FinetunePlan
+from pellucid.learn.finetune.training.schedule import FinetunePlan
 
 FILE = "checkpoint.safetensors"
 

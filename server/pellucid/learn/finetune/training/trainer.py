@@ -15,8 +15,8 @@ from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.training.checkpoint import HeldOutLoss, TrainingState
 from pellucid.learn.finetune.training.cursors import SourcePage
 from pellucid.learn.finetune.training.loss import batch_loss, label_weights
-from pellucid.learn.finetune.training.plan import FinetunePlan, steps_of
 from pellucid.learn.finetune.training.samples import Sample, SampleStream, random_for
+from pellucid.learn.finetune.training.schedule import FinetunePlan, steps_of
 from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
 from pellucid.system.progress import Progress
 

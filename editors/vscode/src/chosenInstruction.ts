@@ -18,7 +18,7 @@ export function matching(earlier: readonly string[], typed: string): string[] {
  * The list follows the keys with a delay, and VS Code marks other items while it changes. Only an earlier instruction that
  * has what is typed is meant: a fast Enter would give the beginning of what is typed, or another instruction instead of it.
  */
-export function typedOrEarlierInstruction(typed: string, marked: MarkedItem, earlier: readonly string[]): string {
+export function chosenInstruction(typed: string, marked: MarkedItem, earlier: readonly string[]): string {
   const isMeant = marked.value === typed && matching(earlier, typed).includes(marked.label);
   return (isMeant ? marked.label : typed).trim();
 }

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.learn.evaluate.sandbox.pipe_messages import (
+from pellucid.learn.evaluate.sandbox.typed_json_pipe import (
     HEADER,
     LARGEST_MESSAGE,
     MessageError,
