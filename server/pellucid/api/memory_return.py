@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid.system.machine import return_free_memory
+from pellucid.system.memory import return_free_memory
 
 LARGE_BYTES = 2**20
 """Minimum body size; smaller bodies are not worth the milliseconds of a return."""

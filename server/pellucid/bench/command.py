@@ -32,6 +32,7 @@ from pellucid.models.served_model import ServedModel
 from pellucid.serving.assemble import assemble
 from pellucid.serving.serve import warm_up
 from pellucid.system import machine
+from pellucid.system.memory import resident
 from pellucid.system.svg import check_picture_path
 from pellucid.terminal.progress_bars import Bars, Steps
 
@@ -206,9 +207,9 @@ def _memory_figures(model: Model) -> list[Figure]:
         figure(name="weights", samples=[model.weight_bytes]),
         figure(name="cache per token", samples=[model.cache_shape.bytes_per_token]),
     ]
-    resident, device = machine.resident(), model.cache_shape.device
-    if resident is not None:
-        figures.append(figure(name="process afterwards", samples=[resident]))
+    used, device = resident(), model.cache_shape.device
+    if used is not None:
+        figures.append(figure(name="process afterwards", samples=[used]))
     if device.type == "cuda":
         figures.append(figure(name="device, at most", samples=[torch.cuda.max_memory_allocated(device)]))
     return figures

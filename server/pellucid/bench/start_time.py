@@ -59,7 +59,7 @@ def measure(settings: dict[str, object]) -> Start:
     from pellucid.config import load_settings
     from pellucid.serving.assemble import assemble
     from pellucid.serving.serve import warm_up
-    from pellucid.system.machine import resident
+    from pellucid.system.memory import resident
     from pellucid.system.progress import Silent
 
     imported = time.perf_counter()

@@ -14,7 +14,7 @@ from pellucid.config import load_settings
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
 from pellucid.models.store import ModelRecord, Store
 from pellucid.system.atomic_files import human
-from pellucid.system.machine import available_memory
+from pellucid.system.memory import available_memory
 from pellucid.terminal.progress_bars import Bars, Steps
 
 if TYPE_CHECKING:

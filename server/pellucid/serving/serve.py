@@ -34,7 +34,7 @@ from pellucid.serving.listening_socket import listen
 from pellucid.serving.server_parts import BuildParts, ServerParts
 from pellucid.system.atomic_files import human
 from pellucid.system.installed_version import installed_version
-from pellucid.system.machine import memory_fields
+from pellucid.system.memory import memory_fields
 from pellucid.system.progress import Noted
 from pellucid.terminal.progress_bars import Bars
 from pellucid.text.assistant import LocalAssistant

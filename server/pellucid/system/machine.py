@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pellucid.system.installed_version import installed_version
 from pellucid.system.processors import usable_processors
-
-if TYPE_CHECKING:
-    import torch
 
 Facts = dict[str, str | int]
 
@@ -69,38 +63,6 @@ def _gpu_name(device: str) -> str:
     import torch
 
     return torch.cuda.get_device_name(device)
-
-
-def resident() -> int | None:
-    return memory_fields().get("VmRSS")
-
-
-def return_free_memory() -> None:
-    """Return freed memory to the system: gigabytes after a long text (glibc only)."""
-    with suppress(AttributeError, TypeError):  # A different C library, or Windows.
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def memory_fields() -> dict[str, int]:
-    """Return the sizes in Linux's /proc/self/status, in bytes; {} without the file."""
-    path = Path("/proc/self/status")
-    if not path.exists():
-        return {}
-    lines = (line.split() for line in path.read_text().splitlines() if line.endswith(" kB"))
-    return {words[0].removesuffix(":"): int(words[1]) * 1024 for words in lines}
-
-
-def available_memory(device: torch.device) -> int | None:
-    """Return the free memory of a device in bytes; None if unknown."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    path = Path("/proc/meminfo")
-    if not path.exists():
-        return None
-    free = next((line.split()[1] for line in path.read_text().splitlines() if line.startswith("MemAvailable:")), None)
-    return None if free is None else int(free) * 1024
 
 
 def load() -> float | None:

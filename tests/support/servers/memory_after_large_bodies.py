@@ -18,7 +18,7 @@ from pellucid.api.server_state import ServerState
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
-from pellucid.system.machine import memory_fields
+from pellucid.system.memory import memory_fields
 from pellucid.text.assistant import LocalAssistant
 from support.models.loaded_models import loaded_model
 from support.models.tiny_models import tiny_llama, to_decoder

@@ -19,7 +19,7 @@ from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import split_quant
 from pellucid.models.store import Store, local_path
 from pellucid.serving.assemble import assemble, split_adapter
-from pellucid.system.machine import resident
+from pellucid.system.memory import resident
 from pellucid.terminal.progress_bars import Bars
 from pellucid.vocabulary.model_card import ModelCard
 

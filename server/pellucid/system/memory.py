@@ -1,0 +1,43 @@
+"""Sizes of memory: of the process, and what a device has free."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resident() -> int | None:
+    return memory_fields().get("VmRSS")
+
+
+def return_free_memory() -> None:
+    """Return freed memory to the system: gigabytes after a long text (glibc only)."""
+    with suppress(AttributeError, TypeError):  # A different C library, or Windows.
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def memory_fields() -> dict[str, int]:
+    """Return the sizes in Linux's /proc/self/status, in bytes; {} without the file."""
+    path = Path("/proc/self/status")
+    if not path.exists():
+        return {}
+    lines = (line.split() for line in path.read_text().splitlines() if line.endswith(" kB"))
+    return {words[0].removesuffix(":"): int(words[1]) * 1024 for words in lines}
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Return the free memory of a device in bytes; None if unknown."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    path = Path("/proc/meminfo")
+    if not path.exists():
+        return None
+    free = next((line.split()[1] for line in path.read_text().splitlines() if line.startswith("MemAvailable:")), None)
+    return None if free is None else int(free) * 1024
