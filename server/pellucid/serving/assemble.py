@@ -25,12 +25,18 @@ from pellucid.text.assistant import LocalAssistant
 
 
 def assemble(
-    settings: Settings, names: Sequence[str], progress: Progress, *, adapters: Sequence[str] = ()
+    settings: Settings,
+    names: Sequence[str],
+    progress: Progress,
+    *,
+    adapters: Sequence[str] = (),
+    with_saved_prefixes: bool = False,
 ) -> tuple[LocalEngine, LocalAssistant]:
     """Load models, downloading and packing if necessary, and start an engine. Blocks.
 
     A name may be ``model:adapter``. Each of ``adapters`` is served with its own base model; the
-    settings' adapters are not loaded by default. The caller closes the engine.
+    settings' adapters are not loaded by default. Only a server has saved prefixes: the prompts of
+    other commands are measured, or not repeated. The caller closes the engine.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)
@@ -49,7 +55,7 @@ def assemble(
         prefix_memory=settings.prefix_memory * 2**20,
     )
     models = {model.name: model.model for model in bases.values()}
-    saved = _saved(settings, [*bases.values(), *variants])
+    saved = _saved(settings, [*bases.values(), *variants]) if with_saved_prefixes else {}
     try:
         engine = LocalEngine(models, limits, saved=saved)
         for variant in variants:
@@ -67,7 +73,9 @@ def assemble(
 
 
 def assemble_server(settings: Settings, progress: Progress) -> ServerParts:
-    engine, assistant = assemble(settings, settings.models, progress, adapters=settings.adapters)
+    engine, assistant = assemble(
+        settings, settings.models, progress, adapters=settings.adapters, with_saved_prefixes=True
+    )
     saves = settings.prefix_save and settings.prefix_memory > 0
     return ServerParts(
         engine, assistant, LoadedAdapters(engine, assistant, Store(settings.cache), settings.adapter_slots, saves)

@@ -70,6 +70,7 @@ def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
     code, out, err = run("bench", "--model", model, "--quick", "--json", "--quant", "none", "--plot", picture)
 
     assert code == 0, err
+    assert not (tmp_path / "cache" / "prefixes").exists(), "the next run's first token would not be cold"
     (tmp_path / "saved.json").write_text(out)
     found = read_report(tmp_path / "saved.json")
     rows = {f"{figure.section}, {figure.name}": figure for figure in found.figures}

@@ -205,7 +205,7 @@ class TestAssemble:
         settings = load_settings(context=128)
         computed: list[int] = []
         for _ in range(2):
-            engine, assistant = assemble(settings, [str(base)], Silent(), adapters=("mine",))
+            engine, assistant = assemble(settings, [str(base)], Silent(), adapters=("mine",), with_saved_prefixes=True)
             async for item in assistant.complete(
                 CompletionQuery(list(range(100)), params=SamplingParams(max_tokens=1), model="tiny:mine")
             ):

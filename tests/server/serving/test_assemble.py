@@ -12,12 +12,13 @@ import torch
 
 from pellucid.config import load_settings
 from pellucid.engine.kv_snapshot import KVSnapshot
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import CacheShape, Model
 from pellucid.errors import ConfigError
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
 from pellucid.serving import assemble as module
-from pellucid.serving.assemble import assemble
+from pellucid.serving.assemble import assemble, assemble_server
 from pellucid.system.progress import Silent
 from support.models.loaded_models import loaded_model
 from support.models.model_files import byte_level_bpe, write_gguf
@@ -74,11 +75,21 @@ def test_models_share_the_memory_for_prefixes(tmp_path: Path, two_models: list[s
 
 @pytest.mark.parametrize(
     ("setting", "read", "kept"),
-    [({}, True, True), ({"prefix_save": False}, False, False), ({"prefix_memory": 0}, False, True)],
-    ids=["saved", "not saved", "no memory"],
+    [
+        ({}, True, True),
+        ({"prefix_save": False}, False, False),
+        ({"prefix_memory": 0}, False, True),
+        (None, False, True),
+    ],
+    ids=["saved", "not saved", "no memory", "no server"],
 )
-def test_what_is_saved(tmp_path: Path, two_models: list[str], setting: dict[str, Any], read: bool, kept: bool) -> None:
-    """Saved prefixes are read, deleted with --no-prefix-save, and kept unread without memory."""
+def test_what_is_saved(
+    tmp_path: Path, two_models: list[str], setting: dict[str, Any] | None, read: bool, kept: bool
+) -> None:
+    """Saved prefixes are read, deleted with --no-prefix-save, and kept unread without memory.
+
+    Other commands leave the prefixes of servers alone.
+    """
     settings = load_settings(cache=tmp_path / "cache", context=64)
     loaded = load(two_models[0], device="cpu", quant="auto", store=Store(settings.cache), progress=Silent())
     assert loaded.prefixes is not None
@@ -86,7 +97,11 @@ def test_what_is_saved(tmp_path: Path, two_models: list[str], setting: dict[str,
     content = torch.zeros(2 * shape.layers, shape.kv_heads, 40, shape.head_dim, dtype=shape.dtype)
     loaded.prefixes.write([KVSnapshot(np.arange(40), content)])
 
-    engine, _ = assemble(settings.model_copy(update=setting), two_models[:1], Silent())
+    if setting is None:
+        engine, _ = assemble(settings, two_models[:1], Silent())
+    else:
+        parts = assemble_server(settings.model_copy(update={"models": two_models[:1], **setting}), Silent())
+        engine = cast("LocalEngine", parts.engine)
     parked = engine.status("first").parked_bytes
     engine.close()
 
