@@ -83,8 +83,8 @@ async def serve(server: Pellucid, reader: Any) -> int:
             protocol=server.protocol,
             error_handler=server.report_server_error,
         )
-    except SystemExit as end:  # Raised by pygls at exit, after it closed the writer.
-        server.protocol.writer = None
+    except SystemExit as end:  # pygls has closed the writer.
+        server.protocol.writer = None  # pygls discards later messages of running tasks.
         return 1 if end.code else 0
     except ConnectionError as error:
         logging.getLogger(__name__).error("The connection to the editor broke: %s.", error)

@@ -106,7 +106,7 @@ async def test_end_of_the_process(tmp_path: Path, messages: list[dict[str, Any]]
 
 
 class Discarded:
-    """A connection that discards answers, and refuses them once it is closed."""
+    """A connection that discards answers. A closed connection refuses answers."""
 
     closed = False
 
@@ -123,16 +123,22 @@ class Discarded:
     ("messages", "code"),
     [([INITIALIZE, INITIALIZED, OPEN, EXIT], 1), ([EXIT], 1), ([INITIALIZE, INITIALIZED, OPEN], 0)],
 )
-async def test_end(messages: list[dict[str, Any]], code: int, caplog: pytest.LogCaptureFixture) -> None:
-    """``exit`` at any time ends the service, and so does a closed connection.
-
-    Later messages are discarded.
-    """
+async def test_end(messages: list[dict[str, Any]], code: int) -> None:
+    """``exit`` at any time ends the service, and so does a closed connection."""
     reader, server = asyncio.StreamReader(), create()
     server.protocol.set_writer(Discarded())
     reader.feed_data(b"".join(map(sent, messages)))
     reader.feed_eof()
     assert await lsp_client.within(serve(server, reader)) == code
+
+
+@pytest.mark.usefixtures("editor_homes")
+async def test_messages_after_exit(caplog: pytest.LogCaptureFixture) -> None:
+    """Messages of tasks that outlive the editor are discarded without an error."""
+    reader, server = asyncio.StreamReader(), create()
+    server.protocol.set_writer(Discarded())
+    reader.feed_data(sent(EXIT))
+    assert await lsp_client.within(serve(server, reader)) == 1
     server.messages.show_error(PellucidError("A late message is discarded."))
     assert "closed" not in caplog.text
 

@@ -37,10 +37,10 @@ async def play(
     *,
     on_usage: OnUsage | None = None,
     before: Callable[[int], Awaitable[object]] | None = None,
-    usage: Callable[[int], Usage] = usage,
+    usage_of: Callable[[int], Usage] = usage,
     reason: FinishReason = FinishReason.STOP,
 ) -> AsyncGenerator[Token | Finish]:
-    """Yield the script, and an end unless the script has an end; await ``before`` each item."""
+    """Yield the items, and an end if the script has none. Await ``before`` before each item."""
     item: Item = None
     try:
         await asyncio.sleep(0)
@@ -56,9 +56,9 @@ async def play(
             else:
                 asked.given += isinstance(item, Token)
                 if on_usage is not None:
-                    on_usage(usage(asked.given))
+                    on_usage(usage_of(asked.given))
                 yield item
         if not isinstance(item, Finish):
-            yield Finish(reason, usage(asked.given))
+            yield Finish(reason, usage_of(asked.given))
     finally:
         asked.closed = True

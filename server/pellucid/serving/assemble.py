@@ -35,8 +35,10 @@ def assemble(
     """Load models, downloading and packing if necessary, and start an engine. Blocks.
 
     A name may be ``model:adapter``. Each of ``adapters`` is served with its own base model; the
-    settings' adapters are not loaded by default. Only a server has saved prefixes: the prompts of
-    other commands are measured, or not repeated. The caller closes the engine.
+    settings' adapters are not loaded by default. The caller closes the engine.
+
+    ``with_saved_prefixes`` is for servers: a benchmark would find its own prompts there, and
+    replace the prompts of the user's editor.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)

@@ -19,8 +19,13 @@ from pellucid.system.progress import Progress
 _BLOCK = 1 << 20
 
 
+OTHER_CACHE = "set another cache folder"
+OTHER_OUT = "name another folder with --out"
+"""Remedies if a folder cannot be written to."""
+
+
 @contextmanager
-def errors_explained(folder: Path, elsewhere: str = "set another cache folder") -> Iterator[None]:
+def errors_explained(folder: Path, elsewhere: str = OTHER_CACHE) -> Iterator[None]:
     """Turn the system's errors during writing into ModelError.
 
     ``elsewhere`` is a remedy: a different folder.

@@ -1,4 +1,4 @@
-"""Sizes of memory: of the process, and what a device has free."""
+"""Memory: the use of the process, the free bytes of a device, and the return of freed memory."""
 
 from __future__ import annotations
 

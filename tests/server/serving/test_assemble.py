@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.config import load_settings
+from pellucid.config import Settings, load_settings
 from pellucid.engine.kv_snapshot import KVSnapshot
-from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import CacheShape, Model
 from pellucid.errors import ConfigError
 from pellucid.models.load import LoadedModel, load
@@ -75,35 +74,40 @@ def test_models_share_the_memory_for_prefixes(tmp_path: Path, two_models: list[s
 
 @pytest.mark.parametrize(
     ("setting", "read", "kept"),
-    [
-        ({}, True, True),
-        ({"prefix_save": False}, False, False),
-        ({"prefix_memory": 0}, False, True),
-        (None, False, True),
-    ],
-    ids=["saved", "not saved", "no memory", "no server"],
+    [({}, True, True), ({"prefix_save": False}, False, False), ({"prefix_memory": 0}, False, True)],
+    ids=["saved", "not saved", "no memory"],
 )
-def test_what_is_saved(
-    tmp_path: Path, two_models: list[str], setting: dict[str, Any] | None, read: bool, kept: bool
-) -> None:
-    """Saved prefixes are read, deleted with --no-prefix-save, and kept unread without memory.
+def test_what_is_saved(tmp_path: Path, two_models: list[str], setting: dict[str, Any], read: bool, kept: bool) -> None:
+    """A server reads saved prefixes; --no-prefix-save deletes prefixes, no memory keeps them."""
+    settings = load_settings(cache=tmp_path / "cache", context=64, models=two_models[:1])
+    path, size = write_prefix(settings, two_models[0])
 
-    Other commands leave the prefixes of servers alone.
-    """
+    engine = assemble_server(settings.model_copy(update=setting), Silent()).engine
+    parked = engine.status("first").parked_bytes
+    engine.close()
+
+    assert (parked == size, path.exists()) == (read, kept)
+    assert read or parked == 0
+
+
+def test_saved_prefixes_are_a_server_s(tmp_path: Path, two_models: list[str]) -> None:
+    """A command without a server neither reads nor changes saved prefixes."""
     settings = load_settings(cache=tmp_path / "cache", context=64)
-    loaded = load(two_models[0], device="cpu", quant="auto", store=Store(settings.cache), progress=Silent())
+    path, _ = write_prefix(settings, two_models[0])
+    before = path.read_bytes()
+
+    engine, _ = assemble(settings, two_models[:1], Silent())
+    parked = engine.status("first").parked_bytes
+    engine.close()
+
+    assert (parked, path.read_bytes()) == (0, before)
+
+
+def write_prefix(settings: Settings, model: str) -> tuple[Path, int]:
+    """Save a prefix of 40 tokens; return the file, and the bytes of the KV cache."""
+    loaded = load(model, device="cpu", quant="auto", store=Store(settings.cache), progress=Silent())
     assert loaded.prefixes is not None
     shape = loaded.model.cache_shape
     content = torch.zeros(2 * shape.layers, shape.kv_heads, 40, shape.head_dim, dtype=shape.dtype)
     loaded.prefixes.write([KVSnapshot(np.arange(40), content)])
-
-    if setting is None:
-        engine, _ = assemble(settings, two_models[:1], Silent())
-    else:
-        parts = assemble_server(settings.model_copy(update={"models": two_models[:1], **setting}), Silent())
-        engine = cast("LocalEngine", parts.engine)
-    parked = engine.status("first").parked_bytes
-    engine.close()
-
-    assert (parked == content.nbytes, loaded.prefixes.path.exists()) == (read, kept)
-    assert read or parked == 0
+    return loaded.prefixes.path, content.nbytes

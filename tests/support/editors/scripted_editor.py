@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
@@ -59,8 +60,10 @@ class ScriptedEditor(SilentAssistant):
         script: list[Item] = [*pieces(self.rests[begun] if begun else self.answer, self.others, self.other_logprob)]
         end = Finish(reason, Usage(generated=len(script)), error=self.error)
         try:
-            async for item in play([*script, *([None] if self.waits else []), end], Asked(query), on_usage=on_usage):
-                yield item
+            script += [None, end] if self.waits else [end]
+            async with aclosing(play(script, Asked(query), on_usage=on_usage)) as items:
+                async for item in items:
+                    yield item
         finally:
             self.closed += 1
 

@@ -45,7 +45,7 @@ class ScriptedProvider(SilentAssistant):
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         self.asked.append(Asked(query))
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-        return play(script, self.asked[-1], on_usage=on_usage, usage=_usage)
+        return play(script, self.asked[-1], on_usage=on_usage, usage_of=_usage)
 
 
 def _usage(generated: int) -> Usage:

@@ -39,12 +39,11 @@ class ScriptedPageAssistant(SilentAssistant):
     """
 
     scripts: list[Sequence[Item]] = field(default_factory=list)
-    reads: Callable[[Text, str | None], Sequence[Item]] = lambda _text, _model: ()
-    says: Sequence[Item] = ()
+    reads: Callable[[Text, str | None], Sequence[Item]] | None = None
+    says: Sequence[Item] | None = None
     names: Sequence[str] = (MODEL,)
     chats: list[Asked[ChatQuery]] = field(default_factory=list)
     readings: list[Asked[ScoreQuery]] = field(default_factory=list)
-    completions: list[Asked[CompletionQuery]] = field(default_factory=list)
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         self.chats.append(Asked(query))
@@ -52,12 +51,15 @@ class ScriptedPageAssistant(SilentAssistant):
         return play(script, self.chats[-1], on_usage=on_usage)
 
     def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        if self.reads is None:
+            return super().score(query)
         self.readings.append(Asked(query))
         return play(self.reads(query.text, query.model), self.readings[-1])
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        self.completions.append(Asked(query))
-        return play(self.says, self.completions[-1], on_usage=on_usage)
+        if self.says is None:
+            return super().complete(query)
+        return play(self.says, Asked(query), on_usage=on_usage)
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
         return f"<suffix>{query.suffix}<prefix>{query.prefix}<middle>"

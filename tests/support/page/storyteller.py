@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_tabs import PATIENCE
 from support.page.scripted_assistant import token
 from support.page.small_page_server import PagedServer, paged
-from support.scripted_answers import Asked, play, usage
+from support.scripted_answers import Asked, Item, play, usage
 from support.servers.http_servers import ScriptedAssistant, scripted_state
 
 LARGE, SMALL = "large-model", "small-model"
@@ -59,12 +59,15 @@ class Storyteller(ScriptedAssistant):
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         self.queries.append(query)
         self.running += 1
-        pace = (lambda _: asyncio.sleep(PACE)) if not self.script else None
-        reason = FinishReason.STOP if self.script else FinishReason.LENGTH
-        script = self.script or self._story(query)
+        script: Iterable[Item] = self.script
+        before, reason = self.before, FinishReason.STOP
+        if not self.script:
+            script, before, reason = self._story(query), before or _pace, FinishReason.LENGTH
+        answer = play(script, Asked(query), on_usage=on_usage, before=before, reason=reason)
         try:
-            async for item in play(script, Asked(query), on_usage=on_usage, before=self.before or pace, reason=reason):
-                yield item
+            async with aclosing(answer) as items:
+                async for item in items:
+                    yield item
         finally:
             self.running -= 1
 
@@ -93,6 +96,10 @@ class Storyteller(ScriptedAssistant):
         async with asyncio.timeout(PATIENCE):
             while bool(self.running) != is_running:
                 await asyncio.sleep(0.02)
+
+
+async def _pace(_number: int) -> None:
+    await asyncio.sleep(PACE)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -202,8 +202,9 @@ class ScriptedAssistant(Reader):
     ) -> AsyncGenerator[Token | Finish]:
         self.calls.append({"verb": verb} | {one.name: getattr(query, one.name) for one in fields(query)})
         try:
-            async for item in play(self.script, Asked(query), before=self.before, usage=_usage):
-                yield item
+            async with aclosing(play(self.script, Asked(query), before=self.before, usage_of=_usage)) as items:
+                async for item in items:
+                    yield item
         finally:
             self.closed.set()
 

@@ -17,7 +17,7 @@ from pellucid.vocabulary.finish import FinishReason
 class AnswerFacts(Reply):
     """Facts about a finished answer."""
 
-    stop: str | None = Field(None, description="the stop text that ended the answer")
+    stop: Annotated[str | None, Field(description="the stop text that ended the answer")] = None
     calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
     loose_functions: Annotated[
         list[str] | None, Field(description="functions with a schema that cannot be enforced")
@@ -29,7 +29,7 @@ class AnswerFacts(Reply):
 
 
 class EndDetails(AnswerFacts):
-    """The exact reason why an answer ended."""
+    """The exact reason why an answer ended, and facts about the answer."""
 
     reason: FinishReason
 
@@ -81,7 +81,7 @@ def answer_details(ignored: list[str], end: EndDetails | None = None) -> AnswerD
     if not ignored and end is None:
         return None
     if end is None:
-        return AnswerDetails(ignored=ignored, stop=None)
+        return AnswerDetails(ignored=ignored)
     return AnswerDetails(ignored=ignored or None, **dict(end))
 
 

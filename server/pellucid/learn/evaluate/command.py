@@ -153,5 +153,5 @@ def _opened(folder: Path) -> EvaluationResults:
 
 def _save(results: EvaluationResults, folder: Path) -> None:
     results.save(folder)
-    with atomic_files.errors_explained(folder, "name another folder with --out"):
+    with atomic_files.errors_explained(folder, atomic_files.OTHER_OUT):
         atomic_files.write_text(folder / html_report.FILE, html_report.html(results))

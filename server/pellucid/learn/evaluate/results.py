@@ -185,7 +185,7 @@ class EvaluationResults(_ResultPart):
         return list(dict.fromkeys(suite.suite for model in self.models for suite in model.suites))
 
     def save(self, folder: Path) -> None:
-        with atomic_files.errors_explained(folder, "name another folder with --out"):
+        with atomic_files.errors_explained(folder, atomic_files.OTHER_OUT):
             atomic_files.write_text(
                 folder / FILE, json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
             )

@@ -14,8 +14,9 @@ from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteResult, figures
 from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite_protocol import Question, Suite, SuiteRecord
-from pellucid.learn.evaluate.suite_records import ELSEWHERE, open_records
+from pellucid.learn.evaluate.suite_records import open_records
 from pellucid.learn.record_file import RecordFile
+from pellucid.system.atomic_files import OTHER_OUT
 from pellucid.system.progress import Progress
 
 
@@ -59,7 +60,7 @@ async def ask_questions(
     progress: Progress,
     *,
     start_over: bool = False,
-    elsewhere: str = ELSEWHERE,
+    elsewhere: str = OTHER_OUT,
 ) -> tuple[list[SuiteRecord], bool]:
     """Ask the questions without a record in the file.
 

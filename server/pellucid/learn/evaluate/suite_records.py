@@ -9,10 +9,9 @@ from typing import Any, Final
 from pellucid.learn import record_file
 from pellucid.learn.evaluate.suite_protocol import SuiteRecord
 from pellucid.learn.record_file import RecordFile
+from pellucid.system.atomic_files import OTHER_OUT
 
 KIND: Final = {"kind": "pellucid-evaluation-records", "format": 1}
-
-ELSEWHERE: Final = "name another folder with --out"
 
 
 def open_records(
@@ -22,7 +21,7 @@ def open_records(
     settings: Mapping[str, Any],
     *,
     start_over: bool = False,
-    elsewhere: str = ELSEWHERE,
+    elsewhere: str = OTHER_OUT,
 ) -> RecordFile[SuiteRecord]:
     header = KIND | {"suite": suite, "model": dict(model), "settings": dict(settings)}
     return RecordFile(path, header, _read, what="an evaluation", remedy=elsewhere, start_over=start_over)

@@ -20,6 +20,7 @@ from pellucid.learn.finetune.training.samples import SampleStream, random_for
 from pellucid.learn.finetune.transformers_scorer import TorchReader
 from pellucid.learn.record_file import RecordFile
 from pellucid.learn.score_text import read
+from pellucid.system.atomic_files import OTHER_CACHE
 from pellucid.system.progress import Progress
 
 STRIDE_SHARE = 3 / 4
@@ -78,7 +79,7 @@ def open_figures(path: Path, key: str) -> RecordFile[KeptFigures]:
         return KeptFigures(fields["kind"], FileFigures(**stored, confidences=confidences, hits=hits))
 
     header = {"kind": "pellucid-finetune-figures", "key": key}
-    remedy = "set another cache folder"
+    remedy = OTHER_CACHE
     return RecordFile(path, header, read_line, what="a fine-tuning", remedy=remedy, replace_other=True)
 
 

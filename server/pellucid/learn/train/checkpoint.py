@@ -9,9 +9,7 @@ from torch import Tensor
 
 from pellucid.errors import ModelError
 from pellucid.learn.checkpoint_file import read_checkpoint, write_checkpoint
-
-OTHER_FOLDER = "name another folder with --out"
-"""The remedy if a run's folder cannot be written to."""
+from pellucid.system.atomic_files import OTHER_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Progression:
 
 def write(path: Path, progression: Progression, tensors: dict[str, Tensor]) -> None:
     """Replace the checkpoint, or keep the previous checkpoint and raise ModelError."""
-    write_checkpoint(path, asdict(progression), tensors, OTHER_FOLDER)
+    write_checkpoint(path, asdict(progression), tensors, OTHER_OUT)
 
 
 def read(path: Path) -> tuple[Progression, dict[str, Tensor]] | None:

@@ -16,7 +16,7 @@ from pellucid.engine.decoders.byte_window_model import VOCABULARY
 from pellucid.errors import ConfigError
 from pellucid.learn.corpus import Corpus, Document, Split, gather, split
 from pellucid.learn.train import loss_curves, tokenizers, train_learners
-from pellucid.learn.train.checkpoint import OTHER_FOLDER, Progression
+from pellucid.learn.train.checkpoint import Progression
 from pellucid.learn.train.lead_significance import describe_lead, lead
 from pellucid.learn.train.plan import PRESETS, Run, TrainPlan, digest, opened
 from pellucid.learn.train.results_table import (
@@ -28,7 +28,7 @@ from pellucid.learn.train.results_table import (
     show,
 )
 from pellucid.models.store import as_argument
-from pellucid.system.atomic_files import errors_explained, human, write_text
+from pellucid.system.atomic_files import OTHER_OUT, errors_explained, human, write_text
 from pellucid.system.processors import threads_to_use
 from pellucid.terminal.progress_bars import Steps
 
@@ -76,7 +76,7 @@ def train(
         results = read_results(run.folder / RESULTS)
         if results is None:
             results = _learn(run, corpus, parts, device, begun)
-            with errors_explained(run.folder, OTHER_FOLDER):
+            with errors_explained(run.folder, OTHER_OUT):
                 write_text(run.folder / RESULTS, results.as_json())
     if json:
         sys.stdout.write(results.as_json())

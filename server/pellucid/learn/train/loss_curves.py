@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pellucid.learn.train.checkpoint import OTHER_FOLDER, LossPoint
-from pellucid.system.atomic_files import errors_explained, write_text
+from pellucid.learn.train.checkpoint import LossPoint
+from pellucid.system.atomic_files import OTHER_OUT, errors_explained, write_text
 from pellucid.system.svg import Mark, Picture, Scale
 
 WIDTH, HEIGHT = 860, 440
@@ -21,7 +21,7 @@ MAX_SPAN_BITS = 3.0
 
 
 def draw(path: Path, points: Sequence[LossPoint], steps: int, baselines: Mapping[str, float]) -> None:
-    with errors_explained(path.parent, OTHER_FOLDER):
+    with errors_explained(path.parent, OTHER_OUT):
         write_text(path, picture(points, steps, baselines).file())
 
 

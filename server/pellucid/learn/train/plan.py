@@ -13,14 +13,13 @@ from filelock import FileLock, Timeout
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Split
-from pellucid.learn.train.checkpoint import OTHER_FOLDER
 from pellucid.learn.train.gpt_model import GPTShape
 from pellucid.learn.train.gpt_trainer import Recipe
 from pellucid.learn.train.logistic_trainer import LogisticPlan
 from pellucid.learn.train.schedule import Schedule
 from pellucid.learn.train.tokenizers import Kind
 from pellucid.models.untrusted_files import read_json
-from pellucid.system.atomic_files import errors_explained, write_text
+from pellucid.system.atomic_files import OTHER_OUT, errors_explained, write_text
 
 VERSION = 3
 """Runs of different versions are not resumed."""
@@ -135,7 +134,7 @@ def digest(split: Split) -> str:
 def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
     """Open a new run in a folder, or resume an earlier run with the same data and settings."""
     _refuse_others(folder)
-    with errors_explained(folder, OTHER_FOLDER):
+    with errors_explained(folder, OTHER_OUT):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / _LOCK)
         try:
@@ -165,7 +164,7 @@ def _refuse_others(folder: Path) -> None:
 
 
 def _compared(folder: Path, stored: dict[str, object], asked: TrainPlan) -> TrainPlan:
-    remedy = "name another folder with --out"
+    remedy = OTHER_OUT
     if stored.get("version") != VERSION:
         raise InvalidRequestError(f"{folder} was started by another version of Pellucid: {remedy}.")
     if stored.get("data") != asked.data:
@@ -190,5 +189,5 @@ def _shown(option: str, value: object) -> str:
 
 
 def _write(folder: Path, plan: TrainPlan) -> None:
-    with errors_explained(folder, OTHER_FOLDER):
+    with errors_explained(folder, OTHER_OUT):
         write_text(folder / _PLAN, json.dumps(asdict(plan), indent=2) + "\n")

@@ -18,7 +18,6 @@ from pellucid.learn.corpus import Document, Split
 from pellucid.learn.train import gpt_model, logistic_trainer, ngram_trainer, tokenizers
 from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.bits_per_byte import Bytes, bits_per_byte
-from pellucid.learn.train.checkpoint import OTHER_FOLDER
 from pellucid.learn.train.cpu_energy import EnergyMeter
 from pellucid.learn.train.gpt_trainer import GPTTrainer, StepListener, TrainingData, measure
 from pellucid.learn.train.plan import Run
@@ -26,7 +25,7 @@ from pellucid.learn.train.results_table import TrainingCost
 from pellucid.learn.train.schedule import Schedule
 from pellucid.models.byte_window_folder import write_logistic, write_ngram
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
-from pellucid.system.atomic_files import errors_explained
+from pellucid.system.atomic_files import OTHER_OUT, errors_explained
 from pellucid.system.progress import Progress
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -141,7 +140,7 @@ def _bytes(documents: Sequence[Document]) -> list[Bytes]:
 def _published(folder: Path, training: TrainingCost | None = None) -> Iterator[Path]:
     """Yield a temporary folder, then rename the folder. Raises ModelError for write errors."""
     part = folder.with_name(folder.name + ".part")
-    with errors_explained(folder.parent, OTHER_FOLDER):
+    with errors_explained(folder.parent, OTHER_OUT):
         shutil.rmtree(part, ignore_errors=True)
         try:
             part.mkdir()

@@ -1,4 +1,4 @@
-"""Harmless tokenizers of the tokenizers library: the work is bounded by the text's length."""
+"""Tokenizers of the tokenizers library with work linear in the length of the text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sentencepiece model: its pieces, and its normalisation.
+"""The protobuf file of a sentencepiece model: its pieces, and its normalisation.
 
 Sentencepiece brings the classes that read the file; sentencepiece_model.proto documents the fields.
 """

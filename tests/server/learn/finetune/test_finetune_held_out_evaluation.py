@@ -29,16 +29,6 @@ from pellucid.system.progress import Silent
 from support.models.tiny_models import reference_logprobs
 
 
-def judgement(bits: Sequence[float], exact: Sequence[int]) -> HeldOutFigures:
-    files = tuple(
-        FileFigures(
-            f"{number}.py", b, 1000, (0.9, 0.6), (1, 0), asked=10, exact=e, similarity=e + 1.0, typed=100, saved=2 * e
-        )
-        for number, (b, e) in enumerate(zip(bits, exact, strict=True))
-    )
-    return HeldOutFigures(files, {"prose": files[:3]})
-
-
 def plain_line(base: Base, prompt: InfillExample) -> str:
     """Return the same line, computed from scratch for each token."""
     ids, data = list(prompt.ids), b""

@@ -98,25 +98,25 @@ async def test_rows() -> None:
     # A space in front of a word belongs to the word, and here also to the token "three ".
     assert pair.same_tokens == pytest.approx(2 / 5)
     assert [one.tokens for one in found.rows[1].figures.columns] == [2, 3] if found.rows[1].figures else False
-    stored = found.rows[1].compressed
-    assert stored is not None
-    comparison = stored.open()
+    compressed = found.rows[1].compressed
+    assert compressed is not None
+    comparison = compressed.open()
     assert [column.text for column in comparison.columns] == ["two three ", "two three more "]
     assert figures_of(comparison) == found.rows[1].figures
     assert payload(comparison)["summary"]["matrix"][1][0] == "A's answer"
 
 
-async def test_a_stored_comparison_is_the_same() -> None:
-    """A stored comparison keeps the summary and the analysis."""
+async def test_a_compressed_comparison_is_the_same() -> None:
+    """A compressed comparison keeps the summary and the analysis."""
     found = batch("one two")
     comparison = found.comparison_of(found.rows[0])
     async for _ in comparison.run(echo()):
         pass
     before = payload(comparison)
     await run(found, echo())
-    stored = found.rows[0].compressed
-    assert stored is not None
-    after = payload(stored.open())
+    compressed = found.rows[0].compressed
+    assert compressed is not None
+    after = payload(compressed.open())
     for name in ("summary", "analysis"):
         if name == "summary":
             before[name]["figures"].pop()  # Seconds

@@ -131,7 +131,7 @@ def end_fields(finish: Finish, details: EndDetails, ignored: list[str], seconds:
 
 def load_fields(ignored: list[str]) -> dict[str, Any]:
     """Return the fields of a reply without an answer: the model is loaded."""
-    return {"done": True, "done_reason": "load", "pellucid": OllamaEnd(reason=None, stop=None, ignored=ignored)}
+    return {"done": True, "done_reason": "load", "pellucid": OllamaEnd(ignored=ignored)}
 
 
 def timestamp(moment: datetime | None = None) -> str:

@@ -206,7 +206,7 @@ class OllamaChatRequest(OllamaFields):
 class OllamaEnd(AnswerFacts):
     """Pellucid's own details of an answer."""
 
-    reason: FinishReason | None = Field(None, description="the exact reason why the answer ended")
+    reason: Annotated[FinishReason | None, Field(description="the exact reason why the answer ended")] = None
     ignored: list[str] = Field(description="fields of the request without an effect")
     usage: UsageDetails | None = None
 

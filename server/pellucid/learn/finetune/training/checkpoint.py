@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.learn.checkpoint_file import read_checkpoint, write_checkpoint
 from pellucid.learn.finetune.training.schedule import FinetunePlan
+from pellucid.system.atomic_files import OTHER_CACHE
 
 FILE = "checkpoint.safetensors"
 
@@ -46,7 +47,7 @@ class TrainingState:
             "seconds": self.seconds,
             "looks": [asdict(evaluation) for evaluation in self.losses],
         }
-        write_checkpoint(folder / FILE, {"plan": asdict(self.plan), **stored}, tensors, "set another cache folder")
+        write_checkpoint(folder / FILE, {"plan": asdict(self.plan), **stored}, tensors, OTHER_CACHE)
 
 
 def read_state(folder: Path) -> TrainingState | None:

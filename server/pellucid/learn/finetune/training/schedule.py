@@ -1,4 +1,7 @@
-"""The plan of a training, fixed before the first step: a resumed run takes the same steps."""
+"""The schedule of a finetuning: batches, learning rates and evaluations, fixed before the start.
+
+A resumed run takes the same steps.
+"""
 
 from __future__ import annotations
 
