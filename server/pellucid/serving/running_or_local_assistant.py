@@ -37,7 +37,9 @@ async def _serves(client: Client, model: str | None) -> bool:
     health = await client.health()
     if health is None:
         typer.echo(
-            f"No server at {client.url}: loading the model in this process (pellucid serve keeps it loaded).", err=True
+            f"No server at {client.url}: loading the model in this process (pellucid serve keeps the model loaded; "
+            "set PELLUCID_PORT to the port of a running server).",
+            err=True,
         )
         return False
     if (

@@ -230,8 +230,8 @@ def test_complete(run: Run, scripted: Scripted, tmp_path: Path) -> None:
 
     assert (code, out) == (0, "Hello\n")
     assert (
-        err
-        == "No server at http://127.0.0.1:8437: loading the model in this process (pellucid serve keeps it loaded).\n"
+        err == "No server at http://127.0.0.1:8437: loading the model in this process (pellucid serve keeps the model "
+        "loaded; set PELLUCID_PORT to the port of a running server).\n"
     )
     params = SamplingParams(max_tokens=9, temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, seed=7, top_logprobs=2)
     assert scripted.asked == [("complete", CompletionQuery("a\r\nb", "c\n", params=params)), ("close", None)]

@@ -214,8 +214,8 @@ def _notes(run: Run, rows: Sequence[LearnerRow]) -> list[str]:
     given, left = run.plan.max_minutes, run.schedule.seconds
     if given is not None and left is not None and left < SHORT_SHARE * 60 * given:
         notes.append(
-            f"Of {given:g} minutes, the GPT had only {max(left, 0):.0f} s, because the baselines need time too: "
-            "use more --max-minutes."
+            f"Of {given:g} minutes, {max(left, 0):.0f} s were left for the GPT, because the baselines need time too, "
+            f"and {run.schedule.steps} steps were taken: use more --max-minutes and another --out."
         )
     if len({found.tokenizer for found in rows}) > 1:
         notes.append(
