@@ -62,7 +62,8 @@ def test_warm_start_imports_and_asks_for_nothing(store: Store) -> None:
         assert not {"transformers", "gguf"} & set(sys.modules)
     """
     command = [sys.executable, "-c", textwrap.dedent(program), SMOL, str(store.root)]
-    subprocess.run(command, check=True, env={"PYTHONPATH": str(Path(tokenizer.__file__).parents[2]), "PATH": ""})
+    environment = {"PYTHONPATH": str(Path(tokenizer.__file__).parents[2]), "PATH": "", "HOME": str(Path.home())}
+    subprocess.run(command, check=True, env=environment)
 
 
 IDS_OF_TRANSFORMERS = "5a2f3064a40dc3cb5641ba0a3041b34b6dfe6941e2600ef0997058227bf43d69"

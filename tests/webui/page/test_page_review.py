@@ -32,7 +32,7 @@ def reviewed(tmp_path: Path) -> Iterator[PagedServer]:
 
 
 @pytest.fixture
-def tab(reviewed: PagedServer, browser_page: Page) -> Tab:
+async def tab(reviewed: PagedServer, browser_page: Page) -> Tab:
     return watched(browser_page, reviewed.server.url)
 
 
