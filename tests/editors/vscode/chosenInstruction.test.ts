@@ -21,6 +21,6 @@ test("an earlier instruction is meant if it is marked for what is typed, or for 
   assert.equal(chosenInstruction("loop", { label: EARLIER[1]!, value: "loop" }, EARLIER), EARLIER[1]);
 });
 
-test("without a text and without earlier instructions there is none", () => {
+test("no text and no earlier instructions: no instruction", () => {
   assert.equal(chosenInstruction("  ", { label: "", value: "" }, []), "");
 });
