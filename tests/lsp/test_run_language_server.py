@@ -109,10 +109,12 @@ class Discarded:
     """A connection that discards answers. A closed connection refuses answers."""
 
     closed = False
+    written = 0
 
     def write(self, data: bytes) -> None:
         if self.closed:
             raise ValueError("I/O operation on closed file")
+        self.written += len(data)
 
     def close(self) -> None:
         self.closed = True
@@ -123,13 +125,18 @@ class Discarded:
     ("messages", "code"),
     [([INITIALIZE, INITIALIZED, OPEN, EXIT], 1), ([EXIT], 1), ([INITIALIZE, INITIALIZED, OPEN], 0)],
 )
-async def test_end(messages: list[dict[str, Any]], code: int) -> None:
-    """``exit`` at any time ends the service, and so does a closed connection."""
-    reader, server = asyncio.StreamReader(), create()
-    server.protocol.set_writer(Discarded())
-    reader.feed_data(b"".join(map(sent, messages)))
+async def test_end(messages: list[dict[str, Any]], code: int, caplog: pytest.LogCaptureFixture) -> None:
+    """``exit`` at any time ends the service without an error, and so does a closed connection."""
+    reader, server, connection = asyncio.StreamReader(), create(), Discarded()
+    server.protocol.set_writer(connection)
+    service = asyncio.create_task(serve(server, reader))
+    first, *rest = messages
+    reader.feed_data(sent(first))
+    await until(lambda: connection.written > 0 or service.done())  # Editors wait for the answer to initialize.
+    reader.feed_data(b"".join(map(sent, rest)))
     reader.feed_eof()
-    assert await lsp_client.within(serve(server, reader)) == code
+    assert await lsp_client.within(service) == code
+    assert [one for one in caplog.records if one.name.startswith("pellucid_lsp") and one.levelname == "ERROR"] == []
 
 
 @pytest.mark.usefixtures("editor_homes")
