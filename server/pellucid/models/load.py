@@ -29,7 +29,7 @@ from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import CatalogEntry, catalog, infill_format, next_edit_form
 from pellucid.models.fingerprint import fingerprint
-from pellucid.models.formats import folder_decoder, gguf_decoder, transformers_bounds
+from pellucid.models.formats import folder_decoder, gguf_decoder, transformers_folder_check
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.packed_weights_file import DamagedFileError, PackedWeights, read_packed, write_packed
 from pellucid.models.saved_prefixes import PrefixFile, prefix_key
@@ -335,7 +335,7 @@ def _load_by_transformers(path: Path, device: torch.device, quant: str, progress
     progress.start(f"loading {path.name}", None)
     try:
         with _without_bars():
-            transformers_bounds.check(path)
+            transformers_folder_check.check(path)
             return HFModel.load(path, device, torch.float32 if device.type == "cpu" else torch.bfloat16)
     except PellucidError:
         raise

@@ -16,7 +16,7 @@ from typing import Any
 
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotSupportedError, PellucidError
 from pellucid.models.catalog import InfillFormat, catalog
-from pellucid.models.tokenizers.marker_finder import MarkerFinder
+from pellucid.models.tokenizers.markers_in_text import MarkerFinder
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.template_process import TemplateProcess
 from pellucid.text.template_renderer import Renderer, RenderingError

@@ -22,7 +22,7 @@ from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.tokenizers import byte_level as byte_letters
 from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer, sentencepiece_proto
-from pellucid.models.tokenizers.marker_finder import MAX_MARKER, MarkerFinder
+from pellucid.models.tokenizers.markers_in_text import MAX_MARKER, MarkerFinder
 from pellucid.models.tokenizers.sentencepiece_proto import PieceType
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from support.models.model_files import (
@@ -387,7 +387,7 @@ def test_many_markers_with_one_beginning_take_no_time() -> None:
     An alternation would compare 80 thousand million characters.
     """
     script = (
-        "from pellucid.models.tokenizers.marker_finder import MarkerFinder\n"
+        "from pellucid.models.tokenizers.markers_in_text import MarkerFinder\n"
         "finder = MarkerFinder('a' * 250 + f'!{number}' for number in range(16_000))\n"
         "assert list(finder.find('a' * 20_000)) == []\n"
         "assert list(finder.beginnings('a' * 20_000 + '!7')) == [19_750]\n"

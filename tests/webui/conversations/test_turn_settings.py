@@ -10,7 +10,7 @@ from pellucid.api.schema.sampling import MAX_TOKENS
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import Grammar, SamplingParams
-from pellucid_webui.conversations.answer_format import SCHEMA_EXAMPLE, TOOLS_EXAMPLE
+from pellucid_webui.conversations.schema_and_tools import SCHEMA_EXAMPLE, TOOLS_EXAMPLE
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, UNLIMITED_TOKENS, TurnSettings
 
 SETTINGS = TurnSettings("m", "s", 0.5, 0.75, 3, 0.25, 9, 7, "json_schema", "{}", "[]", "none")

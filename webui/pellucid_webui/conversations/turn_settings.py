@@ -9,7 +9,7 @@ from typing import Any, Self, get_args
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, Grammar, SamplingParams
-from pellucid_webui.conversations.answer_format import AnswerFormat, ToolUse, read_schema, read_tools
+from pellucid_webui.conversations.schema_and_tools import AnswerFormat, ToolUse, read_schema, read_tools
 
 ALTERNATIVES = 10
 

@@ -11,7 +11,7 @@ from gradio.components import Component
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError
-from pellucid_webui.conversations.answer_format import SCHEMA_EXAMPLE, TOOLS_EXAMPLE
+from pellucid_webui.conversations.schema_and_tools import SCHEMA_EXAMPLE, TOOLS_EXAMPLE
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.views.served_models import ServedModels
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.errors import ModelError
-from pellucid.models.formats.decoder_bounds import MAX_POSITIONS, MAX_TOKENS, check
+from pellucid.models.formats.decoder_config_check import MAX_POSITIONS, MAX_TOKENS, check
 from pellucid.models.untrusted_files import Json, damage_explained, read_json, real, shown, whole
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -102,7 +102,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], window: int | None) -> DecoderConfig:
-    """Return the shape, unchecked; see :func:`pellucid.models.formats.decoder_bounds.check`."""
+    """Return the shape, unchecked; `decoder_config_check.check` checks it."""
     most = 1 << 40
 
     def number(key: str, default: int | None = None) -> int:

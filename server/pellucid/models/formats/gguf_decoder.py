@@ -13,7 +13,7 @@ from pellucid.engine.decoders.decoder import DecoderConfig, inverse_frequencies
 from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.weight_packing import Weight
 from pellucid.errors import ModelError
-from pellucid.models.formats.decoder_bounds import check
+from pellucid.models.formats.decoder_config_check import check
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.formats.gguf_blocks import as_blocks
 from pellucid.models.untrusted_files import damage_explained, shown

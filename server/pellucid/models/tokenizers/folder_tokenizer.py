@@ -11,7 +11,7 @@ from pathlib import Path
 from pellucid.errors import ModelError
 from pellucid.models.tokenizers import byte_level, metaspace, sentencepiece_proto
 from pellucid.models.tokenizers.linear_time_tokenizers import is_harmless
-from pellucid.models.tokenizers.marker_finder import MAX_MARKER
+from pellucid.models.tokenizers.markers_in_text import MAX_MARKER
 from pellucid.models.tokenizers.sentencepiece_proto import PieceType
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
 from pellucid.models.tokenizers.tokenizer_backends import MAX_IDS, TextEncoder, apart, by_tokenizers

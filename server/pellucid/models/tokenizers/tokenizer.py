@@ -9,7 +9,7 @@ from enum import Enum
 from functools import cached_property
 
 from pellucid.errors import InvalidRequestError
-from pellucid.models.tokenizers.marker_finder import MarkerFinder
+from pellucid.models.tokenizers.markers_in_text import MarkerFinder
 
 END_MARKERS = (
     "<|im_end|>",

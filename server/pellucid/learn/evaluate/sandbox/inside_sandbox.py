@@ -1,4 +1,4 @@
-"""The sandboxed process: limits itself, then runs one side of ``program_test.py``.
+"""The sandboxed process: limits itself, then runs one side of ``judged_program.py``.
 
 Sandbox.py starts the process with only the standard library and a JSON object on stdin. A child
 does the work, so that a signal to the child's parent kills only this process. On Linux, this

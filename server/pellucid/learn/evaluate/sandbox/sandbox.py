@@ -1,6 +1,6 @@
 """Runs a program written by a model, with tests in another process. Not a real sandbox.
 
-The tests run in a separate process (``program_test.py``) that sees only the return values of the
+The tests run in a separate process (``judged_program.py``) that sees only the return values of the
 program's function, so the program cannot reach the verdict. Limits:
 
 - Everywhere: no environment, no site packages, a temporary working folder; limits on CPU time, file
