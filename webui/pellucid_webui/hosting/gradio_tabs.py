@@ -98,6 +98,13 @@ class TabLimits:
     def is_read(self, tab: str) -> bool:
         return self._readers[tab] > 0
 
+    async def end_calls(self, tab: str) -> None:
+        """End the calls of a tab whose connection has ended.
+
+        Gradio does so only for a connection that ends between two messages, not while it sends.
+        """
+        await self._queue.clean_events(session_hash=tab)
+
     def _running(self) -> Counter[str]:
         return self._arriving + Counter(event.session_hash for event in self._queue.event_ids_to_events.values())
 

@@ -161,16 +161,23 @@ class Page:
         assert self._gradio is not None, "requests that are not answered here are Gradio's"
         tabs, path = self._gradio.tabs, request.scope["path"]
         end = self._server.departing if path.startswith(HEARTBEAT) else self._streams_end
+        is_closed = False
 
         async def send_and_release(message: Message) -> None:
+            nonlocal is_closed
             if request.call is not None and request.tab is not None and message["type"] == "http.response.start":
                 share.close()
                 MutableHeaders(scope=message)[STREAM] = "open" if tabs.is_read(request.tab) else "closed"
             elif path == DATA and CLOSE_MESSAGE in message.get("body", b""):
+                is_closed = True
                 share.close()
             await send(message)
 
-        await respond_until(self._gradio.app, request.scope, request.receive, send_and_release, end)
+        try:
+            await respond_until(self._gradio.app, request.scope, request.receive, send_and_release, end)
+        finally:
+            if path == DATA and request.tab is not None and not is_closed:
+                await tabs.end_calls(request.tab)
 
     async def _answer(self, request: Request) -> Response | None:
         """Answer a request, or return None for a request that Gradio must answer."""
