@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
-LEAST = {"emacs": (29, 1), "hx": (23, 5), "nvim": (0, 10)}
-"""Minimum versions: Emacs with eglot, Helix with ``[language-server]``, and the plugin's Neovim."""
+LEAST = {"emacs": (29, 1), "hx": (23, 5), "node": (20, 0), "nvim": (0, 10)}
+"""Minimum versions: Emacs with eglot, Helix with ``[language-server]``, Node with
+``stream/consumers`` and import of JSON, and the plugin's Neovim."""
 
 
 def require_program(*names: str) -> str:

@@ -7,7 +7,7 @@ export default [
     files: ["webui/pellucid_webui/assets/**/*.js"],
     languageOptions: {
       ecmaVersion: 2024,
-      sourceType: "script", // the page loads each file as a classic script
+      sourceType: "module",
       globals: globals.browser,
     },
     linterOptions: { reportUnusedDisableDirectives: "error" },
@@ -17,7 +17,6 @@ export default [
       curly: ["error", "multi-line"],
       eqeqeq: "error",
       "no-eval": "error",
-      "no-implicit-globals": ["error", { lexicalBindings: true }],
       "no-misleading-character-class": ["error", { allowEscape: true }],
       "no-new-wrappers": "error",
       "no-param-reassign": "error",
@@ -35,7 +34,7 @@ export default [
       "prefer-const": "error",
       "prefer-template": "error",
       radix: "error",
-      strict: ["error", "global"],
+
     },
   },
 ];

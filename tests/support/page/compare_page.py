@@ -11,34 +11,11 @@ from playwright.async_api import Locator, Page, Route
 
 from pellucid_webui.views.compare import NOTHING, CompareView
 from pellucid_webui.views.compare_batch import BatchView
-from support.page.heat_page import asset
+from support.page.heat_page import answer_with, asset
 from support.page.page_tabs import COLOURS, RECOLOURED, check_widths, serious
 
 ADDRESS = "http://compare.test/"
 """An origin, so that the browser has storage for the tab; requests stay within the browser."""
-
-SCRIPTS = (
-    "dom",
-    "colours",
-    "sampler_whatif",
-    "token_text",
-    "token_walk",
-    "token_elements",
-    "whatif_sliders",
-    "compare_from_chat",
-    "compare_form",
-    "compare_parts",
-    "compare_readings",
-    "compared_token_card",
-    "compare_column",
-    "compare_whatif",
-    "compare_legend",
-    "comparison_picture",
-    "batch_table",
-    "batch_panel",
-    "compare_tab",
-)
-"""Scripts in dependency order."""
 
 STYLES = (
     "page",
@@ -60,23 +37,24 @@ body.dark {{ background: #0b0f19; color: #f1f5f9; }}
 body {{ --body-text-color: #1f2328; --background-fill-primary: #ffffff; --border-color-primary: #d0d7de; }}
 body.dark {{ --body-text-color: #f1f5f9; --background-fill-primary: #101318; --border-color-primary: #343b47; }}
 {css}
-</style></head><body><main><h1>Compare</h1><div id="place"></div></main>
-{scripts}</body></html>"""
+</style></head><body><main><h1>Compare</h1><div id="place"></div></main></body></html>"""
 
-MOUNT = """first => {
+MOUNT = """async (first) => {
+  const { mountCompare } = await import("./assets/compare/compare_tab.js");
   const props = { value: first };
   let changed = () => {};
   window.receive = (value) => { props.value = value; changed(); };
   const watch = (_, callback) => { changed = callback; };
-  Pellucid.mountCompare({ element: document.getElementById("place"), props, watch, act: (data) => window.act(data) });
+  mountCompare({ element: document.getElementById("place"), props, watch, act: (data) => window.act(data) });
 }"""
 
-MOUNT_BATCH = """() => {
+MOUNT_BATCH = """async () => {
+  const { mountCompareBatch } = await import("./assets/compare/batch_panel.js");
   const props = { value: null };
   let changed = () => {};
   window.receiveBatch = (value) => { props.value = value; changed(); };
   const watch = (_, callback) => { changed = callback; };
-  Pellucid.mountCompareBatch({ element: document.createElement("div"), props, watch, \
+  mountCompareBatch({ element: document.createElement("div"), props, watch, \
 act: (data) => window.actBatch(data) });
 }"""
 
@@ -165,9 +143,5 @@ async def check_part(page: Page) -> None:
 
 
 async def _answer(route: Route) -> None:
-    if route.request.url.split("#")[0] != ADDRESS:
-        await route.abort()
-        return
-    scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
     css = "\n".join(asset(f"{name}.css") for name in STYLES)
-    await route.fulfill(body=HTML.format(css=css, scripts=scripts), content_type="text/html; charset=utf-8")
+    await answer_with(route, ADDRESS, HTML.format(css=css))

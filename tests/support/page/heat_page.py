@@ -17,22 +17,6 @@ from pellucid_webui.conversations.compact_tokens import record
 
 ASSETS = Path(str(pellucid_webui.__file__)).parent / "assets"
 
-SCRIPTS = (
-    "dom",
-    "colours",
-    "token_text",
-    "sampler_whatif",
-    "whatif_sliders",
-    "whatif_verdicts",
-    "token_card",
-    "token_walk",
-    "token_elements",
-    "surprisal_bars",
-    "heatmap_toolbar",
-    "heatmap",
-)
-"""Scripts in dependency order."""
-
 ADDRESS = "http://heat.test/"
 """An origin, so that the browser has local storage; requests stay within the browser."""
 
@@ -48,7 +32,12 @@ body.dark {{ background: #0b0f19; color: #f1f5f9; }}
 main {{ max-width: 60rem; margin: 0 auto; padding: 1rem; }}
 {css}
 </style></head><body><main></main>
-{scripts}</body></html>"""
+<script type="module">
+import {{ memory }} from "./assets/shared/dom.js";
+import * as colours from "./assets/tokens/colours.js";
+import {{ HeatMap }} from "./assets/tokens/heatmap.js";
+Object.assign(window, {{ memory, colours, HeatMap }});
+</script></body></html>"""
 
 CLEAN = """theme => {
   if (window.map) window.map.destroy();
@@ -68,6 +57,17 @@ def asset(name: str) -> str:
     """Return the text of the page's script or style with this file name, from any folder."""
     (found,) = ASSETS.rglob(name)
     return found.read_text(encoding="utf-8")
+
+
+async def answer_with(route: Route, address: str, html: str) -> None:
+    """Answer a page's request: with ``html`` at ``address``, with ES modules below ``assets/``."""
+    path = route.request.url.partition("#")[0].removeprefix(address)
+    if not path:
+        await route.fulfill(body=html, content_type="text/html; charset=utf-8")
+    elif path.startswith("assets/"):
+        await route.fulfill(path=ASSETS / path.removeprefix("assets/"), content_type="text/javascript")
+    else:
+        await route.abort()
 
 
 @dataclass
@@ -97,6 +97,7 @@ class HeatPage:
         self.page.on("dialog", lambda dialog: self.problems.append(dialog.message))
         await self.page.route("**/*", self._answer)
         await self.page.goto(ADDRESS)
+        await self.page.wait_for_function("() => Boolean(window.HeatMap)")
         self.requested.clear()
 
     async def make(self, records: Sequence[Record], *, options: str = "{}", branches: bool = True) -> None:
@@ -104,18 +105,14 @@ class HeatPage:
         branch = BRANCH if branches else "null"
         await self.page.evaluate(
             "records => { if (window.map) window.map.destroy();"
-            "window.map = new Pellucid.HeatMap(document.getElementById('place'), "
+            "window.map = new HeatMap(document.getElementById('place'), "
             f"{{ label: 'Tokens of a test', onBranch: {branch}, ...{options} }}); window.map.set(records); }}",
             list(records),
         )
 
     async def _answer(self, route: Route) -> None:
-        if route.request.url != ADDRESS:
-            await route.abort()
-            return
-        scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
-        html = HTML.format(css=asset("heatmap.css") + asset("colours.css"), scripts=scripts)
-        await route.fulfill(body=html, content_type="text/html; charset=utf-8")
+        html = HTML.format(css=asset("heatmap.css") + asset("colours.css"))
+        await answer_with(route, ADDRESS, html)
 
     @property
     def cells(self) -> Locator:

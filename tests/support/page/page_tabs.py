@@ -16,6 +16,10 @@ SERIOUS = frozenset({"serious", "critical"})
 PATIENCE = 60
 """Timeout in seconds, reached only if a test fails."""
 
+COMPONENTS = """(await import(document.querySelector('script[src*="/pellucid-"]').src
+.replace("main.js", "shared/shared_components.js")))"""
+"""An expression for the module with the page's components, within an async function."""
+
 WIDTHS = (360, 1920)
 
 LOOKS = [{"color_scheme": "light"}, {"color_scheme": "dark"}]

@@ -1,4 +1,4 @@
-"""Tests the browser's what-if divergences in Compare against the server's sampler."""
+"""Tests the page's what-if divergences in Compare against the server's sampler."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.async_api import Page
 from torch import Tensor
 
 from pellucid.engine.sampler import score_rows, token_scores, truncate
 from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.conversations.compact_tokens import record
-from support.page.heat_page import HeatPage, asset
+from support.node_modules import in_node
 
 KEPT = 10
 """Number of alternatives of a token."""
@@ -30,9 +29,12 @@ SETTINGS = [
     {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
 ]
 
+IMPORTS = """import { leastDivergence } from "assets/compare/compare_readings.js";
+import { weigh } from "assets/tokens/sampler_whatif.js";"""
+
 LEAST = """pairs => pairs.map(([p, q, settings]) => {
-  const [one, other] = [p, q].map((record) => Pellucid.whatIf.weigh(record, settings));
-  return Pellucid.leastDivergence(p, one, q, other);
+  const [one, other] = [p, q].map((record) => weigh(record, settings));
+  return leastDivergence(p, one, q, other);
 })"""
 
 
@@ -70,22 +72,14 @@ def pair(seed: int) -> tuple[Tensor, Tensor]:
 PAIRS = [pair(seed) for seed in range(36)]
 
 
-@pytest.fixture(scope="module")
-async def page(lone_page: Page) -> Page:
-    await HeatPage(lone_page).open([])
-    for name in ("compare_parts", "compare_readings"):
-        await lone_page.evaluate(asset(f"{name}.js"))
-    return lone_page
-
-
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda one: "-".join(str(value) for value in one.values()))
-async def test_a_lower_bound(page: Page, settings: dict[str, float]) -> None:
+def test_a_lower_bound(settings: dict[str, float]) -> None:
     """The bound never exceeds the divergence, and is infinite only for an infinite one.
 
     For similar models whose alternatives have most of the mass, as with language models, the bound
     is most of the divergence.
     """
-    found = await page.evaluate(LEAST, [[recorded(p), recorded(q), settings] for p, q in PAIRS])
+    found = in_node(IMPORTS, LEAST, [[recorded(p), recorded(q), settings] for p, q in PAIRS])
     truths = [divergence(shares(p, settings), shares(q, settings)) for p, q in PAIRS]
     for low, true in zip(found, truths, strict=True):
         assert low <= true + 1e-4 or (low == INFINITE and true == inf)
@@ -102,8 +96,8 @@ async def test_a_lower_bound(page: Page, settings: dict[str, float]) -> None:
         assert set(infinite) == {INFINITE}
 
 
-async def test_equal_models(page: Page) -> None:
+def test_equal_models() -> None:
     """The divergence of a model from itself is 0."""
     records = [recorded(p) for p, _ in PAIRS[:9]]
     for settings in SETTINGS:
-        assert max(await page.evaluate(LEAST, [[record, record, settings] for record in records])) < 1e-3
+        assert max(in_node(IMPORTS, LEAST, [[record, record, settings] for record in records])) < 1e-3

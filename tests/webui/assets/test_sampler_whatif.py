@@ -1,4 +1,4 @@
-"""Tests what-if in the browser against the server's sampler."""
+"""Tests the page's what-if against the server's sampler."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.async_api import Page
 from torch import Tensor
 
 from pellucid.engine.sampler import Sampler, score_rows, token_scores, truncate
 from pellucid.vocabulary.query import SamplingParams
 from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.conversations.compact_tokens import record
-from support.page.heat_page import HeatPage, Record
+from support.node_modules import in_node
+from support.page.heat_page import Record
 
 KEPT = 10
 """Number of alternatives of a token."""
 
 CLOSE = 1e-4
-"""Tolerance for exact numbers of the browser."""
+"""Tolerance for exact numbers of JavaScript."""
 
 Settings = dict[str, float]
 
@@ -94,10 +94,11 @@ def draw(seed: int, own: Settings) -> Draw:
     )
 
 
-async def weigh(page: Page, cases: list[tuple[Record, Settings, Settings | None]]) -> list[dict[str, Any]]:
+def weigh(cases: list[tuple[Record, Settings, Settings | None]]) -> list[dict[str, Any]]:
     """Return the page's results for each of (record, settings, own settings)."""
-    found: list[dict[str, Any]] = await page.evaluate(
-        "cases => cases.map(([record, settings, own]) => Pellucid.whatIf.weigh(record, settings, own))",
+    found: list[dict[str, Any]] = in_node(
+        'import { weigh } from "assets/tokens/sampler_whatif.js";',
+        "cases => cases.map(([record, settings, own]) => weigh(record, settings, own))",
         [list(case) for case in cases],
     )
     return found
@@ -108,22 +109,16 @@ def bounded(found: dict[str, Any], true: float) -> bool:
     return bool(interval["low"] - CLOSE <= true <= interval["high"] + CLOSE)
 
 
-@pytest.fixture(scope="module")
-async def page(lone_page: Page) -> Page:
-    await HeatPage(lone_page).open([])
-    return lone_page
-
-
 DRAWS = [draw(seed, own) for seed, own in enumerate(OWN * 3)]
 
 
-async def test_own_settings(page: Page) -> None:
+def test_own_settings() -> None:
     """At the server's own settings, a token and its alternatives have the sampled probability.
 
     Rounding decides whether very unlikely alternatives are kept, in the server as in the page: the
     page marks these alternatives as unsure.
     """
-    for one, found in zip(DRAWS, await weigh(page, [(one.record, one.own, one.own) for one in DRAWS]), strict=True):
+    for one, found in zip(DRAWS, weigh([(one.record, one.own, one.own) for one in DRAWS]), strict=True):
         truth = one.truth(one.own)
         assert found["chosen"]["probability"]["middle"] == pytest.approx(truth[one.record["i"]], abs=CLOSE)
         assert found["chosen"]["probability"]["middle"] == pytest.approx(one.record["s"], abs=CLOSE)
@@ -136,11 +131,11 @@ async def test_own_settings(page: Page) -> None:
         assert found["rest"]["middle"] == pytest.approx(1 - listed, abs=CLOSE)
 
 
-async def test_own_settings_from_the_alternatives(page: Page) -> None:
+def test_own_settings_from_the_alternatives() -> None:
     """With all kept tokens as alternatives, the sampled probability changes nothing."""
     whole = [one for one in DRAWS if len(one.truth(one.own)) <= KEPT]
     assert len(whole) > 12
-    for one, found in zip(whole, await weigh(page, [(one.record, one.own, None) for one in whole]), strict=True):
+    for one, found in zip(whole, weigh([(one.record, one.own, None) for one in whole]), strict=True):
         chosen = found["chosen"]
         if all(verdict["sure"] for verdict in found["alternatives"]):
             assert chosen["kept"]
@@ -160,17 +155,17 @@ def check(page_says: list[dict[str, Any]], cases: list[tuple[Draw, Settings]]) -
 
 
 @pytest.mark.parametrize("knows", [True, False], ids=["sampled", "read"])
-async def test_bounds(page: Page, knows: bool) -> None:
+def test_bounds(knows: bool) -> None:
     """At other settings, bounds contain the true probabilities, and sure verdicts are true."""
     cases = [(one, wanted) for one in DRAWS[knows::10] for wanted in WANTED]
-    found = await weigh(page, [(one.record, wanted, one.own if knows else None) for one, wanted in cases])
+    found = weigh([(one.record, wanted, one.own if knows else None) for one, wanted in cases])
     sure = [verdict["sure"] for weighed in found for verdict in weighed["alternatives"]]
     assert sum(sure) > 0.9 * len(sure), "bounds that leave everything open tell nothing"
     check(found, cases)
 
 
 @pytest.mark.parametrize("width", [0.1, 2.0])
-async def test_bounds_from_a_range_of_entropies(page: Page, width: float) -> None:
+def test_bounds_from_a_range_of_entropies(width: float) -> None:
     """With only a range of the entropy, the bounds still contain the true probabilities."""
     cases = [(one, wanted) for one in DRAWS[int(width) :: 14] for wanted in WANTED]
 
@@ -178,12 +173,12 @@ async def test_bounds_from_a_range_of_entropies(page: Page, width: float) -> Non
         low = max(one.record["e"] - width * (at % 5) / 4, 0)
         return one.record | {"e": None, "h": [low, low + width]}
 
-    check(await weigh(page, [(blurred(at, one), wanted, None) for at, (one, wanted) in enumerate(cases)]), cases)
+    check(weigh([(blurred(at, one), wanted, None) for at, (one, wanted) in enumerate(cases)]), cases)
 
 
-async def test_exact_at_one(page: Page) -> None:
+def test_exact_at_one() -> None:
     """At temperature 1 nothing is estimated: the mass of the other tokens is known."""
-    for one, found in zip(DRAWS, await weigh(page, [(one.record, OFF, None) for one in DRAWS]), strict=True):
+    for one, found in zip(DRAWS, weigh([(one.record, OFF, None) for one in DRAWS]), strict=True):
         truth = one.truth(OFF)
         for alternative, verdict in zip(one.record["a"], found["alternatives"], strict=True):
             assert verdict["probability"]["middle"] == pytest.approx(truth[alternative[0]], abs=CLOSE)
@@ -191,51 +186,51 @@ async def test_exact_at_one(page: Page) -> None:
             assert verdict["sure"]
 
 
-async def test_greedy(page: Page) -> None:
+def test_greedy() -> None:
     """At temperature 0 the first choice is certain and all other tokens are dropped."""
     settings = {**OFF, "temperature": 0.0, "top_p": 0.5}
-    for one, found in zip(DRAWS, await weigh(page, [(one.record, settings, one.own) for one in DRAWS]), strict=True):
+    for one, found in zip(DRAWS, weigh([(one.record, settings, one.own) for one in DRAWS]), strict=True):
         assert [verdict["kept"] for verdict in found["alternatives"]] == [True] + [False] * (KEPT - 1)
         assert found["alternatives"][0]["probability"]["middle"] == 1
         assert found["chosen"]["kept"] == (one.record["r"] == 1)
         assert found["rest"]["high"] == 0
 
 
-async def test_server_was_greedy(page: Page) -> None:
+def test_server_was_greedy() -> None:
     """A greedy answer's certainty implies nothing for other temperatures: bounds stay bounds."""
     own = {**OFF, "temperature": 0.0}
     greedy = [draw(seed, own) for seed in range(30)]
     warm = {**OFF, "temperature": 0.8}
-    for one, found in zip(greedy, await weigh(page, [(one.record, warm, own) for one in greedy]), strict=True):
+    for one, found in zip(greedy, weigh([(one.record, warm, own) for one in greedy]), strict=True):
         assert bounded(found["chosen"], one.truth(warm)[one.record["i"]])
-    for found in await weigh(page, [(one.record, own, own) for one in greedy]):
+    for found in weigh([(one.record, own, own) for one in greedy]):
         assert found["chosen"]["probability"]["middle"] == 1
 
 
-async def test_crossing_token_stays(page: Page) -> None:
+def test_crossing_token_stays() -> None:
     """The nucleus includes the token with which it reaches top-p, and no later token."""
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
     score = token_scores(score_rows(logits[None], torch.tensor([0]), 4), [0])[0]
     top = tuple(Alternative(id, "x", b"x", logprob) for id, logprob in score.top)
     one = record(Token(0, "x", b"x", 0, score.logprob, score.rank, score.entropy, top, score.rest))
     for top_p, kept in ((0.4, 1), (0.6, 2), (0.79, 2), (0.81, 3), (0.96, 4)):
-        (found,) = await weigh(page, [(one, {**OFF, "top_p": top_p}, None)])
+        (found,) = weigh([(one, {**OFF, "top_p": top_p}, None)])
         assert [verdict["kept"] for verdict in found["alternatives"]] == [True] * kept + [False] * (4 - kept)
 
 
-async def test_rounded_whole(page: Page) -> None:
+def test_rounded_whole() -> None:
     """Tokens dropped by a truncating server after a rounded total of 1 are unsure on the page."""
     logits = torch.tensor([20.0, 0.0, -1.0, -2.0])
     score = token_scores(score_rows(logits[None], torch.tensor([0]), 4), [0])[0]
     top = tuple(Alternative(id, "x", b"x", logprob) for id, logprob in score.top)
     one = record(Token(0, "x", b"x", 0, score.logprob, score.rank, score.entropy, top, score.rest))
     assert len(truncate(logits, 3, 1.0, 0.0)[1]) == 1
-    (found,) = await weigh(page, [(one, {**OFF, "top_k": 3}, None)])
+    (found,) = weigh([(one, {**OFF, "top_k": 3}, None)])
     assert [verdict["sure"] for verdict in found["alternatives"]] == [True, False, False, True]
     assert [verdict["kept"] for verdict in found["alternatives"]] == [True, True, True, False]
 
 
-async def test_nothing_known(page: Page) -> None:
+def test_nothing_known() -> None:
     """A token without a probability has no what-if."""
     unknown = record(Token(1, "a", b"a", 0, None, None, None))
-    assert await weigh(page, [(unknown, OFF, None)]) == [None]
+    assert weigh([(unknown, OFF, None)]) == [None]

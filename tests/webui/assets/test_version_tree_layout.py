@@ -1,4 +1,4 @@
-"""Tests the places of versions in the picture of their tree, for random trees in a browser."""
+"""Tests the places of versions in the picture of their tree, for random trees."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from playwright.async_api import Page
-
-from support.page.heat_page import asset
+from support.node_modules import in_node
 
 TREES = 60
 
-LAYOUT = "trees => trees.map(({ nodes, shown, unfolded }) => Pellucid.versionLayout(nodes, shown, new Set(unfolded)))"
+LAYOUT = "trees => trees.map(({ nodes, shown, unfolded }) => versionLayout(nodes, shown, new Set(unfolded)))"
 
 Row = dict[str, Any]
 
@@ -60,18 +58,17 @@ def random_tree(random: Random) -> Tree:
     return Tree(parents, shown, random.sample(list(parents), random.randint(0, len(parents))))
 
 
-async def layouts(page: Page, records: list[dict[str, Any]]) -> list[list[Row]]:
-    await page.set_content(f"<script>{asset('version_tree_layout.js')}</script>")
-    found = await page.evaluate(LAYOUT, records)
+def layouts(records: list[dict[str, Any]]) -> list[list[Row]]:
+    found = in_node('import { versionLayout } from "assets/chat/version_tree_layout.js";', LAYOUT, records)
     assert isinstance(found, list)
     return found
 
 
-async def test_every_tree(lone_page: Page) -> None:
+def test_every_tree() -> None:
     """Versions are in rows below their parents, the shown path is straight, no lines cross."""
     random = Random(17)
     trees = [random_tree(random) for _ in range(TREES)]
-    found = await layouts(lone_page, [tree.record(random) for tree in trees])
+    found = layouts([tree.record(random) for tree in trees])
     assert any(row["isFold"] for rows in found for row in rows), "some have messages to fold"
     assert max(row["lane"] for rows in found for row in rows) > 2, "some have branches within branches"
     for tree, rows in zip(trees, found, strict=True):
@@ -129,15 +126,14 @@ def path_to(tree: Tree, node: int | None) -> list[int]:
     return found
 
 
-async def test_a_long_conversation(lone_page: Page) -> None:
+def test_a_long_conversation() -> None:
     """Thousands of messages fold into a few rows, and 200 versions take a single extra lane."""
     long = Tree({node: node - 1 or None for node in range(1, 2001)}, list(range(1, 2001)), [])
     many = Tree({1: None, **dict.fromkeys(range(2, 202), 1)}, [1, 100], [])
     opened = Tree(long.parents, long.shown, [2])
     random = Random(1)
     chain = [{"node": node, "parent": parent, "chosen": None} for node, parent in long.parents.items()]
-    first, second, third = await layouts(
-        lone_page,
+    first, second, third = layouts(
         [{"nodes": chain, "shown": tree.shown, "unfolded": tree.unfolded} for tree in (long, opened)]
         + [many.record(random)],
     )

@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT
 from support.page.list_page import DAY, LOCAL, Library, choose_action, library, listed_page, row, shown_list
-from support.page.page_tabs import check_themes
+from support.page.page_tabs import COMPONENTS, check_themes
 from support.page.small_page_server import PagedServer
 
 AUCKLAND = {"timezone_id": "Pacific/Auckland"}
@@ -24,11 +24,8 @@ NOON = datetime(2026, 3, 15, 12, tzinfo=ZoneInfo("Pacific/Auckland")).timestamp(
 
 FOCUSED = "() => document.activeElement.closest('[data-id]')?.dataset.id ?? document.activeElement.type"
 
-KEEP_LIST = """addEventListener("DOMContentLoaded", () => {
-  const mount = Pellucid.mountConversations;
-  Pellucid.mountConversations = (options) => (window.list = mount(options));
-})"""
-"""Makes the list's object reachable: its state includes changes that are not drawn."""
+KEEP_LIST = f"""async () => {COMPONENTS}.follow("conversations", (value) => (window.listed = value))"""
+"""Makes the list's state reachable, which includes changes that are not drawn."""
 
 MARKED = "() => [...(CSS.highlights.get('pl-match') ?? [])].map((range) => range.toString())"
 
@@ -101,7 +98,6 @@ async def ids(folder: Path, browser_page: Page) -> AsyncIterator[dict[str, str]]
             title: found.add(title, f"About {title}", "An answer.", at=NOON + n)
             for n, title in enumerate(("Cats", "Birds", "Ants"))
         }
-    await browser_page.add_init_script(KEEP_LIST)
     with listed_page(folder) as server:
         await open_page(browser_page, server)
         yield ids
@@ -426,8 +422,9 @@ async def change_waits_for_an_open_menu(page: Page, ids: dict[str, str]) -> None
     await other.get_by_role("textbox", name="Title of the conversation").fill("Bees")
     await other.keyboard.press("Enter")
     await expect(row(other, ids["Ants"]).locator(".pl-title")).to_have_text("Bees")
+    await page.evaluate(KEEP_LIST)
     await page.evaluate("() => window.dispatchEvent(new Event('focus'))")
-    await page.wait_for_function("() => window.list.value.items.some((item) => item.title === 'Bees')")
+    await page.wait_for_function("() => window.listed.items.some((item) => item.title === 'Bees')")
     await expect(row(page, ids["Ants"]).locator(".pl-title")).to_have_text("Ants")
     await page.keyboard.press("Escape")
 

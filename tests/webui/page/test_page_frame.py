@@ -14,7 +14,7 @@ from pellucid_webui.conversations.exchange.markdown_format import to_markdown
 from pellucid_webui.conversations.model_view import CHARACTERS_PER_TOKEN
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.page_fixtures import Tab, watched
-from support.page.page_tabs import Theme, check_looks, check_themes, check_widths, set_theme
+from support.page.page_tabs import COMPONENTS, Theme, check_looks, check_themes, check_widths, set_theme
 from support.page.storyteller import LARGE, SMALL, Storyteller
 from support.servers.http_servers import spoken
 
@@ -47,7 +47,8 @@ CUT_OFF = "all => all.filter((one) => one.scrollHeight > one.clientHeight + 2).m
 """Returns the texts of elements lower than their content."""
 
 SEND_HELLO = (
-    "() => Pellucid.actOn('chat', { verb: 'send', conversation: null, text: 'Hello', files: [], messageId: 'hello' })"
+    f"async () => {COMPONENTS}"
+    ".actOn('chat', { verb: 'send', conversation: null, text: 'Hello', files: [], messageId: 'hello' })"
 )
 """Sends a message while a dialog covers the chat."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, Route
 
-from support.page.heat_page import ADDRESS, asset
+from support.page.heat_page import ADDRESS, answer_with
 
 SERVER = """
 // What the server answers: a stream of results that ends when the test says so, \
@@ -55,11 +55,9 @@ async def opened(page: Page) -> Page:
     """Open a page with the script over a scripted server."""
 
     async def answer(route: Route) -> None:
-        scripts = [asset(f"{name}.js") for name in ("dom", "server_connection")]
-        body = "".join(f"<script>{script}</script>" for script in (SERVER, *scripts))
-        await route.fulfill(
-            body=f"<!doctype html><html><body>{body}</body></html>", content_type="text/html; charset=utf-8"
-        )
+        module = '<script type="module" src="./assets/frame/server_connection.js"></script>'
+        html = f"<!doctype html><html><body><script>{SERVER}</script>{module}</body></html>"
+        await answer_with(route, ADDRESS, html)
 
     await page.route("**/*", answer)
     await page.goto(ADDRESS)

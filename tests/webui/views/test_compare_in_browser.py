@@ -20,6 +20,8 @@ from support.page.compare_page import MOUNT, ComparePage, check_part
 from support.page.page_tabs import serious
 from support.page.scripted_assistant import ScriptedPageAssistant, Text, TwoModels, last_message, tokens
 
+TO_LINK = "(await import('./assets/compare/compare_link.js')).toLink"
+
 A_SAID = ["The", " sky", " is", " blue", " and", " wide", ".", "\n", "It", " has", " no", " end", "!"]
 B_SAID = ["The", " sky", " is", " green", " and", " wide", ".", "\n", "It", " has", " no", " end", "!"]
 
@@ -218,7 +220,7 @@ async def test_a_link(compared: ComparePage) -> None:
     await compared.page.get_by_label(re.compile("^Reference text,")).fill("It is so.")
     form = "JSON.parse(sessionStorage.getItem('pellucid.compare.form'))"
     before = await compared.page.evaluate(form)
-    link = await compared.page.evaluate(f"Pellucid.compareLink.toLink({form})")
+    link = await compared.page.evaluate(f"async () => {TO_LINK}({form})")
     assert link.startswith("http://compare.test/#compare=")
     await compared.page.evaluate("sessionStorage.clear()")
     await compared.load(link.removeprefix("http://compare.test/"))
@@ -247,10 +249,10 @@ async def test_a_broken_link(compared: ComparePage) -> None:
 async def test_a_link_to_a_missing_model(compared: ComparePage) -> None:
     """A missing model in a link is named, and stays in the form."""
     link = await compared.page.evaluate(
-        "() => { const form = JSON.parse(JSON.stringify({ prompt: 'x', reference: '', columns: [] }));"
+        "async () => { const form = JSON.parse(JSON.stringify({ prompt: 'x', reference: '', columns: [] }));"
         "const column = { model: 'gone', system: '', temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: "
         "null, max_tokens: 9 };"
-        "form.columns = [column, { ...column, model: 'small' }]; return Pellucid.compareLink.toLink(form); }"
+        "form.columns = [column, { ...column, model: 'small' }]; return " + TO_LINK + "(form); }"
     )
     await compared.load(link.removeprefix("http://compare.test/"))
     await expect(compared.status).to_have_text(

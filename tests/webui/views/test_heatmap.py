@@ -35,7 +35,7 @@ INKS = """() => {
     const colour = getComputedStyle(element).backgroundColor;
     return colour === "rgba(0, 0, 0, 0)" ? filled(element.parentElement) : colour;
   };
-  return Object.keys(Pellucid.colours.MODES).flatMap((mode) => {
+  return Object.keys(colours.MODES).flatMap((mode) => {
     map.setMode(mode);
     return [...document.querySelectorAll(".pl-token")].flatMap((cell) => {
       const parts = [[cell, null], ...[...cell.querySelectorAll(".pl-glyph")].map((part) => [part, null]),
@@ -175,7 +175,7 @@ class TestColours:
         A mode that never existed is refused by name.
         """
         await heat.open(HELLO)
-        await heat.page.evaluate("Pellucid.memory.set('heat.mode', 'two')")
+        await heat.page.evaluate("memory.set('heat.mode', 'two')")
         notices = []
         for _ in range(2):
             await heat.make(HELLO)
@@ -629,7 +629,7 @@ class TestCard:
         await heat.page.evaluate(
             "records => { const place = document.createElement('div'); document.querySelector('main').append(place);"
             "place.style.marginTop = '30rem';"
-            "window.other = new Pellucid.HeatMap(place, { label: 'Other' }); other.set(records); }",
+            "window.other = new HeatMap(place, { label: 'Other' }); other.set(records); }",
             HELLO,
         )
         await heat.page.evaluate("map.focusToken(0)")

@@ -1,133 +1,131 @@
 // Infill: a field of code with a cursor, and what an editor would show there.
-"use strict";
 
-(() => {
-  const { make, button, tabMemory } = window.Pellucid;
+import { make, button, tabMemory, openTab } from "./shared/dom.js";
+import { HeatMap } from "./tokens/heatmap.js";
 
-  const CODE_KEY = "infill.code"; // in `tabMemory`
+const CODE_KEY = "infill.code"; // in `tabMemory`
 
-  class Infill {
-    /**
-     * @param {Page.Component<Page.InfillValue | null>} component
-     */
-    constructor({ element, props, watch, act }) {
-      this.send = act;
-      /** @type {Page.InfillValue | null} */
-      this.value = null;
-      this.field = make("textarea", { class: "pl-field pl-mono", rows: 14, spellcheck: "false", "aria-label": "Code; the cursor marks where to complete" });
-      this.caveat = make("p", { class: "pl-note pl-wrong" });
-      this.cost = make("p", { class: "pl-quiet" });
-      this.ghost = make("pre", { class: "pl-ghost", tabindex: "0", role: "region", "aria-label": "The code with the suggestion" });
-      this.status = make("p", { class: "pl-note", role: "status" });
-      this.body = make("div", { class: "pl-body" });
-      this.gate = make("table", { class: "pl-table" });
-      this.prompt = make("pre", { class: "pl-prompt", tabindex: "0", "aria-label": "The prompt" });
-      this.more = make("details", {}, make("summary", {}, "The prompt, as the model read it"), this.prompt);
-      this.insertButton = button("Insert", { onclick: () => this.insertSuggestion() }, "Insert the suggestion into the code");
-      element.replaceChildren(
+class Infill {
+  /**
+   * @param {Page.Component<Page.InfillValue | null>} component
+   */
+  constructor({ element, props, watch, act }) {
+    this.send = act;
+    /** @type {Page.InfillValue | null} */
+    this.value = null;
+    this.field = make("textarea", { class: "pl-field pl-mono", rows: 14, spellcheck: "false", "aria-label": "Code; the cursor marks where to complete" });
+    this.caveat = make("p", { class: "pl-note pl-wrong" });
+    this.cost = make("p", { class: "pl-quiet" });
+    this.ghost = make("pre", { class: "pl-ghost", tabindex: "0", role: "region", "aria-label": "The code with the suggestion" });
+    this.status = make("p", { class: "pl-note", role: "status" });
+    this.body = make("div", { class: "pl-body" });
+    this.gate = make("table", { class: "pl-table" });
+    this.prompt = make("pre", { class: "pl-prompt", tabindex: "0", "aria-label": "The prompt" });
+    this.more = make("details", {}, make("summary", {}, "The prompt, as the model read it"), this.prompt);
+    this.insertButton = button("Insert", { onclick: () => this.insertSuggestion() }, "Insert the suggestion into the code");
+    element.replaceChildren(
+      make(
+        "section",
+        { class: "pl-infill", "aria-label": "Infill" },
         make(
-          "section",
-          { class: "pl-infill", "aria-label": "Infill" },
+          "div",
+          {},
+          this.field,
           make(
             "div",
-            {},
-            this.field,
-            make(
-              "div",
-              { class: "pl-row" },
-              button("Complete at the cursor", { class: "pl-button pl-first", onclick: () => this.ask() }, "Ctrl+Enter"),
-              this.insertButton,
-            ),
+            { class: "pl-row" },
+            button("Complete at the cursor", { class: "pl-button pl-first", onclick: () => this.ask() }, "Ctrl+Enter"),
+            this.insertButton,
           ),
-          make("div", {}, this.status, this.caveat, this.ghost, this.body, this.gate, this.cost, this.more),
         ),
-      );
-      this.map = new window.Pellucid.HeatMap(this.body, { label: "Tokens of the suggestion", onBranch: null, generated: true });
-      this.field.addEventListener("input", () => tabMemory.set(CODE_KEY, this.field.value));
-      this.field.addEventListener("keydown", (event) => {
-        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.ask();
-      });
-      watch("value", () => this.update(props.value));
-      this.update(props.value);
-    }
-
-    ask() {
-      const at = this.field.selectionStart;
-      this.send({ verb: "complete", before: this.field.value.slice(0, at), after: this.field.value.slice(at) });
-    }
-
-    /** Insert the suggestion at the cursor. */
-    insertSuggestion() {
-      if (!this.value || !this.value.shown) return;
-      const { before, after, shown } = this.value;
-      this.field.focus();
-      if (this.field.value !== before + after) {
-        this.status.textContent = "The code has changed: complete it again.";
-        return;
-      }
-      this.field.setSelectionRange(before.length, before.length);
-      document.execCommand("insertText", false, shown); // unlike an assignment, the browser can undo this
-    }
-
-    /** Insert code from elsewhere on the page before the cursor. */
-    insertPendingCode() {
-      if (!this.value || pendingCode === null) return;
-      const code = pendingCode;
-      pendingCode = null;
-      const at = this.field.selectionStart;
-      this.field.focus();
-      document.execCommand("insertText", false, code); // unlike an assignment, the browser can undo this
-      this.field.setSelectionRange(at + code.length, at + code.length);
-      this.status.textContent = "The code was inserted before the cursor.";
-    }
-
-    /** @param {Page.InfillValue | null} value */
-    update(value) {
-      if (!value) return;
-      if (!this.value) {
-        const written = tabMemory.get(CODE_KEY);
-        this.field.value = written ?? value.before + value.after;
-        const at = written === null ? value.before.length : written.length;
-        this.field.setSelectionRange(at, at);
-      }
-      this.value = value;
-      this.insertButton.disabled = !value.shown;
-      this.status.textContent = value.status;
-      this.status.classList.toggle("pl-wrong", value.wrong);
-      this.caveat.textContent = value.caveat;
-      this.cost.textContent = value.cost;
-      this.ghost.hidden = !value.batches.length;
-      this.ghost.replaceChildren(value.before, make("mark", { class: "pl-shown" }, value.shown), make("mark", { class: "pl-hidden" }, value.cut), value.after);
-      this.map.set(value.batches.flatMap((batch) => JSON.parse(batch)));
-      this.body.hidden = !value.batches.length;
-      this.gate.hidden = !value.gate.length;
-      const heads = ["", "value", "threshold"].map((name) => make("th", { scope: "col" }, name));
-      this.gate.replaceChildren(
-        make("caption", {}, "The gate"),
-        make("thead", {}, make("tr", {}, ...heads)),
-        make("tbody", {}, ...value.gate.map(([name, ...cells]) => make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((cell) => make("td", {}, cell))))),
-      );
-      this.more.hidden = !value.prompt;
-      this.prompt.textContent = value.prompt;
-      this.insertPendingCode();
-    }
+        make("div", {}, this.status, this.caveat, this.ghost, this.body, this.gate, this.cost, this.more),
+      ),
+    );
+    this.map = new HeatMap(this.body, { label: "Tokens of the suggestion", onBranch: null, generated: true });
+    this.field.addEventListener("input", () => tabMemory.set(CODE_KEY, this.field.value));
+    this.field.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.ask();
+    });
+    watch("value", () => this.update(props.value));
+    this.update(props.value);
   }
 
-  /** @type {Infill | null} */
-  let mounted = null;
-  /** @type {string | null} */
-  let pendingCode = null; // to be inserted once the tab is shown
-
-  /**
-   * Open the tab, and put code before the cursor.
-   * @param {string} code
-   */
-  function insertIntoInfill(code) {
-    pendingCode = code;
-    window.Pellucid.openTab("Infill");
-    requestAnimationFrame(() => mounted?.insertPendingCode()); // when the tab is shown; a new one does it once it has its value
+  ask() {
+    const at = this.field.selectionStart;
+    this.send({ verb: "complete", before: this.field.value.slice(0, at), after: this.field.value.slice(at) });
   }
 
-  window.Pellucid.mountInfill = (options) => (mounted = new Infill(options));
-  window.Pellucid.insertIntoInfill = insertIntoInfill;
-})();
+  /** Insert the suggestion at the cursor. */
+  insertSuggestion() {
+    if (!this.value || !this.value.shown) return;
+    const { before, after, shown } = this.value;
+    this.field.focus();
+    if (this.field.value !== before + after) {
+      this.status.textContent = "The code has changed: complete it again.";
+      return;
+    }
+    this.field.setSelectionRange(before.length, before.length);
+    document.execCommand("insertText", false, shown); // unlike an assignment, the browser can undo this
+  }
+
+  /** Insert code from elsewhere on the page before the cursor. */
+  insertPendingCode() {
+    if (!this.value || pendingCode === null) return;
+    const code = pendingCode;
+    pendingCode = null;
+    const at = this.field.selectionStart;
+    this.field.focus();
+    document.execCommand("insertText", false, code); // unlike an assignment, the browser can undo this
+    this.field.setSelectionRange(at + code.length, at + code.length);
+    this.status.textContent = "The code was inserted before the cursor.";
+  }
+
+  /** @param {Page.InfillValue | null} value */
+  update(value) {
+    if (!value) return;
+    if (!this.value) {
+      const written = tabMemory.get(CODE_KEY);
+      this.field.value = written ?? value.before + value.after;
+      const at = written === null ? value.before.length : written.length;
+      this.field.setSelectionRange(at, at);
+    }
+    this.value = value;
+    this.insertButton.disabled = !value.shown;
+    this.status.textContent = value.status;
+    this.status.classList.toggle("pl-wrong", value.wrong);
+    this.caveat.textContent = value.caveat;
+    this.cost.textContent = value.cost;
+    this.ghost.hidden = !value.batches.length;
+    this.ghost.replaceChildren(value.before, make("mark", { class: "pl-shown" }, value.shown), make("mark", { class: "pl-hidden" }, value.cut), value.after);
+    this.map.set(value.batches.flatMap((batch) => JSON.parse(batch)));
+    this.body.hidden = !value.batches.length;
+    this.gate.hidden = !value.gate.length;
+    const heads = ["", "value", "threshold"].map((name) => make("th", { scope: "col" }, name));
+    this.gate.replaceChildren(
+      make("caption", {}, "The gate"),
+      make("thead", {}, make("tr", {}, ...heads)),
+      make("tbody", {}, ...value.gate.map(([name, ...cells]) => make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((cell) => make("td", {}, cell))))),
+    );
+    this.more.hidden = !value.prompt;
+    this.prompt.textContent = value.prompt;
+    this.insertPendingCode();
+  }
+}
+
+/** @type {Infill | null} */
+let mounted = null;
+/** @type {string | null} */
+let pendingCode = null; // to be inserted once the tab is shown
+
+/**
+ * Open the tab, and put code before the cursor.
+ * @param {string} code
+ */
+export function insertIntoInfill(code) {
+  pendingCode = code;
+  openTab("Infill");
+  requestAnimationFrame(() => mounted?.insertPendingCode()); // when the tab is shown; a new one does it once it has its value
+}
+
+/** @param {Page.Component<Page.InfillValue | null>} options */
+export const mountInfill = (options) => (mounted = new Infill(options));

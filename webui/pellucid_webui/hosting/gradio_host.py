@@ -9,9 +9,9 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -60,13 +60,13 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class GradioPage:
-    """A page for Gradio to serve; ``script`` runs before Gradio's scripts."""
+    """A page for Gradio to serve; the ``modules``, by name, run before Gradio's."""
 
     blocks: gr.Blocks
     theme: gr.themes.Base | None = None
     css: str = ""
     early_head: str = ""
-    script: str = ""
+    modules: Mapping[str, str] = field(default_factory=dict)
 
 
 PageFactory = Callable[[AssistantFor, ConversationStore, Turns], GradioPage]
@@ -90,7 +90,7 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
     from pellucid_webui.views import app
 
     return GradioPage(
-        app.create_page(assistant_for, store, turns, owner_of), app.THEME, app.css(), app.early_head(), app.script()
+        app.create_page(assistant_for, store, turns, owner_of), app.THEME, app.css(), app.early_head(), app.modules()
     )
 
 
@@ -175,5 +175,5 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
             # FastAPI's response repeats the request, which fails for lone surrogates and non-finite
             # numbers.
             route.app.add_exception_handler(RequestValidationError, invalid_response)
-    responses = PageResponses(app, view.early_head, view.script)
+    responses = PageResponses(app, view.early_head, view.modules)
     return GradioApp(responses, lambda: app.router.lifespan_context(app), blocks, TabLimits(blocks))

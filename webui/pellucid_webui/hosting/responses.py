@@ -1,11 +1,12 @@
-"""Gradio's responses with added headers, head, script and compression."""
+"""Gradio's responses with added headers, head, modules and compression."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -42,28 +43,52 @@ STARTING = b'<p id="pl-starting">Pellucid is starting.</p>'
 NAMED_BY_CONTENT = re.compile(r"/assets/.+-[\w-]{8,9}\.(?:js|css)")
 """Files with names that depend on the content: browsers may cache such files forever."""
 
+MAIN_MODULE = "main.js"
+
 COMPRESSION_LEVEL = 6
 """Half the time of zlib's highest level, for one percent more bytes."""
 
 
-class PageResponses:
-    """Gradio's ASGI application with added headers, head, script and compression."""
+class PageModules:
+    """The page's ES modules by path; ``files`` are the texts by name.
 
-    def __init__(self, app: ASGIApp, early_head: str, script: str) -> None:
+    The paths contain a digest of all modules, so that browsers may cache them forever.
+    """
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        digest = hashlib.sha256("".join(f"{name}\n{text}" for name, text in sorted(files.items())).encode())
+        folder = f"/assets/pellucid-{digest.hexdigest()[:8]}/"
+        self.main = f"{folder}{MAIN_MODULE}"
+        self.by_path = {f"{folder}{name}": text.encode() for name, text in files.items()}
+
+    def head(self) -> str:
+        """Return head tags that load all modules in parallel, before Gradio's modules."""
+        return "\n".join(
+            [
+                f'<script type="importmap">{json.dumps({"imports": {"pellucid": self.main}})}</script>',
+                *(f'<link rel="modulepreload" href="{path}">' for path in self.by_path),
+                f'<script type="module" src="{self.main}"></script>\n',
+            ]
+        )
+
+
+class PageResponses:
+    """Gradio's ASGI application with added headers, head, modules and compression."""
+
+    def __init__(self, app: ASGIApp, early_head: str, modules: Mapping[str, str]) -> None:
         self._app = app
-        self._script = script.encode()
-        self._script_path = f"/assets/pellucid-{hashlib.sha256(self._script).hexdigest()[:8]}.js"
-        # Deferred scripts run in page order, so this script runs before Gradio's, a module.
-        self._early_head = f'{early_head}<script defer src="{self._script_path}"></script>\n'.encode()
+        self._modules = PageModules(modules)
+        self._early_head = f"{early_head}{self._modules.head() if modules else ''}".encode()
         self._compressed = GZipMiddleware(self._respond, compresslevel=COMPRESSION_LEVEL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Gradio compresses its scripts itself. Compression would delay the events of a stream.
-        respond = self._compressed if scope["path"] in (FRONT, CONFIG, self._script_path) else self._respond
-        await respond(scope, receive, send)
+        is_compressed = scope["path"] in (FRONT, CONFIG) or scope["path"] in self._modules.by_path
+        await (self._compressed if is_compressed else self._respond)(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
+        module = self._modules.by_path.get(path)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -71,12 +96,12 @@ class PageResponses:
                 headers.update({"content-security-policy": POLICY} | GUARDS)
                 if path == FRONT:
                     headers["cache-control"] = "no-store"
-                elif message["status"] == 200 and NAMED_BY_CONTENT.fullmatch(path):
+                elif message["status"] == 200 and (module is not None or NAMED_BY_CONTENT.fullmatch(path)):
                     headers["cache-control"] = "private, max-age=31536000, immutable"
             await send(message)
 
-        if path == self._script_path:
-            await Response(self._script, media_type="text/javascript")(scope, receive, with_headers)
+        if module is not None:
+            await Response(module, media_type="text/javascript")(scope, receive, with_headers)
         else:
             await self._app(
                 scope, receive, _FrontPageSend(with_headers, self._early_head) if path == FRONT else with_headers

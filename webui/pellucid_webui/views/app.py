@@ -25,75 +25,8 @@ from pellucid_webui.views.review import review_tab
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
-SCRIPTS = (
-    "shared/dom",
-    "shared/shared_components",
-    "shared/icons",
-    "shared/code_blocks",
-    "chat/attached_files",
-    "chat/context_notice",
-    "chat/retry_form",
-    "tokens/colours",
-    "tokens/sampler_whatif",
-    "tokens/token_text",
-    "tokens/token_walk",
-    "tokens/token_elements",
-    "tokens/token_card",
-    "tokens/surprisal_bars",
-    "tokens/whatif_sliders",
-    "tokens/whatif_verdicts",
-    "tokens/heatmap_toolbar",
-    "tokens/heatmap",
-    "tokens/inspector",
-    "tokens/drawn_marks",
-    "tokens/rendered_tokens",
-    "tokens/rendered_answer",
-    "tokens/more_samples",
-    "tokens/inspection",
-    "chat/json_value_tree",
-    "chat/version_tree_layout",
-    "chat/version_tree_rows",
-    "chat/version_tree",
-    "chat/copied_formulas",
-    "chat/chat_message",
-    "chat/chat_tab",
-    "conversations/conversation_dates",
-    "shared/popup_menu",
-    "conversations/conversation_rows",
-    "conversations/search_match",
-    "conversations/deleted_list",
-    "conversations/conversation_list",
-    "compare/compare_from_chat",
-    "compare/compare_form",
-    "compare/compare_parts",
-    "compare/compare_readings",
-    "compare/compared_token_card",
-    "compare/compare_column",
-    "compare/compare_whatif",
-    "compare/compare_legend",
-    "compare/comparison_picture",
-    "compare/batch_table",
-    "compare/batch_panel",
-    "compare/compare_tab",
-    "read/reading_inputs",
-    "read/both_models",
-    "read/reading_parts",
-    "read/line_list",
-    "read/text_minimap",
-    "read/reading_charts",
-    "read/diff_view",
-    "read/text_opener",
-    "read/read_tab",
-    "infill_tab",
-    "review_tab",
-    "frame/server_connection",
-    "frame/drawers",
-    "frame/keyboard_help",
-    "frame/command_palette",
-    "frame/header",
-    "frame/empty_chat",
-    "frame/other_tabs",
-)
+EARLY_THEME = "frame/early_theme.js"
+"""A script in the head, not a module."""
 
 STYLES = (
     "frame/page",
@@ -148,13 +81,14 @@ def early_head() -> str:
     """Return theme, layout and viewport, needed before Gradio's scripts run."""
     return (
         '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">\n'
-        f"<script>\n{_asset('frame/early_theme.js')}</script>\n<style>\n{_asset('frame/frame.css')}</style>\n"
+        f"<script>\n{_asset(EARLY_THEME)}</script>\n<style>\n{_asset('frame/frame.css')}</style>\n"
     )
 
 
-def script() -> str:
-    """Return all scripts joined; each script is strict and has a separate scope."""
-    return "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
+def modules() -> dict[str, str]:
+    """Return the texts of the page's ES modules by name; ``main.js`` imports the others."""
+    names = sorted(path.relative_to(ASSETS).as_posix() for path in ASSETS.rglob("*.js"))
+    return {name: _asset(name) for name in names if name != EARLY_THEME}
 
 
 def css() -> str:

@@ -19,13 +19,10 @@ from pellucid_webui.inspection.comparison_export import export
 from pellucid_webui.inspection.comparison_payload import payload
 from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.chat_comparison import ChatAnswers
-from pellucid_webui.views.compare_batch import BATCH_SCRIPT, BatchView, KeptBatches
+from pellucid_webui.views.compare_batch import BatchView, KeptBatches
 from pellucid_webui.views.comparison_form import comparison_of, default_form, form_of
 from pellucid_webui.views.page_owner import OwnerOf
-
-SCRIPT = """
-Pellucid.mountCompare({ element, props, watch, act: (data) => trigger('act', data) });
-"""
+from pellucid_webui.views.script_panel import script_panel
 
 MAX_KEPT_TOKENS = 60_000
 """Tokens of all kept comparisons together; the newest comparison is always kept."""
@@ -167,10 +164,8 @@ def compare_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf,
     compare = CompareView(assistant_for, chats=ChatAnswers(store))
     batches = BatchView(assistant_for, compare.batches)
     with gr.Tab("Compare", id="compare"):
-        view = gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-compare", apply_default_css=False)
-        batch = gr.HTML(
-            value=None, html_template="", js_on_load=BATCH_SCRIPT, elem_id="pl-compare-batch", apply_default_css=False
-        )
+        view = script_panel("mountCompare", "pl-compare")
+        batch = script_panel("mountCompareBatch", "pl-compare-batch")
 
     async def on_act(event: gr.EventData, request: gr.Request) -> AsyncGenerator[Any]:
         async with aclosing(_or_skip(compare.act(owner_of(request), event._data or {}))) as payloads:

@@ -27,10 +27,6 @@ from pellucid_webui.views.comparison_form import batch_of, form_of_batch
 
 logger = logging.getLogger(__name__)
 
-BATCH_SCRIPT = """
-Pellucid.mountCompareBatch({ element, props, watch, act: (data) => trigger('act', data) });
-"""
-
 MAX_KEPT_TOKENS = 2_000_000
 """At about 100 bytes each, for all batches; the newest batch is always kept."""
 

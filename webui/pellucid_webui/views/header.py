@@ -10,6 +10,7 @@ import gradio as gr
 
 from pellucid.door.plain_page import MARK
 from pellucid_webui.views.controls import chat_model_menu
+from pellucid_webui.views.script_panel import script_panel
 from pellucid_webui.views.served_models import ServedModels
 
 BRAND = f"""
@@ -20,10 +21,6 @@ BRAND = f"""
 <h1>Pellucid</h1>
 """
 """Static, so that the first paint shows the header."""
-
-SCRIPT = """
-Pellucid.mountHeader(Pellucid.shared("header", { element, props, watch, act: (data) => trigger('act', data) }));
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ def header_row() -> Header:
     with gr.Row(elem_id="pl-top", equal_height=True):
         gr.HTML(BRAND, elem_id="pl-brand", apply_default_css=False)
         model = chat_model_menu()
-        panel = gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-header", apply_default_css=False)
+        panel = script_panel("mountHeader", "pl-header", shared_as="header")
     return Header(model, panel)
 
 

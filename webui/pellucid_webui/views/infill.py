@@ -29,10 +29,7 @@ from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.views.controls import model_choices
 from pellucid_webui.views.page_owner import OwnerOf
 from pellucid_webui.views.reliability_view import reliability_html
-
-SCRIPT = """
-Pellucid.mountInfill({ element, props, watch, act: (data) => trigger('act', data) });
-"""
+from pellucid_webui.views.script_panel import script_panel
 
 MIN_STAGE_MS = 0.5
 """Faster stages are not listed."""
@@ -178,13 +175,7 @@ def infill_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf) 
                 label="Confidence threshold",
                 info="how much is risked: quiet shows the fewest",
             )
-        view = gr.HTML(
-            value=empty(BEFORE, AFTER),
-            html_template="",
-            js_on_load=SCRIPT,
-            elem_id="pl-infill",
-            apply_default_css=False,
-        )
+        view = script_panel("mountInfill", "pl-infill", empty(BEFORE, AFTER))
         with gr.Accordion("Reliability of the suggestions", open=False):
             reliability = gr.HTML(elem_id="pl-trust")
 

@@ -25,24 +25,15 @@ from pellucid_webui.views.read_session import (
     act,
     read,
 )
+from pellucid_webui.views.script_panel import script_panel
 from pellucid_webui.views.served_models import ServedModels
 
-SCRIPT = """
-Pellucid.mountReading({ element, props, watch, act: (data) => trigger('act', data) });
-"""
-
-PARTS_SCRIPT = """
-Pellucid.mountReadingParts({ element, props, watch, act: (data) => trigger('act', data) });
-"""
-
-OPENER_SCRIPT = """
-Pellucid.mountOpener({ element, props, act: (data) => trigger('act', data) });
-"""
-
-CHANGED = "(...asked) => { Pellucid.readInputs.change(...asked); }"
+CHANGED = "async (...asked) => { (await import('pellucid')).readInputs.change(...asked); }"
 """Lets the script mark results of another text."""
 
-PRESSED = "(state, ...asked) => { Pellucid.readInputs.press(...asked); return [state, ...asked]; }"
+PRESSED = (
+    "async (state, ...asked) => { (await import('pellucid')).readInputs.press(...asked); return [state, ...asked]; }"
+)
 """Tells the script the inputs of a new reading."""
 
 EXAMPLE = (
@@ -76,16 +67,8 @@ def read_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf) ->
             with gr.Column(scale=1, min_width=280, elem_id="pl-read-side"):
                 text, go, opener, model, second, kind = _inputs()
             with gr.Column(scale=3, min_width=280):
-                view = gr.HTML(
-                    value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-reading", apply_default_css=False
-                )
-                parts = gr.HTML(
-                    value=None,
-                    html_template="",
-                    js_on_load=PARTS_SCRIPT,
-                    elem_id="pl-reading-parts",
-                    apply_default_css=False,
-                )
+                view = script_panel("mountReading", "pl-reading")
+                parts = script_panel("mountReadingParts", "pl-reading-parts")
 
     async def on_read(request: gr.Request, state: ReadState, *asked: str) -> AsyncGenerator[Any]:
         before = state.last
@@ -165,13 +148,7 @@ def _inputs() -> tuple[gr.Textbox, gr.Button, gr.HTML, gr.Dropdown, gr.Dropdown,
         elem_id="pl-read-text",
     )
     go = gr.Button("Read", variant="primary", elem_id="pl-read-go")
-    opener = gr.HTML(
-        value={"limit": MAX_TEXT_BYTES},
-        html_template="",
-        js_on_load=OPENER_SCRIPT,
-        elem_id="pl-read-file",
-        apply_default_css=False,
-    )
+    opener = script_panel("mountOpener", "pl-read-file", {"limit": MAX_TEXT_BYTES})
     model = gr.Dropdown([], label="Model", info="scores the text")
     second = gr.Dropdown([NO_SECOND], value=NO_SECOND, label="Second model", info="reads the text as well, to compare")
     kind = gr.Radio(

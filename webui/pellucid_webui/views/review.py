@@ -14,10 +14,7 @@ from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.storage.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
 from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.page_owner import OwnerOf
-
-SCRIPT = """
-Pellucid.mountReview({ element, props, watch, act: (data) => trigger('act', data) });
-"""
+from pellucid_webui.views.script_panel import script_panel
 
 NO_REVIEWS = (
     "Here people rate pairs of answers without knowing which model wrote which. There is no review yet. "
@@ -131,13 +128,7 @@ def _side(verdict: Verdict, *, a_is_left: bool) -> str:
 def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
     review_view = ReviewView(reviews)
     with gr.Tab("Review", id="review"):
-        view = gr.HTML(
-            value=_shown([], "", "", NO_REVIEWS),
-            html_template="",
-            js_on_load=SCRIPT,
-            elem_id="pl-review",
-            apply_default_css=False,
-        )
+        view = script_panel("mountReview", "pl-review", _shown([], "", "", NO_REVIEWS))
 
     async def on_act(event: gr.EventData, request: gr.Request) -> dict[str, Any]:
         return await review_view.act(event._data or {}, owner_of(request))

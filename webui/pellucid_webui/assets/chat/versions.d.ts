@@ -97,23 +97,4 @@ declare namespace Page {
     compare(columns: ChatColumn[]): void;
     goTo(node: number): void;
   }
-
-  interface Scripts {
-    // version_tree_layout.js, version_tree_rows.js, version_tree.js
-    versionLayout(nodes: VersionNode[], shown: number[], unfolded?: Set<number>): VersionRow[];
-    versionRow(row: VersionRow, data: VersionNode, state: { index: number; isShown: boolean; isSelected: boolean }): HTMLElement;
-    drawVersionLines(
-      picture: SVGSVGElement,
-      rows: VersionRow[],
-      options: { nodes: Map<number, VersionNode>; onPath: Set<number>; width: number; rem: number; more: number },
-    ): number[];
-    VersionTree: new (chat: Chat) => VersionTree;
-    showVersions(): void;
-
-    // compare_from_chat.js
-    ChatOrigin: new (onDetach: () => void) => { readonly element: HTMLElement; show(chat: CompareChat | null): void };
-    isChat(chat: any): boolean;
-    offerChat(compare: ChatComparer, value: CompareValue): void;
-    compareFromChat(asked: ChatComparison): void;
-  }
 }

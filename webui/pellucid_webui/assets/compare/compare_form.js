@@ -1,316 +1,244 @@
-// The form of Compare: a prompt, two to four columns with their settings, a reference text, and a link that fills it in.
-"use strict";
+// The form of Compare: a prompt, two to four columns with their settings, a reference text.
 
-(() => {
-  const { make, button, ChatOrigin, isChat } = window.Pellucid;
+import { make, button } from "../shared/dom.js";
+import { ChatOrigin } from "./compare_from_chat.js";
+import { EMPTY, LEAST, LETTERS } from "./compare_link.js";
 
-  const LETTERS = ["A", "B", "C", "D"];
-  const LEAST = 2; // columns
-  const MAX_LINK = 16000; // characters after the "#": browsers and chats keep links of this length
-  const PREFIX = "#compare=";
+/** @type {[name: "top_p" | "min_p" | "top_k" | "max_tokens", label: string, hint: string][]} */
+const NUMBERS = [
+  ["top_p", "Top-p", "1: off"],
+  ["min_p", "Min-p", "0: off"],
+  ["top_k", "Top-k", "0: off"],
+  ["max_tokens", "Max output tokens", "0: no limit"],
+];
 
-  /** @type {Page.CompareSettings} */
-  const EMPTY = { model: "", system: "", temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: null, max_tokens: 128, answer: null };
-
-  /** @type {[name: "top_p" | "min_p" | "top_k" | "max_tokens", label: string, hint: string][]} */
-  const NUMBERS = [
-    ["top_p", "Top-p", "1: off"],
-    ["min_p", "Min-p", "0: off"],
-    ["top_k", "Top-k", "0: off"],
-    ["max_tokens", "Max output tokens", "0: no limit"],
-  ];
-
-  class ColumnForm {
-    /**
-     * @param {Page.CompareSettings} settings
-     * @param {() => void} onEdit
-     * @param {() => void} onRemove
-     */
-    constructor(settings, onEdit, onRemove) {
-      this.answer = settings.answer ?? null; // the stored answer of a chat that it shows
-      this.stored = make("p", { class: "pl-column-stored", hidden: this.answer === null }, "Shows the stored answer. With other settings, a new one is generated.");
-      const onChange = () => {
-        this.answer = null; // other settings would not have given this answer
-        this.stored.hidden = true;
-        onEdit();
-      };
-      this.model = make("select", { class: "pl-field", onchange: onChange });
-      /** @type {HTMLInputElement} */
-      this.temperature = number(settings.temperature, onChange, 0.1);
-      this.system = make("textarea", { class: "pl-field", rows: 2, oninput: onChange });
-      this.system.value = settings.system;
-      this.seed = make("input", { class: "pl-field", inputmode: "numeric", placeholder: "Random", oninput: onChange });
-      this.seed.value = settings.seed === null ? "" : String(settings.seed);
-      this.numbers = Object.fromEntries(NUMBERS.map(([name]) => [name, number(settings[name], onChange)]));
-      this.badge = make("span", { class: "pl-letter", "aria-hidden": "true" });
-      this.remove = button("Remove", { onclick: onRemove });
-      this.more = make(
-        "div",
-        { class: "pl-column-settings", hidden: true },
-        labelled("System prompt", this.system),
-        make("div", { class: "pl-column-numbers" }, ...NUMBERS.map(([name, label, hint]) => labelled(label, this.numbers[name], hint)), labelled("Seed", this.seed)),
-      );
-      this.toggle = button("More", { "aria-expanded": "false", onclick: () => this.unfold() }, "System prompt and sampling");
-      this.element = make(
-        "div",
-        { class: "pl-column-form", role: "group" },
-        make("div", { class: "pl-column-row" }, this.badge, this.model, labelled("Temperature", this.temperature), this.toggle, this.remove),
-        this.stored,
-        this.more,
-      );
-      this.chosen = settings.model;
-    }
-
-    unfold() {
-      this.more.hidden = !this.more.hidden;
-      this.toggle.setAttribute("aria-expanded", String(!this.more.hidden));
-    }
-
-    /** @param {number} index */
-    name(index) {
-      const letter = LETTERS[index];
-      this.badge.textContent = letter;
-      this.element.dataset.column = letter;
-      this.element.setAttribute("aria-label", `Column ${letter}`);
-      this.model.setAttribute("aria-label", `Model of column ${letter}`);
-      this.toggle.setAttribute("aria-label", `More settings of column ${letter}`);
-      this.remove.setAttribute("aria-label", `Remove column ${letter}`);
-    }
-
-    /**
-     * Offer these models; a chosen one that is not among them stays, so that it is visible that it is missing.
-     * @param {string[]} models
-     */
-    offer(models) {
-      const chosen = this.model.value || this.chosen || models[0] || "";
-      const names = models.includes(chosen) || !chosen ? models : [...models, chosen];
-      this.model.replaceChildren(...names.map((name) => make("option", { value: name }, models.includes(name) ? name : `${name} (not on this server)`)));
-      this.model.value = chosen;
-    }
-
-    /** @returns {Page.CompareSettings} */
-    get value() {
-      const seed = this.seed.value.trim();
-      const numbers = /** @type {Pick<Page.CompareSettings, "top_p" | "min_p" | "top_k" | "max_tokens">} */ (
-        Object.fromEntries(NUMBERS.map(([name]) => [name, read(this.numbers[name])]))
-      );
-      return { model: this.model.value, system: this.system.value, temperature: read(this.temperature), ...numbers, seed: seed === "" ? null : /^\d{1,15}$/u.test(seed) ? Number(seed) : seed, ...(this.answer === null ? {} : { answer: this.answer }) };
-    }
-  }
-
-  class CompareForm {
-    /**
-     * @param {{ onCompare: () => void, onStop: () => void, onChange: () => void, onLink: (pressed: HTMLElement) => void }} actions
-     */
-    constructor({ onCompare, onStop, onChange, onLink }) {
-      this.onChange = onChange;
-      /** @type {Page.CompareChat | null} */
-      this.chat = null; // whose messages are answered
-      this.origin = new ChatOrigin(() => this.detach());
-      /** @type {string[]} */
-      this.models = [];
-      /** @type {ColumnForm[]} */
-      this.columns = [];
-      this.prompt = make("textarea", { class: "pl-field", id: "pl-compare-prompt", rows: 2, oninput: onChange });
-      this.prompt.addEventListener("keydown", (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && onCompare());
-      this.reference = make("textarea", { class: "pl-field", rows: 3, oninput: onChange });
-      this.go = button("Compare", { class: "pl-button pl-first", onclick: onCompare }, "Ctrl+Enter in the prompt");
-      this.stop = button("Stop", { onclick: onStop, hidden: true });
-      this.more = button("Add column", { onclick: () => this.add() });
-      this.list = make("div", { class: "pl-column-forms" });
-      this.fold = make("details", { class: "pl-column-more" }, make("summary", {}, "Reference text"), labelled("Reference text, scored by all columns; without a prompt, they only read this", this.reference));
-      this.seeds = number(1, onChange, 1);
-      this.many = make("details", { class: "pl-column-more pl-batch-options" }, make("summary", {}, "Many prompts or seeds"), labelled("Seeds", this.seeds, "answers of each column to each prompt"));
-      this.element = make(
-        "div",
-        { class: "pl-compare-form" },
-        this.origin.element,
-        make("div", { class: "pl-compare-top" }, labelled("Prompt", this.prompt), this.go, this.stop),
-        this.list,
-        make("div", { class: "pl-compare-extra" }, this.more, button("Copy link", { onclick: (event) => onLink(event.currentTarget) }, "A link that fills in this form"), this.fold, this.many),
-      );
-    }
-
-    /** @returns {Page.CompareFormValue} */
-    get value() {
-      const seeds = read(this.seeds);
-      const chat = this.chat === null ? {} : { chat: this.chat };
-      return {
-        prompt: this.prompt.value,
-        reference: this.reference.value,
-        columns: this.columns.map((column) => column.value),
-        ...(seeds === 1 ? {} : { seeds }),
-        ...chat,
-      };
-    }
-
-    /** @param {Page.CompareFormValue} form */
-    set(form) {
-      this.prompt.value = form.prompt;
-      this.follow(form.chat ?? null);
-      this.reference.value = form.reference;
-      this.fold.open = form.reference !== "";
-      this.seeds.value = String(form.seeds ?? 1);
-      this.many.open = this.many.open || this.seeds.value !== "1";
-      this.columns = [];
-      for (const settings of form.columns) this.insert({ ...EMPTY, ...settings });
-      this.arrange();
-    }
-
-    /**
-     * Answer the messages of a chat, of which the prompt is the last; null: the prompt alone.
-     * @param {Page.CompareChat | null} chat
-     */
-    follow(chat) {
-      this.chat = chat;
-      this.prompt.readOnly = chat !== null;
-      this.origin.show(chat);
-    }
-
-    /** Answer the prompt without the messages before it. No stored answer is one to that. */
-    detach() {
-      this.set({ ...this.value, columns: this.columns.map((column) => ({ ...column.value, answer: null })), chat: undefined });
-      this.prompt.focus();
-      this.onChange();
-    }
-
-    /** @param {string[]} models */
-    offer(models) {
-      this.models = models;
-      for (const column of this.columns) column.offer(models);
-    }
-
-    /** @param {boolean} running */
-    setRunning(running) {
-      this.go.hidden = running;
-      this.stop.hidden = !running;
-    }
-
-    /** Add a column with the settings of the last one. */
-    add() {
-      if (this.columns.length >= LETTERS.length) return;
-      const last = this.columns[this.columns.length - 1];
-      this.insert({ ...(last ? last.value : EMPTY), answer: null });
-      this.arrange();
-      this.columns[this.columns.length - 1].model.focus();
-      this.onChange();
-    }
-
-    /** @param {Page.CompareSettings} settings */
-    insert(settings) {
-      const column = new ColumnForm(settings, this.onChange, () => {
-        this.columns = this.columns.filter((one) => one !== column);
-        this.arrange();
-        this.more.focus();
-        this.onChange();
-      });
-      column.offer(this.models);
-      this.columns.push(column);
-    }
-
-    arrange() {
-      this.columns.forEach((column, index) => {
-        column.name(index);
-        column.remove.hidden = this.columns.length <= LEAST;
-      });
-      this.more.hidden = this.columns.length >= LETTERS.length;
-      this.list.replaceChildren(...this.columns.map((column) => column.element));
-    }
-  }
-
-  let labels = 0;
-
+class ColumnForm {
   /**
-   * @param {string} text
-   * @param {HTMLElement} field
-   * @param {string} [hint]
-   * @returns {HTMLElement}
+   * @param {Page.CompareSettings} settings
+   * @param {() => void} onEdit
+   * @param {() => void} onRemove
    */
-  function labelled(text, field, hint = "") {
-    labels += 1;
-    if (!field.id) field.id = `pl-compare-field-${labels}`;
-    return make("div", { class: "pl-labelled-field" }, make("label", { for: field.id }, hint ? `${text} (${hint})` : text), field);
+  constructor(settings, onEdit, onRemove) {
+    this.answer = settings.answer ?? null; // the stored answer of a chat that it shows
+    this.stored = make("p", { class: "pl-column-stored", hidden: this.answer === null }, "Shows the stored answer. With other settings, a new one is generated.");
+    const onChange = () => {
+      this.answer = null; // other settings would not have given this answer
+      this.stored.hidden = true;
+      onEdit();
+    };
+    this.model = make("select", { class: "pl-field", onchange: onChange });
+    /** @type {HTMLInputElement} */
+    this.temperature = number(settings.temperature, onChange, 0.1);
+    this.system = make("textarea", { class: "pl-field", rows: 2, oninput: onChange });
+    this.system.value = settings.system;
+    this.seed = make("input", { class: "pl-field", inputmode: "numeric", placeholder: "Random", oninput: onChange });
+    this.seed.value = settings.seed === null ? "" : String(settings.seed);
+    this.numbers = Object.fromEntries(NUMBERS.map(([name]) => [name, number(settings[name], onChange)]));
+    this.badge = make("span", { class: "pl-letter", "aria-hidden": "true" });
+    this.remove = button("Remove", { onclick: onRemove });
+    this.more = make(
+      "div",
+      { class: "pl-column-settings", hidden: true },
+      labelled("System prompt", this.system),
+      make("div", { class: "pl-column-numbers" }, ...NUMBERS.map(([name, label, hint]) => labelled(label, this.numbers[name], hint)), labelled("Seed", this.seed)),
+    );
+    this.toggle = button("More", { "aria-expanded": "false", onclick: () => this.unfold() }, "System prompt and sampling");
+    this.element = make(
+      "div",
+      { class: "pl-column-form", role: "group" },
+      make("div", { class: "pl-column-row" }, this.badge, this.model, labelled("Temperature", this.temperature), this.toggle, this.remove),
+      this.stored,
+      this.more,
+    );
+    this.chosen = settings.model;
+  }
+
+  unfold() {
+    this.more.hidden = !this.more.hidden;
+    this.toggle.setAttribute("aria-expanded", String(!this.more.hidden));
+  }
+
+  /** @param {number} index */
+  name(index) {
+    const letter = LETTERS[index];
+    this.badge.textContent = letter;
+    this.element.dataset.column = letter;
+    this.element.setAttribute("aria-label", `Column ${letter}`);
+    this.model.setAttribute("aria-label", `Model of column ${letter}`);
+    this.toggle.setAttribute("aria-label", `More settings of column ${letter}`);
+    this.remove.setAttribute("aria-label", `Remove column ${letter}`);
   }
 
   /**
-   * @param {number | string} value
-   * @param {() => void} onChange
-   * @param {number | "any"} [step]
-   * @returns {HTMLInputElement}
+   * Offer these models; a chosen one that is not among them stays, so that it is visible that it is missing.
+   * @param {string[]} models
    */
-  function number(value, onChange, step = "any") {
-    const input = make("input", { class: "pl-field", type: "number", min: 0, step, oninput: onChange });
-    input.value = String(value);
-    return input;
+  offer(models) {
+    const chosen = this.model.value || this.chosen || models[0] || "";
+    const names = models.includes(chosen) || !chosen ? models : [...models, chosen];
+    this.model.replaceChildren(...names.map((name) => make("option", { value: name }, models.includes(name) ? name : `${name} (not on this server)`)));
+    this.model.value = chosen;
   }
 
-  /**
-   * Return the number of a field, or its text, which the server refuses in a sentence.
-   * @param {HTMLInputElement} field
-   * @returns {number | string}
-   */
-  const read = (field) => (field.value.trim() === "" || Number.isNaN(Number(field.value)) ? field.value : Number(field.value));
-
-  /**
-   * Return the link that fills in the form. What is after the "#" stays in the browser. Throws RangeError if it is too long.
-   * @param {Page.CompareFormValue} form
-   * @returns {string}
-   */
-  function toLink(form) {
-    const bytes = new TextEncoder().encode(JSON.stringify(form));
-    const code = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join("")).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-    const length = PREFIX.length + code.length;
-    if (length > MAX_LINK) throw new RangeError(`This form is too long for a link (${length} of at most ${MAX_LINK} characters): shorten its texts.`);
-    return location.href.replace(/#.*$/su, "") + PREFIX + code;
+  /** @returns {Page.CompareSettings} */
+  get value() {
+    const seed = this.seed.value.trim();
+    const numbers = /** @type {Pick<Page.CompareSettings, "top_p" | "min_p" | "top_k" | "max_tokens">} */ (
+      Object.fromEntries(NUMBERS.map(([name]) => [name, read(this.numbers[name])]))
+    );
+    return { model: this.model.value, system: this.system.value, temperature: read(this.temperature), ...numbers, seed: seed === "" ? null : /^\d{1,15}$/u.test(seed) ? Number(seed) : seed, ...(this.answer === null ? {} : { answer: this.answer }) };
   }
+}
 
+export class CompareForm {
   /**
-   * Return the form of a link; null if the address has none. Throws RangeError for a broken one.
-   * @param {string} hash the address from its "#"
-   * @returns {Page.CompareFormValue | null}
+   * @param {{ onCompare: () => void, onStop: () => void, onChange: () => void, onLink: (pressed: HTMLElement) => void }} actions
    */
-  function fromLink(hash) {
-    if (!hash.startsWith(PREFIX)) return null;
-    try {
-      if (hash.length > MAX_LINK) throw new RangeError("it is too long");
-      const code = atob(hash.slice(PREFIX.length).replaceAll("-", "+").replaceAll("_", "/"));
-      const text = new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(code, (character) => character.charCodeAt(0)));
-      const form = JSON.parse(text);
-      if (!isForm(form)) throw new RangeError("it is incomplete");
-      return form;
-    } catch {
-      throw new RangeError("This link to a comparison is broken, so the form was not filled in: copy the whole link again.");
-    }
-  }
-
-  /**
-   * @param {any} form
-   * @returns {form is Page.CompareFormValue}
-   */
-  function isForm(form) {
-    const isObject = form !== null && typeof form === "object";
-    if (!isObject || typeof form.prompt !== "string" || typeof form.reference !== "string" || !Array.isArray(form.columns)) return false;
-    if (form.seeds !== undefined && !Number.isSafeInteger(form.seeds)) return false;
-    if (form.columns.length < LEAST || form.columns.length > LETTERS.length || !isChat(form.chat)) return false;
-    return form.columns.every(
-      (/** @type {any} */ column) =>
-        column !== null &&
-        typeof column === "object" &&
-        Object.keys(column).every((name) => name in EMPTY) &&
-        ["model", "system"].every((name) => typeof column[name] === "string") &&
-        ["temperature", "top_p", "min_p", "top_k", "max_tokens"].every((name) => Number.isFinite(column[name])) &&
-        [column.seed, column.answer ?? null].every((one) => one === null || Number.isSafeInteger(one)),
+  constructor({ onCompare, onStop, onChange, onLink }) {
+    this.onChange = onChange;
+    /** @type {Page.CompareChat | null} */
+    this.chat = null; // whose messages are answered
+    this.origin = new ChatOrigin(() => this.detach());
+    /** @type {string[]} */
+    this.models = [];
+    /** @type {ColumnForm[]} */
+    this.columns = [];
+    this.prompt = make("textarea", { class: "pl-field", id: "pl-compare-prompt", rows: 2, oninput: onChange });
+    this.prompt.addEventListener("keydown", (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && onCompare());
+    this.reference = make("textarea", { class: "pl-field", rows: 3, oninput: onChange });
+    this.go = button("Compare", { class: "pl-button pl-first", onclick: onCompare }, "Ctrl+Enter in the prompt");
+    this.stop = button("Stop", { onclick: onStop, hidden: true });
+    this.more = button("Add column", { onclick: () => this.add() });
+    this.list = make("div", { class: "pl-column-forms" });
+    this.fold = make("details", { class: "pl-column-more" }, make("summary", {}, "Reference text"), labelled("Reference text, scored by all columns; without a prompt, they only read this", this.reference));
+    this.seeds = number(1, onChange, 1);
+    this.many = make("details", { class: "pl-column-more pl-batch-options" }, make("summary", {}, "Many prompts or seeds"), labelled("Seeds", this.seeds, "answers of each column to each prompt"));
+    this.element = make(
+      "div",
+      { class: "pl-compare-form" },
+      this.origin.element,
+      make("div", { class: "pl-compare-top" }, labelled("Prompt", this.prompt), this.go, this.stop),
+      this.list,
+      make("div", { class: "pl-compare-extra" }, this.more, button("Copy link", { onclick: (event) => onLink(event.currentTarget) }, "A link that fills in this form"), this.fold, this.many),
     );
   }
 
-  /** Open the tab of a comparison whose link was followed, as soon as the page has it. */
-  function followLink() {
-    if (!location.hash.startsWith(PREFIX)) return;
-    const watcher = new MutationObserver(() => window.Pellucid.openTab("Compare") && watcher.disconnect());
-    if (!window.Pellucid.openTab("Compare")) watcher.observe(document.documentElement, { childList: true, subtree: true });
+  /** @returns {Page.CompareFormValue} */
+  get value() {
+    const seeds = read(this.seeds);
+    const chat = this.chat === null ? {} : { chat: this.chat };
+    return {
+      prompt: this.prompt.value,
+      reference: this.reference.value,
+      columns: this.columns.map((column) => column.value),
+      ...(seeds === 1 ? {} : { seeds }),
+      ...chat,
+    };
   }
 
-  followLink();
-  window.addEventListener("hashchange", followLink);
-  Object.assign(window.Pellucid, { CompareForm, compareLink: { toLink, fromLink, isForm } });
-})();
+  /** @param {Page.CompareFormValue} form */
+  set(form) {
+    this.prompt.value = form.prompt;
+    this.follow(form.chat ?? null);
+    this.reference.value = form.reference;
+    this.fold.open = form.reference !== "";
+    this.seeds.value = String(form.seeds ?? 1);
+    this.many.open = this.many.open || this.seeds.value !== "1";
+    this.columns = [];
+    for (const settings of form.columns) this.insert({ ...EMPTY, ...settings });
+    this.arrange();
+  }
+
+  /**
+   * Answer the messages of a chat, of which the prompt is the last; null: the prompt alone.
+   * @param {Page.CompareChat | null} chat
+   */
+  follow(chat) {
+    this.chat = chat;
+    this.prompt.readOnly = chat !== null;
+    this.origin.show(chat);
+  }
+
+  /** Answer the prompt without the messages before it. No stored answer is one to that. */
+  detach() {
+    this.set({ ...this.value, columns: this.columns.map((column) => ({ ...column.value, answer: null })), chat: undefined });
+    this.prompt.focus();
+    this.onChange();
+  }
+
+  /** @param {string[]} models */
+  offer(models) {
+    this.models = models;
+    for (const column of this.columns) column.offer(models);
+  }
+
+  /** @param {boolean} running */
+  setRunning(running) {
+    this.go.hidden = running;
+    this.stop.hidden = !running;
+  }
+
+  /** Add a column with the settings of the last one. */
+  add() {
+    if (this.columns.length >= LETTERS.length) return;
+    const last = this.columns[this.columns.length - 1];
+    this.insert({ ...(last ? last.value : EMPTY), answer: null });
+    this.arrange();
+    this.columns[this.columns.length - 1].model.focus();
+    this.onChange();
+  }
+
+  /** @param {Page.CompareSettings} settings */
+  insert(settings) {
+    const column = new ColumnForm(settings, this.onChange, () => {
+      this.columns = this.columns.filter((one) => one !== column);
+      this.arrange();
+      this.more.focus();
+      this.onChange();
+    });
+    column.offer(this.models);
+    this.columns.push(column);
+  }
+
+  arrange() {
+    this.columns.forEach((column, index) => {
+      column.name(index);
+      column.remove.hidden = this.columns.length <= LEAST;
+    });
+    this.more.hidden = this.columns.length >= LETTERS.length;
+    this.list.replaceChildren(...this.columns.map((column) => column.element));
+  }
+}
+
+let labels = 0;
+
+/**
+ * @param {string} text
+ * @param {HTMLElement} field
+ * @param {string} [hint]
+ * @returns {HTMLElement}
+ */
+function labelled(text, field, hint = "") {
+  labels += 1;
+  if (!field.id) field.id = `pl-compare-field-${labels}`;
+  return make("div", { class: "pl-labelled-field" }, make("label", { for: field.id }, hint ? `${text} (${hint})` : text), field);
+}
+
+/**
+ * @param {number | string} value
+ * @param {() => void} onChange
+ * @param {number | "any"} [step]
+ * @returns {HTMLInputElement}
+ */
+function number(value, onChange, step = "any") {
+  const input = make("input", { class: "pl-field", type: "number", min: 0, step, oninput: onChange });
+  input.value = String(value);
+  return input;
+}
+
+/**
+ * Return the number of a field, or its text, which the server refuses in a sentence.
+ * @param {HTMLInputElement} field
+ * @returns {number | string}
+ */
+const read = (field) => (field.value.trim() === "" || Number.isNaN(Number(field.value)) ? field.value : Number(field.value));

@@ -1,127 +1,123 @@
 // The small parts of Compare: menus, tables, ranges of tokens, and what a browser tab keeps.
-"use strict";
 
-(() => {
-  const { make, tabMemory, compareLink } = window.Pellucid;
+import { make, tabMemory } from "../shared/dom.js";
+import { isForm } from "./compare_link.js";
 
-  const INFINITE = 999; // stands for infinity, as in comparison_payload.py
+export const INFINITE = 999; // stands for infinity, as in comparison_payload.py
 
+/**
+ * @param {string} letter of a column
+ * @returns {HTMLElement}
+ */
+export const badge = (letter) => make("span", { class: "pl-letter", "data-column": letter }, letter);
+
+/**
+ * Return what distinguishes tokens of models with different vocabularies.
+ * @param {string} text
+ * @param {string | undefined} bytes
+ * @returns {string}
+ */
+export const keyOf = (text, bytes) => `${bytes ?? ""}\u0000${text}`;
+
+/**
+ * @param {string} name
+ * @param {[value: string, text: string][]} options
+ * @param {() => void} onChange
+ */
+export function select(name, options, onChange) {
+  /** @type {HTMLSelectElement} */
+  const field = make("select", { class: "pl-field", onchange: onChange });
   /**
-   * @param {string} letter of a column
-   * @returns {HTMLElement}
+   * @param {[value: string, text: string][]} choices
+   * @param {string} chosen
    */
-  const badge = (letter) => make("span", { class: "pl-letter", "data-column": letter }, letter);
-
-  /**
-   * Return what distinguishes tokens of models with different vocabularies.
-   * @param {string} text
-   * @param {string | undefined} bytes
-   * @returns {string}
-   */
-  const keyOf = (text, bytes) => `${bytes ?? ""}\u0000${text}`;
-
-  /**
-   * @param {string} name
-   * @param {[value: string, text: string][]} options
-   * @param {() => void} onChange
-   */
-  function select(name, options, onChange) {
-    /** @type {HTMLSelectElement} */
-    const field = make("select", { class: "pl-field", onchange: onChange });
-    /**
-     * @param {[value: string, text: string][]} choices
-     * @param {string} chosen
-     */
-    const offer = (choices, chosen) => {
-      field.replaceChildren(...choices.map(([value, text]) => make("option", { value }, text)));
-      field.value = chosen;
-    };
-    offer(options, options[0]?.[0] ?? "");
-    return { element: make("label", { class: "pl-compare-choice" }, make("span", {}, name), field), field, offer };
-  }
-
-  /**
-   * @param {string} caption
-   * @param {string[][]} rows the head is the first
-   * @returns {HTMLElement}
-   */
-  function table(caption, [head, ...rows]) {
-    return make(
-      "div",
-      { class: "pl-compare-wide", tabindex: "0", role: "region", "aria-label": caption },
-      make(
-        "table",
-        { class: "pl-table" },
-        make("caption", {}, caption),
-        make("thead", {}, make("tr", {}, ...head.map((cell) => (cell ? make("th", { scope: "col" }, cell) : make("td", {}))))),
-        make("tbody", {}, ...rows.map(([name, ...cells]) => make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((cell) => make("td", {}, cell))))),
-      ),
-    );
-  }
-
-  /**
-   * @param {(number | null)[]} row
-   * @param {number} at
-   * @returns {[low: number, high: number] | null}
-   */
-  function range(row, at) {
-    const [low, high] = [row[at], row[at + 1]];
-    return low === null || low === undefined || high === null || high === undefined ? null : [low, high];
-  }
-
-  /**
-   * @param {[from: number, to: number][]} ranges
-   * @param {number} count
-   * @returns {boolean[]}
-   */
-  function flags(ranges, count) {
-    const found = Array.from({ length: count }, () => false);
-    for (const [from, to] of ranges) found.fill(true, from, to);
-    return found;
-  }
-
-  /**
-   * @param {[from: number, to: number][]} ranges in order
-   * @returns {[from: number, to: number][]} the same without overlaps
-   */
-  function merged(ranges) {
-    /** @type {[from: number, to: number][]} */
-    const found = [];
-    for (const [from, to] of ranges) {
-      const last = found[found.length - 1];
-      if (last && from <= last[1]) last[1] = Math.max(last[1], to);
-      else found.push([from, to]);
-    }
-    return found;
-  }
-
-  /** The form as it was left in this browser tab; the browser forgets it when the tab is closed. */
-  const draft = {
-    /** @returns {Page.CompareFormValue | null} */
-    get() {
-      try {
-        const form = JSON.parse(tabMemory.get("compare.form") ?? "null");
-        return compareLink.isForm(form) ? form : null;
-      } catch {
-        return null; // it is not JSON
-      }
-    },
-    /** @param {Page.CompareFormValue} form */
-    set(form) {
-      tabMemory.set("compare.form", JSON.stringify(form));
-    },
+  const offer = (choices, chosen) => {
+    field.replaceChildren(...choices.map(([value, text]) => make("option", { value }, text)));
+    field.value = chosen;
   };
+  offer(options, options[0]?.[0] ?? "");
+  return { element: make("label", { class: "pl-compare-choice" }, make("span", {}, name), field), field, offer };
+}
 
-  /**
-   * Return the name of this browser tab, under which the server keeps its last comparison; a reload keeps it.
-   * @returns {string}
-   */
-  function tabId() {
-    const fresh = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-    const kept = tabMemory.get("compare.tab") ?? fresh;
-    tabMemory.set("compare.tab", kept);
-    return kept;
+/**
+ * @param {string} caption
+ * @param {string[][]} rows the head is the first
+ * @returns {HTMLElement}
+ */
+export function table(caption, [head, ...rows]) {
+  return make(
+    "div",
+    { class: "pl-compare-wide", tabindex: "0", role: "region", "aria-label": caption },
+    make(
+      "table",
+      { class: "pl-table" },
+      make("caption", {}, caption),
+      make("thead", {}, make("tr", {}, ...head.map((cell) => (cell ? make("th", { scope: "col" }, cell) : make("td", {}))))),
+      make("tbody", {}, ...rows.map(([name, ...cells]) => make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((cell) => make("td", {}, cell))))),
+    ),
+  );
+}
+
+/**
+ * @param {(number | null)[]} row
+ * @param {number} at
+ * @returns {[low: number, high: number] | null}
+ */
+export function range(row, at) {
+  const [low, high] = [row[at], row[at + 1]];
+  return low === null || low === undefined || high === null || high === undefined ? null : [low, high];
+}
+
+/**
+ * @param {[from: number, to: number][]} ranges
+ * @param {number} count
+ * @returns {boolean[]}
+ */
+export function flags(ranges, count) {
+  const found = Array.from({ length: count }, () => false);
+  for (const [from, to] of ranges) found.fill(true, from, to);
+  return found;
+}
+
+/**
+ * @param {[from: number, to: number][]} ranges in order
+ * @returns {[from: number, to: number][]} the same without overlaps
+ */
+export function merged(ranges) {
+  /** @type {[from: number, to: number][]} */
+  const found = [];
+  for (const [from, to] of ranges) {
+    const last = found[found.length - 1];
+    if (last && from <= last[1]) last[1] = Math.max(last[1], to);
+    else found.push([from, to]);
   }
+  return found;
+}
 
-  window.Pellucid.compareParts = { INFINITE, badge, keyOf, select, table, range, flags, merged, draft, tabId };
-})();
+/** The form as it was left in this browser tab; the browser forgets it when the tab is closed. */
+export const draft = {
+  /** @returns {Page.CompareFormValue | null} */
+  get() {
+    try {
+      const form = JSON.parse(tabMemory.get("compare.form") ?? "null");
+      return isForm(form) ? form : null;
+    } catch {
+      return null; // it is not JSON
+    }
+  },
+  /** @param {Page.CompareFormValue} form */
+  set(form) {
+    tabMemory.set("compare.form", JSON.stringify(form));
+  },
+};
+
+/**
+ * Return the name of this browser tab, under which the server keeps its last comparison; a reload keeps it.
+ * @returns {string}
+ */
+export function tabId() {
+  const fresh = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const kept = tabMemory.get("compare.tab") ?? fresh;
+  tabMemory.set("compare.tab", kept);
+  return kept;
+}

@@ -1,8 +1,6 @@
 // The theme: light, dark, or the system's. The server puts this into the page's head, so that nothing is drawn in another theme first.
 "use strict";
 
-window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
-
 (() => {
   const KEY = "pellucid.theme";
   const DARK = "(prefers-color-scheme: dark)";
@@ -28,8 +26,9 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
 
   /** Show the chosen theme, also in what the browser draws before Gradio's styles are there. */
   function apply() {
-    const { style } = document.documentElement;
+    const { style, dataset } = document.documentElement;
     const dark = isDark();
+    dataset.theme = chosen;
     style.colorScheme = dark ? "dark" : "light";
     for (const name of ["--bg", "--col"]) {
       style.removeProperty(name);
@@ -39,19 +38,16 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     shown.dispatchEvent(new Event("change"));
   }
 
-  window.Pellucid.theme = {
-    get: () => chosen,
-    set(theme) {
-      chosen = theme;
-      try {
-        if (theme === "system") localStorage.removeItem(KEY);
-        else localStorage.setItem(KEY, theme);
-      } catch {
-        // The theme holds until the page is closed.
-      }
-      apply();
-      document.dispatchEvent(new Event("pellucid-theme"));
-    },
-  };
+  document.addEventListener("pellucid-choose-theme", (event) => {
+    chosen = /** @type {CustomEvent<Page.Theme>} */ (event).detail;
+    try {
+      if (chosen === "system") localStorage.removeItem(KEY);
+      else localStorage.setItem(KEY, chosen);
+    } catch {
+      // The theme holds until the page is closed.
+    }
+    apply();
+    document.dispatchEvent(new Event("pellucid-theme"));
+  });
   apply();
 })();

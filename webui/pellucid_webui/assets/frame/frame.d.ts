@@ -54,23 +54,4 @@ declare namespace Page {
   interface LiveAnswer {
     use: ContextUse | null;
   }
-
-  interface Scripts {
-    // early_theme.js
-    theme: { get(): Theme; set(theme: Theme): void };
-
-    // shared_components.js
-    shared<Value>(name: string, component: Component<Value>): Component<Value>;
-    follow(name: "chat", callback: (value: ChatValue | null) => void): void;
-    follow(name: "conversations", callback: (value: ConversationsValue | null) => void): void;
-    follow(name: "header", callback: (value: HeaderValue | null) => void): void;
-    actOn(name: string, data: object): void;
-
-    // drawers.js, keyboard_help.js, command_palette.js, header.js
-    drawers: { set(name: DrawerName, isOpen: boolean): void; toggle(name: DrawerName): void; draw(): void; isOpen(name: DrawerName): boolean };
-    showKeys(): void;
-    commandKey: string;
-    showPalette(): void;
-    mountHeader(component: Component<HeaderValue | null>): unknown;
-  }
 }

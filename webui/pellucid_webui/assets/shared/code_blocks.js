@@ -1,49 +1,45 @@
 // The buttons of code blocks: copy, wrap long lines, and put the code into the Infill tab.
-"use strict";
 
-(() => {
-  const { copy, memory, announce } = window.Pellucid;
+import { insertIntoInfill } from "../infill_tab.js";
+import { copy, memory, announce } from "./dom.js";
 
-  const WRAP_KEY = "wrap"; // in `memory`
+const WRAP_KEY = "wrap"; // in `memory`
 
-  /** @returns {boolean} */
-  const isWrapped = () => memory.get(WRAP_KEY) === "1";
+/** @returns {boolean} */
+const isWrapped = () => memory.get(WRAP_KEY) === "1";
 
-  /**
-   * Let the buttons of the code blocks within an element work.
-   * @param {HTMLElement} list
-   */
-  function mountCodeBlocks(list) {
-    list.classList.toggle("pl-wrapped", isWrapped());
-    list.addEventListener("click", (event) => {
-      const pressed = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest(".pl-code figcaption button"));
-      if (!pressed) return;
-      const code = pressed.closest(".pl-code")?.querySelector("code")?.textContent ?? "";
-      if (pressed.classList.contains("pl-copy")) copy(code, pressed);
-      else if (pressed.classList.contains("pl-wrap")) wrap(list);
-      else if (pressed.classList.contains("pl-to-infill")) window.Pellucid.insertIntoInfill(code);
-    });
-  }
+/**
+ * Let the buttons of the code blocks within an element work.
+ * @param {HTMLElement} list
+ */
+export function mountCodeBlocks(list) {
+  list.classList.toggle("pl-wrapped", isWrapped());
+  list.addEventListener("click", (event) => {
+    const pressed = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest(".pl-code figcaption button"));
+    if (!pressed) return;
+    const code = pressed.closest(".pl-code")?.querySelector("code")?.textContent ?? "";
+    if (pressed.classList.contains("pl-copy")) copy(code, pressed);
+    else if (pressed.classList.contains("pl-wrap")) wrap(list);
+    else if (pressed.classList.contains("pl-to-infill")) insertIntoInfill(code);
+  });
+}
 
-  /**
-   * Wrap the long lines of all code, or show them whole again.
-   * @param {HTMLElement} list
-   */
-  function wrap(list) {
-    const wrapped = !isWrapped();
-    memory.set(WRAP_KEY, wrapped ? "1" : null);
-    announce(wrapped ? "Long lines of code are wrapped." : "Long lines of code scroll.");
-    list.classList.toggle("pl-wrapped", wrapped);
-    for (const one of list.querySelectorAll(".pl-wrap")) one.setAttribute("aria-pressed", String(wrapped));
-  }
+/**
+ * Wrap the long lines of all code, or show them whole again.
+ * @param {HTMLElement} list
+ */
+function wrap(list) {
+  const wrapped = !isWrapped();
+  memory.set(WRAP_KEY, wrapped ? "1" : null);
+  announce(wrapped ? "Long lines of code are wrapped." : "Long lines of code scroll.");
+  list.classList.toggle("pl-wrapped", wrapped);
+  for (const one of list.querySelectorAll(".pl-wrap")) one.setAttribute("aria-pressed", String(wrapped));
+}
 
-  /**
-   * Show on the buttons of new code blocks that their lines are wrapped.
-   * @param {HTMLElement} list
-   */
-  function markWrapped(list) {
-    if (isWrapped()) for (const one of list.querySelectorAll('.pl-wrap[aria-pressed="false"]')) one.setAttribute("aria-pressed", "true");
-  }
-
-  Object.assign(window.Pellucid, { mountCodeBlocks, markWrapped });
-})();
+/**
+ * Show on the buttons of new code blocks that their lines are wrapped.
+ * @param {HTMLElement} list
+ */
+export function markWrapped(list) {
+  if (isWrapped()) for (const one of list.querySelectorAll('.pl-wrap[aria-pressed="false"]')) one.setAttribute("aria-pressed", "true");
+}

@@ -1,7 +1,5 @@
 /**
- * The types of the page's scripts, for editors and `make lint-js`; the page does not load this file.
- *
- * The scripts are classic scripts: each is one function that adds to `window.Pellucid` what later scripts use.
+ * The types that the page's modules share, for editors and `make lint-js`; the page does not load this file.
  */
 
 declare namespace Page {
@@ -472,7 +470,7 @@ declare namespace Page {
   /** What a batch needs of the Compare tab. */
   interface CompareHost {
     readonly tab: string;
-    readonly form: InstanceType<Scripts["CompareForm"]>;
+    readonly form: import("../compare/compare_form.js").CompareForm;
     readonly value: CompareValue | null;
     ask(data: object): void;
     say(text: string, isWrong?: boolean): void;
@@ -482,11 +480,11 @@ declare namespace Page {
   interface PicturedComparison {
     readonly element: HTMLElement;
     readonly value: CompareValue | null;
-    readonly columns: InstanceType<Scripts["CompareColumn"]>[];
+    readonly columns: import("../compare/compare_column.js").CompareColumn[];
     readonly legend: HTMLElement;
     readonly mode: CompareSelect;
     readonly viewChoice: CompareSelect;
-    readonly whatIf: InstanceType<Scripts["CompareWhatIf"]>;
+    readonly whatIf: import("../compare/compare_whatif.js").CompareWhatIf;
   }
 
   /** A text stands for a number that the user has not written as one: the server names it. */
@@ -1063,248 +1061,4 @@ declare namespace Page {
     get(key: string): string | null;
     set(key: string, value: string | null): void;
   }
-
-  /** `window.Pellucid`. */
-  interface Scripts {
-    // dom.js
-    make<Name extends keyof HTMLElementTagNameMap>(name: Name, attributes?: Attributes, ...children: Child[]): HTMLElementTagNameMap[Name];
-    makeSvg<Name extends keyof SVGElementTagNameMap>(name: Name, attributes?: Record<string, string | number>, ...children: Node[]): SVGElementTagNameMap[Name];
-    button(text: string, attributes?: Attributes, hint?: string | null): HTMLButtonElement;
-    announce(text: string): void;
-    copy(text: string, pressed: HTMLElement): Promise<void>;
-    download(name: string, content: BlobPart, type: string): void;
-    ServerFiles: new () => { save(file: SavedFile | undefined): void };
-    contentOf(file: File, limit: number): Promise<FileContent>;
-    memory: Memory;
-    tabMemory: Memory;
-    nameTab(title: string): void;
-    nameOf(element: Element): string | null;
-    pageTabs(): HTMLElement[];
-    isTabOpen(name: string): boolean;
-    openTab(name: string): HTMLElement | undefined;
-    chatField(): HTMLTextAreaElement | null;
-    hasModifier(event: KeyboardEvent): boolean;
-    takesKeys(target: Element): boolean;
-
-    // icons.js, code_blocks.js, attached_files.js, context_notice.js, retry_form.js, infill_tab.js
-    icon(name: IconName): SVGSVGElement;
-    iconButton(name: IconName, label: string, attributes?: Attributes, hint?: string): HTMLButtonElement;
-    tipIconButton(name: IconName, label: string, attributes?: Attributes, description?: string | null): HTMLButtonElement;
-    iconTextButton(name: IconName, text: string, attributes?: Attributes, hint?: string | null): HTMLButtonElement;
-    mountCodeBlocks(list: HTMLElement): void;
-    markWrapped(list: HTMLElement): void;
-    AttachedFiles: new (area: HTMLElement, options: AttachOptions) => AttachedFiles;
-    ContextNotice: new (chat: Chat) => ContextNotice;
-    retryForm(
-      models: string[],
-      own: { model: string; temperature: number },
-      words: { label: string; verb: string },
-      listeners: { onDone: (other: { model: string; temperature: number }) => void; onCancel: () => void },
-    ): HTMLElement;
-    insertIntoInfill(code: string): void;
-
-    // colours.js
-    colours: {
-      MODES: Record<Mode, string>;
-      RETIRED: Record<string, RetiredMode>;
-      RANKS: number[];
-      /** Steps of a scale above plain. */
-      STEPS: number;
-      UNLIKELY: number;
-      /** Return the step of a share from 0 to 1. */
-      step(share: number): number;
-      toBits(nats: number): number;
-      constrain(record: TokenRecord, logprob: number): number;
-      probabilityOf(record: TokenRecord): number | null;
-      surprisal(record: TokenRecord): number | null;
-      entropyRange(record: TokenRecord): [least: number, most: number] | null;
-      entropyOf(record: TokenRecord): number | null;
-      inexact(record: TokenRecord): InexactEntropy | null;
-      isUnreported(records: TokenRecord[]): boolean;
-      entropyWords(range: [least: number, most: number] | null, digits: number): string;
-      likelihoodClasses(probability: number, inBits?: number): string[];
-      levels(record: TokenRecord, ranks: number[], difference: TokenDifference | null, likely?: number | null): string[];
-      isSurprising(mode: Mode, record: TokenRecord, ranks: number[], difference: TokenDifference | null | undefined): boolean;
-      legend(mode: Mode, words: string[], marks?: Set<InexactEntropy>): LegendPart[];
-    };
-
-    // sampler_whatif.js
-    whatIf: {
-      OFF: Readonly<Sampling>;
-      weigh(record: TokenRecord, settings: Sampling, used?: Sampling | null): WhatIfResult | null;
-      isSame(one: Sampling, other: Sampling): boolean;
-    };
-
-    // token_text.js
-    visible: {
-      piecesOf(text: string, base64: string | undefined): Piece[];
-      flowing(pieces: Piece[]): (Node | string)[];
-      standing(pieces: Piece[]): (Node | string)[];
-      spoken(text: string, base64: string | undefined): string;
-      percent(share: number): string;
-      spokenPercent(share: number): string;
-      bytesOf(base64: string): number[];
-      hexOf(bytes: number[]): string;
-    };
-
-    // token_walk.js, token_elements.js, token_card.js, whatif_verdicts.js, surprisal_bars.js, whatif_sliders.js, heatmap_toolbar.js, heatmap.js
-    TokenWalk: new (tokens: WalkedTokens) => TokenWalk;
-    TokenElements: new (list: HTMLElement, prefix: string) => TokenElements;
-    TokenCard: new (options?: { docked?: boolean }) => TokenCard;
-    SurprisalBars: new (options: SurprisalBarsOptions) => SurprisalBars;
-    WhatIfVerdicts: new (onChange: () => void) => WhatIfVerdicts;
-    WhatIfSliders: new (onChange: (settings: Sampling | null) => void) => WhatIfSliders;
-    HeatMapToolbar: new (options: HeatMapToolbarOptions) => HeatMapToolbar;
-    legendScale(scale: LegendScale): HTMLElement;
-    HeatMap: new (element: HTMLElement, options: HeatMapOptions) => HeatMap;
-
-    // reading_inputs.js, both_models.js, reading_parts.js, line_list.js, text_minimap.js, reading_charts.js, diff_view.js
-    readInputs: {
-      readonly place: HTMLElement;
-      readonly isStale: boolean;
-      onPress: () => void;
-      onChange: () => void;
-      adopt(results: HTMLElement, model: string): void;
-      say(text: string, isWrong: boolean): void;
-    };
-    bothModels: {
-      signed(value: number, digits: number): string;
-      savedWords(bits: number, model: string): string;
-      table(record: TokenRecord, both: BothFigures, models: string[]): HTMLElement;
-    };
-    PartLoader: new (onPart: (part: ReadPart) => void) => PartLoader;
-    LineList: new (options: LineListOptions) => LineList;
-    TextMinimap: new (options: TextMinimapOptions) => TextMinimap;
-    chart(data: Chart): HTMLElement;
-    diffView(hunks: DiffHunk[]): HTMLElement[];
-    // inspector.js, drawn_marks.js, rendered_tokens.js, rendered_answer.js, more_samples.js, inspection.js
-    Inspector: new (options: InspectorOptions) => Inspector;
-    DrawnMarks: new (body: HTMLElement) => DrawnMarks;
-    paintsHighlights(element: Element): boolean;
-    RenderedTokens: new (body: HTMLElement, marks: Marks) => RenderedTokens;
-    RenderedAnswer: new (inspection: Inspection, message: Message, marks: Marks) => RenderedAnswer;
-    branchWords(branched: BranchedToken): string;
-    MoreSamples: new (onStart: (branch: BranchRequest) => void) => MoreSamples;
-    Inspection: new (chat: Chat, list: HTMLElement) => Inspection;
-
-    // json_value_tree.js
-    AnswerTree: new (data: TreeData, onTokens: (tokens: [number, number]) => void) => AnswerTree;
-
-    // chat_message.js
-    Message: new (chat: Chat, data: ChatMessage, isLast: boolean) => Message;
-    endingOf(data: ChatMessage): string;
-    // conversation_dates.js, popup_menu.js, conversation_rows.js, search_match.js, deleted_list.js
-    dates: {
-      groupOf(seconds: number, now?: Date): string;
-      shortTime(seconds: number, now?: Date): string;
-      fullTime(seconds: number): string;
-      daysSince(seconds: number, now?: Date): number;
-    };
-    openMenu(anchor: HTMLElement, label: string, items: MenuItem[]): void;
-    ConversationRows: new (actions: RowActions) => {
-      results(items: ConversationItem[], value: ConversationsValue): HTMLElement[];
-      groups(items: ConversationItem[], value: ConversationsValue): HTMLElement[];
-    };
-    SearchMatches: new (onGo: (node: number) => void) => {
-      readonly conversation: string | null;
-      show(match: SearchMatch): void;
-      step(direction: number): void;
-      clear(): void;
-    };
-    UndoNotice: new (onUndo: (removed: Removed) => void) => { readonly element: HTMLElement; show(removed: Removed): void };
-    DeletedList: new (act: (verb: string, more?: object) => void) => { readonly element: HTMLElement; draw(value: ConversationsValue): void };
-    // compare_form.js, compared_token_card.js, compare_column.js
-    CompareForm: new (actions: { onCompare: () => void; onStop: () => void; onChange: () => void; onLink: (pressed: HTMLElement) => void }) => {
-      readonly element: HTMLElement;
-      readonly value: CompareFormValue;
-      readonly go: HTMLButtonElement;
-      readonly prompt: HTMLTextAreaElement;
-      readonly many: HTMLDetailsElement;
-      set(form: CompareFormValue): void;
-      offer(models: string[]): void;
-      setRunning(running: boolean): void;
-    };
-    compareLink: {
-      toLink(form: CompareFormValue): string;
-      fromLink(hash: string): CompareFormValue | null;
-      isForm(form: any): form is CompareFormValue;
-    };
-    CompareCard: new () => { readonly element: HTMLElement; show(options: CompareCardOptions): void };
-    ratioWords(here: string, there: string, ratio: [low: number, high: number]): string;
-    compareParts: {
-      INFINITE: number;
-      badge(letter: string): HTMLElement;
-      keyOf(text: string, bytes: string | undefined): string;
-      select(name: string, options: [value: string, text: string][], onChange: () => void): CompareSelect;
-      table(caption: string, rows: string[][]): HTMLElement;
-      range(row: (number | null)[], at: number): [low: number, high: number] | null;
-      flags(ranges: [from: number, to: number][], count: number): boolean[];
-      merged(ranges: [from: number, to: number][]): [from: number, to: number][];
-      draft: { get(): CompareFormValue | null; set(form: CompareFormValue): void };
-      tabId(): string;
-    };
-    CompareColumn: new (letter: string, actions: { onSelect: (index: number) => void; onHover: (index: number | null) => void }) => {
-      readonly element: HTMLElement;
-      readonly letter: string;
-      readonly records: TokenRecord[];
-      readonly cells: { readonly all: HTMLElement[] };
-      update(value: CompareColumnValue): void;
-      paint(mode: CompareMode, lookOf: (index: number) => CompareLook): void;
-      fold(apart: [from: number, to: number][] | null): void;
-      mark(range: [from: number, to: number] | null, isShown: boolean): void;
-      focusToken(index: number): void;
-      reveal(): void;
-    };
-
-    // compare_readings.js, compare_whatif.js, compare_legend.js, comparison_picture.js, batch_table.js, batch_panel.js
-    CompareReadings: new (analysis: CompareAnalysis, temperatures: number[]) => {
-      choose(view: CompareView, settings: Sampling | null): void;
-      reading(text: number, column: number, index: number): CompareReading | null;
-      link(text: number, other: number, index: number): CompareLink | null;
-      divergences(text: number, other: number): { known: number; infinite: number; mean: number };
-    };
-    probabilityIn(reading: CompareReading, logprob: number, isFirst: boolean, weighed?: Weighed): [low: number, high: number];
-    ownProbability(reading: CompareReading): [low: number, high: number] | null;
-    leastDivergence(recordP: TokenRecord, p: WhatIfResult, recordQ: TokenRecord, q: WhatIfResult): number;
-    CompareWhatIf: new (onChange: (settings: Sampling) => void, onClose: () => void) => {
-      readonly element: HTMLElement;
-      readonly value: Sampling | null;
-      show(isShown: boolean): void;
-      sumUp(readings: InstanceType<Scripts["CompareReadings"]>, letters: string[]): void;
-    };
-    comparisonLegend(mode: CompareMode, letters: string[]): (Node | string)[];
-    comparisonPicture: { save(comparison: PicturedComparison): Promise<void> };
-    BatchTable: new (onOpen: (row: number) => void) => {
-      readonly element: HTMLElement;
-      readonly body: HTMLElement;
-      readonly rows: Map<number, BatchRow>;
-      begin(heads: BatchHead[], hasSeeds: boolean): void;
-      add(rows: BatchRow[]): void;
-      mark(row: number): void;
-      neighbour(direction: number): number | null;
-    };
-    batchOf(host: CompareHost): {
-      readonly element: HTMLElement;
-      readonly running: boolean;
-      start(form: CompareFormValue): boolean;
-      stop(): void;
-      nameButton(form: CompareFormValue): void;
-      showRow(row: { batch: number; number: number } | null): void;
-    };
-    mountCompareBatch(component: Component<BatchValue | null>): void;
-
-    // The tabs, which Gradio's components mount
-    mountChat(component: Component<ChatValue | null>): unknown;
-    mountConversations(component: Component<ConversationsValue | null>): unknown;
-    mountCompare(component: Component<CompareValue | null>): unknown;
-    mountOpener(component: Omit<Component<{ limit: number }>, "watch">): unknown;
-    mountReading(component: Component<ReadValue | null>): unknown;
-    mountReadingParts(component: Component<ReadPart | null>): unknown;
-    mountInfill(component: Component<InfillValue | null>): unknown;
-    mountReview(component: Component<ReviewValue | null>): unknown;
-  }
-}
-
-interface Window {
-  Pellucid: Page.Scripts;
 }

@@ -1,135 +1,132 @@
 // The inspector of the chat: the card of a token at a fixed place next to the answers, with what can be done there.
-"use strict";
 
-(() => {
-  const { make, button, TokenCard, WhatIfSliders } = window.Pellucid;
+import { make, button } from "../shared/dom.js";
+import { TokenCard } from "./token_card.js";
+import { WhatIfSliders } from "./whatif_sliders.js";
 
-  const HINT = "Click a word of an answer, or press n for the next word that the model was unsure of.";
-  const CHOOSE = "Click a row to continue from it.";
-  const TITLE = "Inspector";
-  const WAITING = "Reading the tokens of this answer…";
+const HINT = "Click a word of an answer, or press n for the next word that the model was unsure of.";
+const CHOOSE = "Click a row to continue from it.";
+const TITLE = "Inspector";
+const WAITING = "Reading the tokens of this answer…";
 
-  class Inspector {
-    /**
-     * `onStep` goes to the next (1) or previous (-1) unsure token while none is shown, `onClose` closes the inspector, and `onSamples`
-     * generates more versions from an alternative on.
-     * @param {Page.InspectorOptions} options
-     */
-    constructor({ onStep, onClose, onSamples }) {
-      this.onClose = onClose;
-      this.onSamples = onSamples;
-      /** @type {Page.TokenOwner | null} */
-      this.owner = null;
-      /** @type {Page.CardOptions | null} */
-      this.options = null;
-      this.card = new TokenCard({ docked: true });
-      this.sliders = new WhatIfSliders((settings) => this.owner?.verdicts.change(settings));
-      this.place = make("strong", { class: "pl-inspector-place" }, TITLE);
-      this.hint = make("p", { class: "pl-hint pl-inspector-hint" }, HINT);
-      /** @param {number} direction */
-      const step = (direction) => (this.owner ? this.owner.step(direction) : onStep(direction));
-      this.again = button("Regenerate from this token", { onclick: () => this.regenerate(1) }, "Generate the text after this token again, as another version");
-      this.samples = button("3 more samples", { onclick: () => this.regenerate(3) }, "Generate the text after this token three times; each is a version");
-      this.element = make(
-        "aside",
-        { class: "pl-heat pl-inspector", "aria-label": "Token inspector" },
-        make(
-          "header",
-          { class: "pl-inspector-head" },
-          this.place,
-          button("‹ unsure", { "aria-label": "Previous unsure word", onclick: () => step(-1) }, "Previous unsure word (p)"),
-          button("unsure ›", { "aria-label": "Next unsure word", onclick: () => step(1) }, "Next unsure word (n)"),
-        ),
-        make("div", { class: "pl-inspector-body" }, this.hint, this.card.element),
-        make("div", { class: "pl-inspector-actions" }, this.again, this.samples),
-        this.sliders.element,
-      );
-      this.draw();
-    }
-
-    /** Whether a token is shown, or waited for. */
-    get isOpen() {
-      return this.owner !== null;
-    }
-
-    /**
-     * Show a token.
-     * @param {Page.TokenOwner} owner
-     * @param {Page.CardOptions} options
-     * @param {number} count of all tokens of the owner
-     */
-    show(owner, options, count) {
-      this.take(owner);
-      this.options = options;
-      this.card.show({ ...options, hint: options.onBranch ? CHOOSE : "", onClose: () => this.close(options) });
-      this.place.textContent = `Token ${options.index + 1} of ${count}`;
-      this.draw();
-    }
-
-    /**
-     * Say that the tokens of an owner are on their way.
-     * @param {Page.TokenOwner} owner
-     */
-    wait(owner) {
-      this.take(owner);
-      this.options = null;
-      this.card.hide();
-      this.place.textContent = TITLE;
-      this.draw();
-    }
-
-    /**
-     * Show nothing of this owner any more.
-     * @param {Page.TokenOwner} owner
-     */
-    release(owner) {
-      if (this.owner !== owner) return;
-      owner.verdicts.change(null);
-      this.owner = this.options = null;
-      this.card.hide();
-      this.place.textContent = TITLE;
-      this.draw();
-    }
-
-    /** @param {Page.TokenOwner} owner */
-    take(owner) {
-      if (this.owner === owner) return;
-      this.owner?.lose();
-      this.owner = owner;
-      this.sliders.setUsed(owner.verdicts.used); // which applies the sliders, if they are open
-    }
-
-    /** @param {Page.CardOptions} options */
-    close(options) {
-      options.onClose();
-      this.onClose();
-    }
-
-    /** @param {number} count of versions */
-    regenerate(count) {
-      const { options } = this;
-      const alternative = this.alternative;
-      if (!options?.onBranch || alternative < 0) return;
-      if (count === 1) options.onBranch(alternative);
-      else this.onSamples(options.index, alternative, count);
-    }
-
-    /** The index of the token itself among its alternatives, or -1. */
-    get alternative() {
-      const record = this.options?.record;
-      const found = record ? record.a.findIndex((one) => one[0] === record.i) : -1;
-      return found >= 0 && record?.a[found][3] === undefined ? found : -1; // not half a character
-    }
-
-    draw() {
-      const isIdle = this.options === null;
-      this.element.toggleAttribute("data-open", this.isOpen);
-      this.hint.hidden = !isIdle;
-      this.hint.textContent = this.isOpen ? WAITING : HINT;
-      const canBranch = Boolean(this.options?.onBranch) && this.alternative >= 0;
-      this.again.disabled = this.samples.disabled = !canBranch;
-    }
+export class Inspector {
+  /**
+   * `onStep` goes to the next (1) or previous (-1) unsure token while none is shown, `onClose` closes the inspector, and `onSamples`
+   * generates more versions from an alternative on.
+   * @param {Page.InspectorOptions} options
+   */
+  constructor({ onStep, onClose, onSamples }) {
+    this.onClose = onClose;
+    this.onSamples = onSamples;
+    /** @type {Page.TokenOwner | null} */
+    this.owner = null;
+    /** @type {Page.CardOptions | null} */
+    this.options = null;
+    this.card = new TokenCard({ docked: true });
+    this.sliders = new WhatIfSliders((settings) => this.owner?.verdicts.change(settings));
+    this.place = make("strong", { class: "pl-inspector-place" }, TITLE);
+    this.hint = make("p", { class: "pl-hint pl-inspector-hint" }, HINT);
+    /** @param {number} direction */
+    const step = (direction) => (this.owner ? this.owner.step(direction) : onStep(direction));
+    this.again = button("Regenerate from this token", { onclick: () => this.regenerate(1) }, "Generate the text after this token again, as another version");
+    this.samples = button("3 more samples", { onclick: () => this.regenerate(3) }, "Generate the text after this token three times; each is a version");
+    this.element = make(
+      "aside",
+      { class: "pl-heat pl-inspector", "aria-label": "Token inspector" },
+      make(
+        "header",
+        { class: "pl-inspector-head" },
+        this.place,
+        button("‹ unsure", { "aria-label": "Previous unsure word", onclick: () => step(-1) }, "Previous unsure word (p)"),
+        button("unsure ›", { "aria-label": "Next unsure word", onclick: () => step(1) }, "Next unsure word (n)"),
+      ),
+      make("div", { class: "pl-inspector-body" }, this.hint, this.card.element),
+      make("div", { class: "pl-inspector-actions" }, this.again, this.samples),
+      this.sliders.element,
+    );
+    this.draw();
   }
 
-  window.Pellucid.Inspector = Inspector;
-})();
+  /** Whether a token is shown, or waited for. */
+  get isOpen() {
+    return this.owner !== null;
+  }
+
+  /**
+   * Show a token.
+   * @param {Page.TokenOwner} owner
+   * @param {Page.CardOptions} options
+   * @param {number} count of all tokens of the owner
+   */
+  show(owner, options, count) {
+    this.take(owner);
+    this.options = options;
+    this.card.show({ ...options, hint: options.onBranch ? CHOOSE : "", onClose: () => this.close(options) });
+    this.place.textContent = `Token ${options.index + 1} of ${count}`;
+    this.draw();
+  }
+
+  /**
+   * Say that the tokens of an owner are on their way.
+   * @param {Page.TokenOwner} owner
+   */
+  wait(owner) {
+    this.take(owner);
+    this.options = null;
+    this.card.hide();
+    this.place.textContent = TITLE;
+    this.draw();
+  }
+
+  /**
+   * Show nothing of this owner any more.
+   * @param {Page.TokenOwner} owner
+   */
+  release(owner) {
+    if (this.owner !== owner) return;
+    owner.verdicts.change(null);
+    this.owner = this.options = null;
+    this.card.hide();
+    this.place.textContent = TITLE;
+    this.draw();
+  }
+
+  /** @param {Page.TokenOwner} owner */
+  take(owner) {
+    if (this.owner === owner) return;
+    this.owner?.lose();
+    this.owner = owner;
+    this.sliders.setUsed(owner.verdicts.used); // which applies the sliders, if they are open
+  }
+
+  /** @param {Page.CardOptions} options */
+  close(options) {
+    options.onClose();
+    this.onClose();
+  }
+
+  /** @param {number} count of versions */
+  regenerate(count) {
+    const { options } = this;
+    const alternative = this.alternative;
+    if (!options?.onBranch || alternative < 0) return;
+    if (count === 1) options.onBranch(alternative);
+    else this.onSamples(options.index, alternative, count);
+  }
+
+  /** The index of the token itself among its alternatives, or -1. */
+  get alternative() {
+    const record = this.options?.record;
+    const found = record ? record.a.findIndex((one) => one[0] === record.i) : -1;
+    return found >= 0 && record?.a[found][3] === undefined ? found : -1; // not half a character
+  }
+
+  draw() {
+    const isIdle = this.options === null;
+    this.element.toggleAttribute("data-open", this.isOpen);
+    this.hint.hidden = !isIdle;
+    this.hint.textContent = this.isOpen ? WAITING : HINT;
+    const canBranch = Boolean(this.options?.onBranch) && this.alternative >= 0;
+    this.again.disabled = this.samples.disabled = !canBranch;
+  }
+}

@@ -39,10 +39,7 @@ from pellucid_webui.views.chat.context_notice import (
 from pellucid_webui.views.chat.inspect_answers import INSPECT, inspect
 from pellucid_webui.views.chat.retry_settings import other_settings
 from pellucid_webui.views.chat.version_tree import VERSIONS, open_versions
-
-SCRIPT = """
-Pellucid.mountChat(Pellucid.shared("chat", { element, props, watch, act: (data) => trigger('act', data) }));
-"""
+from pellucid_webui.views.script_panel import script_panel
 
 REFRESH = "refresh"
 """The action by which the script requests the current state."""
@@ -356,7 +353,7 @@ def pause(following: int) -> float:
 
 
 def chat_panel() -> gr.HTML:
-    return gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-chat", apply_default_css=False)
+    return script_panel("mountChat", "pl-chat", shared_as="chat")
 
 
 def _action(verb: str) -> Action:

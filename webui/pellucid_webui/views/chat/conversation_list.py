@@ -19,11 +19,7 @@ from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.chat.chat_view import ChatView
-
-SCRIPT = """
-Pellucid.mountConversations(Pellucid.shared("conversations", { element, props, watch, \
-act: (data) => trigger('act', data) }));
-"""
+from pellucid_webui.views.script_panel import script_panel
 
 MAX_LISTED = 500
 """Older conversations are found by searching."""
@@ -233,9 +229,7 @@ ACTIONS: Mapping[str, Action] = {
 
 
 def conversation_list_panel() -> gr.HTML:
-    return gr.HTML(
-        value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-conversation-panel", apply_default_css=False
-    )
+    return script_panel("mountConversations", "pl-conversation-panel", shared_as="conversations")
 
 
 def _item(one: ConversationSummary) -> Payload:
