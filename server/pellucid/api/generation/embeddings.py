@@ -11,7 +11,7 @@ from pydantic import Field
 from pellucid.api.generation.generated_answer import checked
 from pellucid.api.schema.common import ReplyDetails
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import attend
+from pellucid.door.event_stream import attend
 from pellucid.errors import InvalidRequestError
 from pellucid.system.concurrent_work import run_all
 from pellucid.text.embedding import embed
@@ -57,7 +57,7 @@ async def embed_all(
             checked(embedding.finish)
             made[number] = embedding
 
-    await attend(request, state, run_all([work() for _ in range(min(AT_ONCE, len(inputs)))]))
+    await attend(request, state.closing, run_all([work() for _ in range(min(AT_ONCE, len(inputs)))]))
     return [made[number] for number in range(len(inputs))]
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
 from pellucid.api.schema.common import ReplyDetails
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import SSE, Event, StreamFormat, attend, event_stream
+from pellucid.door.event_stream import SSE, Event, StreamFormat, attend, event_stream
 from pellucid.system.concurrent_work import run_all, stream_from
 from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.finish import Finish, OnUsage
@@ -85,8 +85,10 @@ class GenerationJob(ABC):
     async def respond(self, *, stream: bool, format: StreamFormat = SSE) -> Response:
         """Generate all answers. ``format`` is for streams."""
         if not stream:
-            return await attend(self.request, self.state, self._respond_whole())
-        return await event_stream(self.request, self.state, stream_from(self._generate_all), self.closing, format)
+            return await attend(self.request, self.state.closing, self._respond_whole())
+        return await event_stream(
+            self.request, self.state.closing, stream_from(self._generate_all), self.closing, format
+        )
 
     async def _respond_whole(self) -> Response:
         await self._generate_all(None)

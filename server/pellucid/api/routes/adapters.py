@@ -8,10 +8,10 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import ADAPTER_ERRORS, Responses
 from pellucid.api.schema.adapters import AdapterList, AdapterObject, AdapterRequest, LoadLoraRequest, UnloadLoraRequest
 from pellucid.api.server_state import state_of
+from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError, PermissionDeniedError
 from pellucid.models.store import Store
 from pellucid.text.adapters import AdapterStatus

@@ -9,17 +9,17 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pellucid.api.generation.request_fields import ignored_fields, terms_of, usage_reply
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.metrics import GenerationTimer
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import ReplyDetails
 from pellucid.api.schema.edits import EditLines, EditReply, EditRequest
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import Event, attend, event_stream, json_response
 from pellucid.client.assistant_protocol import Reader
 from pellucid.completion.edits.by_instruction.edit_json import edit_record
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit
 from pellucid.completion.edits.by_instruction.instructed_edits import edit
+from pellucid.door.event_stream import Event, attend, event_stream, json_response
+from pellucid.door.json_body import JsonRoute
 from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
 from pellucid.vocabulary.model_card import ModelCard
@@ -56,8 +56,8 @@ async def edits(body: EditRequest, request: Request) -> Response:
     details = ReplyDetails(ignored=ignored) if ignored else None
     events = _events(assistant, card, query, state.metrics.timer(card.name, state.clock), details)
     if body.stream:
-        return await event_stream(request, state, events)
-    return json_response(await attend(request, state, _last(events)))
+        return await event_stream(request, state.closing, events)
+    return json_response(await attend(request, state.closing, _last(events)))
 
 
 class _TimedAssistant(Reader):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS
 from pellucid.api.schema.engines import EngineList, EngineObject
 from pellucid.api.server_state import ServerState, state_of
+from pellucid.door.json_body import JsonRoute
 
 router = APIRouter(route_class=JsonRoute)
 

@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS, NOT_READY
 from pellucid.api.routes.engines import engine_objects
 from pellucid.api.schema.info import EnginesHealth, Health, HealthDetails, ModelList, ModelObject, Unready
 from pellucid.api.server_state import ServerState, state_of
 from pellucid.door.error_replies import error_body, status_of
+from pellucid.door.json_body import JsonRoute
 from pellucid.door.plain_page import PageNotice, plain_page
 from pellucid.errors import UnavailableError, unknown_model
 from pellucid.system.installed_version import installed_version

@@ -14,12 +14,12 @@ from starlette.responses import JSONResponse, Response
 
 from pellucid.api.generation.generated_answer import Items, checked
 from pellucid.api.generation.request_fields import supersede_key
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.schema.sampling import MAX_CHOICES
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import NDJSON, Event, attend, event_stream
 from pellucid.client import wire
 from pellucid.door.error_replies import error_body
+from pellucid.door.event_stream import NDJSON, Event, attend, event_stream
+from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.system.concurrent_work import stream_from
 from pellucid.text.assistant import LocalAssistant
@@ -68,7 +68,7 @@ async def chat(query: ChatQuery, request: Request, usage: bool = False) -> Respo
 async def score(query: ScoreQuery, request: Request) -> Response:
     """Read a text, token ids or a conversation."""
     assistant, query = _admit(request, query)
-    return await event_stream(request, state_of(request), _score_rows(request, assistant, query), format=ROWS)
+    return await event_stream(request, state_of(request).closing, _score_rows(request, assistant, query), format=ROWS)
 
 
 @router.post("/logprob_sums")
@@ -77,7 +77,7 @@ async def logprob_sums(body: TextsQuery, request: Request) -> Response:
     if len(body.texts) > MAX_CHOICES:
         raise InvalidRequestError(f"At most {MAX_CHOICES} texts are read at once: send fewer.", param="texts")
     assistant, query = _admit(request, body.query)
-    sums = await attend(request, state_of(request), assistant.logprob_sums(query, body.texts))
+    sums = await attend(request, state_of(request).closing, assistant.logprob_sums(query, body.texts))
     return JSONResponse({"sums": sums})
 
 
@@ -103,7 +103,7 @@ async def _generate(
                     timer.note(item)
                     send(_row(item))
 
-    return await event_stream(request, state, stream_from(generate), format=ROWS)
+    return await event_stream(request, state.closing, stream_from(generate), format=ROWS)
 
 
 async def _score_rows(request: Request, assistant: LocalAssistant, query: ScoreQuery) -> AsyncGenerator[Event]:

@@ -15,13 +15,13 @@ from starlette.responses import Response
 from pellucid.api.generation.generated_answer import Items, checked
 from pellucid.api.generation.messages import plain_messages
 from pellucid.api.generation.request_fields import end_details, terms_of, usage_reply
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.metrics import GenerationTimer
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.score import ScoreChunk, ScoreReply, ScoreRequest, ScoreSummary
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import Event, attend, event_stream
 from pellucid.client.token_json import clamped, record_of
+from pellucid.door.event_stream import Event, attend, event_stream
+from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.message import Message
@@ -60,8 +60,8 @@ async def score(body: ScoreRequest, request: Request) -> Response:
     )
     timer = state.metrics.timer(model, state.clock, reads=True)
     if body.stream:
-        return await event_stream(request, state, _events(assistant.score(query), model, timer))
-    reply = await attend(request, state, _reply(assistant.score(query), model, timer))
+        return await event_stream(request, state.closing, _events(assistant.score(query), model, timer))
+    reply = await attend(request, state.closing, _reply(assistant.score(query), model, timer))
     return Response(reply, media_type="application/json")
 
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS
 from pellucid.api.schema.common import Body, Reply
 from pellucid.api.server_state import state_of
+from pellucid.door.json_body import JsonRoute
 from pellucid.vocabulary.query import MAX_OUTCOMES
 
 

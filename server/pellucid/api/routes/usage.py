@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.schema.usage import UserUsage
 from pellucid.api.server_state import state_of
 from pellucid.door.access_control import OWNER
+from pellucid.door.json_body import JsonRoute
 
 router = APIRouter(route_class=JsonRoute)
 

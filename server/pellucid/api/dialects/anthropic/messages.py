@@ -29,13 +29,13 @@ from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.request_fields import answer_params, finish_word, reply_id, terms_of, usage_details
 from pellucid.api.generation.tool_calls import answer_end, call_input, has_call
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import named_stream_or
 from pellucid.api.schema.answer_fields import EndDetails, answer_details
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import NAMED_SSE, Event, json_response
 from pellucid.client.token_json import record_of
 from pellucid.door.error_replies import anthropic_error
+from pellucid.door.event_stream import NAMED_SSE, Event, json_response
+from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.query_ids import chat_ids

@@ -27,12 +27,12 @@ from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.request_fields import choice_seed, ignored_fields, supersede_key
 from pellucid.api.generation.requested_grammar import requested_grammar
 from pellucid.api.generation.tool_calls import answer_end
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.answer_fields import EndDetails
 from pellucid.api.schema.sampling import MAX_TOKENS
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import SSE_WITHOUT_DONE, Event
+from pellucid.door.event_stream import SSE_WITHOUT_DONE, Event
+from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.query_ids import prompt_text, token_biases

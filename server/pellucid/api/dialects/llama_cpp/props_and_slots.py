@@ -10,10 +10,10 @@ from starlette.responses import JSONResponse, Response
 
 from pellucid.api.dialects.llama_cpp.generation import COMPLETION_TEMPERATURE
 from pellucid.api.dialects.llama_cpp.generation_schema import Generation
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS
 from pellucid.api.schema.common import Reply
 from pellucid.api.server_state import state_of
+from pellucid.door.json_body import JsonRoute
 from pellucid.door.users import current_request
 from pellucid.errors import NotSupportedError, UnavailableError
 from pellucid.system.installed_version import installed_version

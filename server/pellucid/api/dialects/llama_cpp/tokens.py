@@ -10,13 +10,13 @@ from starlette.responses import JSONResponse, Response
 
 from pellucid.api.generation.messages import plain_messages
 from pellucid.api.generation.tool_calls import offered_tools
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import TEXT_ERRORS
 from pellucid.api.schema.common import ModelQuery, Reply
 from pellucid.api.schema.messages import Messages
 from pellucid.api.schema.sampling import TokenId
 from pellucid.api.schema.tool_calls import ToolFields
 from pellucid.api.server_state import state_of
+from pellucid.door.json_body import JsonRoute
 from pellucid.text.prompts import refuse_huge, with_bos
 from pellucid.text.query_ids import chat_text
 from pellucid.text.text_model import run_off_loop

@@ -31,13 +31,13 @@ from pellucid.api.generation.request_fields import (
     usage_reply,
 )
 from pellucid.api.generation.token_logprobs import token_logprobs
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import Admittance, Unused
 from pellucid.api.schema.sampling import MAX_TOKENS, Alternatives, StopTexts, Temperature
 from pellucid.api.schema.usage import UsageReply
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import Event, json_response
+from pellucid.door.event_stream import Event, json_response
+from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.finish import Finish, OnUsage

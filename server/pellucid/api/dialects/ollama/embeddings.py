@@ -20,10 +20,10 @@ from pellucid.api.generation.embeddings import (
     embed_all,
     prompt_tokens,
 )
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.schema.common import Reply, Unused
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import json_response
+from pellucid.door.event_stream import json_response
+from pellucid.door.json_body import JsonRoute
 from pellucid.vocabulary.model_card import ModelCard
 
 

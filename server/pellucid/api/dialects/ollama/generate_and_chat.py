@@ -40,10 +40,10 @@ from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.request_fields import stop_texts
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.generation.tool_calls import answer_end, offered_tools
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import lines_or
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import NDJSON, Event, json_response
+from pellucid.door.event_stream import NDJSON, Event, json_response
+from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.spelled_infill import read_spelled_infill

@@ -19,10 +19,10 @@ from pellucid.api.dialects.ollama.common import (
 )
 from pellucid.api.dialects.ollama.fields import timestamp
 from pellucid.api.dialects.ollama.model_aliases import family, find_by_ollama_name, listed_name, parameter_size
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.schema.common import Reply
 from pellucid.api.server_state import ServerState, state_of
-from pellucid.api.sse import json_response
+from pellucid.door.event_stream import json_response
+from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.system.installed_version import installed_version
 from pellucid.text.assistant import LocalAssistant

@@ -45,13 +45,13 @@ from pellucid.api.generation.request_fields import (
 from pellucid.api.generation.requested_grammar import requested_grammar
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.generation.tool_calls import answer_end, has_call, offered_tools
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.answer_fields import EndDetails
 from pellucid.api.schema.sampling import MAX_TOKENS
 from pellucid.api.schema.usage import UsageReply
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import Event, attend, json_response
+from pellucid.door.event_stream import Event, attend, json_response
+from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.text_model import TextModel
@@ -95,7 +95,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     _check_template(body, card)
     job = _ChatJob(request, assistant, card, body)
     if body.prompt_logprobs is not None:
-        await attend(request, state, job.read_prompt(body.prompt_logprobs))
+        await attend(request, state.closing, job.read_prompt(body.prompt_logprobs))
     return await job.respond(stream=body.stream)
 
 

@@ -33,13 +33,13 @@ from pellucid.api.generation.request_fields import (
 )
 from pellucid.api.generation.requested_grammar import requested_grammar
 from pellucid.api.generation.tool_calls import answer_end
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.answer_fields import EndDetails
 from pellucid.api.schema.sampling import MAX_CHOICES
 from pellucid.api.schema.usage import UsageReply
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import Event, attend, json_response
+from pellucid.door.event_stream import Event, attend, json_response
+from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.query_ids import prompt_ids, prompt_text
@@ -81,7 +81,7 @@ async def completions(body: Annotated[CompletionBody, Body()], request: Request)
     state.check_answers(card.name, len(_prompts(body)) * body.n, "n")
     job = _CompletionJob(request, assistant, card, body)
     if job.scores_prompts:
-        await attend(request, state, job.read_prompts())
+        await attend(request, state.closing, job.read_prompts())
     return await job.respond(stream=body.stream)
 
 

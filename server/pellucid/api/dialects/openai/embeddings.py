@@ -23,12 +23,12 @@ from pellucid.api.generation.embeddings import (
     prompt_tokens,
 )
 from pellucid.api.generation.request_fields import ignored_fields
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS
 from pellucid.api.schema.common import ModelQuery, Reply, Unused
 from pellucid.api.schema.sampling import Ids
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import json_response
+from pellucid.door.event_stream import json_response
+from pellucid.door.json_body import JsonRoute
 from pellucid.vocabulary.finish import Embedding
 from pellucid.vocabulary.model_card import ModelCard
 

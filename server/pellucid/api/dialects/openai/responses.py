@@ -35,13 +35,13 @@ from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.request_fields import answer_params, finish_word, reply_id, terms_of
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.generation.tool_calls import answer_end
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, named_stream_or
 from pellucid.api.schema.answer_fields import AnswerDetails, EndDetails, answer_details
 from pellucid.api.schema.sampling import MAX_TOKENS
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import NAMED_SSE, Event, ended_stream, json_response
 from pellucid.client.token_json import record_of
+from pellucid.door.event_stream import NAMED_SSE, Event, ended_stream, json_response
+from pellucid.door.json_body import JsonRoute
 from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.finish import Finish, OnUsage

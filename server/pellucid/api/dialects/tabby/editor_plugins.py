@@ -13,12 +13,12 @@ from starlette.responses import Response
 
 from pellucid.api.generation.generated_answer import collect
 from pellucid.api.generation.request_fields import ignored_fields, reply_id
-from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS
 from pellucid.api.schema.common import Body, ModelQuery, OnlyFalse, Reply, Unused
 from pellucid.api.schema.sampling import Temperature
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import attend, json_response
+from pellucid.door.event_stream import attend, json_response
+from pellucid.door.json_body import JsonRoute
 from pellucid.system.installed_version import installed_version
 from pellucid.system.machine import machine
 from pellucid.text.stopping import LeastIndent
@@ -194,7 +194,7 @@ async def suggest(body: TabbyCompletionRequest, request: Request) -> Response:
     endings = [LeastIndent(indent)] if indent else []  # The suggestion ends before a line with less indentation.
     timer = state.metrics.timer(card.name, state.clock)
     with timer:
-        answer = await attend(request, state, collect(assistant.complete(query, endings=endings), timer))
+        answer = await attend(request, state.closing, collect(assistant.complete(query, endings=endings), timer))
     ignored = [f"segments.{name}" for name, value in segments if isinstance(value, list) and value and not card.files]
     details = TabbyEnd(model=card.name, ignored=[*ignored_fields(body, card), *ignored])
     return json_response(

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from pellucid.api.sse import Event, EventStream
+from pellucid.door.event_stream import Event, EventStream
 
 READY = 1000
 """Events ready at once, like the tokens of a scored text."""

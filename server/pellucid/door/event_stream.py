@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pellucid.api.server_state import ServerState
 from pellucid.door.error_replies import UNEXPECTED, ClientGoneError, error_body, error_sentence
 from pellucid.errors import PellucidError, UnavailableError
 
@@ -67,22 +66,22 @@ def json_response(reply: BaseModel) -> Response:
     return Response(reply.model_dump_json(), media_type="application/json")
 
 
-async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any, T]) -> T:
+async def attend(request: Request, closing: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
     """Return the result of ``work``.
 
-    If the client closes the connection (ClientGoneError) or the server shuts down
-    (UnavailableError), ``work`` is cancelled.
+    If the client closes the connection (ClientGoneError) or ``closing`` is set (UnavailableError),
+    ``work`` is cancelled.
     """
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_disconnected(request.receive))
-    closing = asyncio.create_task(state.closing.wait())
+    closes = asyncio.create_task(closing.wait())
     try:
-        await asyncio.wait({task, gone, closing}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, gone, closes}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         raise ClientGoneError("The client closed the connection.") if gone.done() else CLOSING
     finally:
-        await _end(task, gone, closing)
+        await _end(task, gone, closes)
 
 
 def ended_stream(event: Event, format: StreamFormat) -> Response:
@@ -91,7 +90,7 @@ def ended_stream(event: Event, format: StreamFormat) -> Response:
 
 async def event_stream(
     request: Request,
-    state: ServerState,
+    closing: asyncio.Event,
     events: AsyncGenerator[Event],
     closing_event: Callable[[], Event | None] = lambda: None,
     format: StreamFormat = SSE,
@@ -101,11 +100,11 @@ async def event_stream(
     An error before the first event is raised here, for its own status.
     """
     try:
-        first = await attend(request, state, anext(events))
+        first = await attend(request, closing, anext(events))
     except BaseException:
         await events.aclose()
         raise
-    return EventStream(first, events, closing_event, state.closing, format)
+    return EventStream(first, events, closing_event, closing, format)
 
 
 class EventStream(Response):
