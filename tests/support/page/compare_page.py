@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Locator, Page, Route
+from playwright.async_api import Locator, Page
 
-from pellucid_webui.views.compare import NOTHING, CompareView
-from pellucid_webui.views.compare_batch import BatchView
-from support.page.heat_page import answer_with, asset
+from pellucid_webui.routes.compare import CompareRoute
+from pellucid_webui.routes.compare_batch import BatchRoute
+from support.page.heat_page import asset
 from support.page.page_tabs import COLOURS, RECOLOURED, check_widths, serious
-
-ADDRESS = "http://compare.test/"
-"""An origin, so that the browser has storage for the tab; requests stay within the browser."""
+from support.page.part_server import served_part
 
 STYLES = (
     "page",
@@ -37,26 +36,8 @@ body.dark {{ background: #0b0f19; color: #f1f5f9; }}
 body {{ --body-text-color: #1f2328; --background-fill-primary: #ffffff; --border-color-primary: #d0d7de; }}
 body.dark {{ --body-text-color: #f1f5f9; --background-fill-primary: #101318; --border-color-primary: #343b47; }}
 {css}
-</style></head><body><main><h1>Compare</h1><div id="place"></div></main></body></html>"""
-
-MOUNT = """async (first) => {
-  const { mountCompare } = await import("./assets/compare/compare_tab.js");
-  const props = { value: first };
-  let changed = () => {};
-  window.receive = (value) => { props.value = value; changed(); };
-  const watch = (_, callback) => { changed = callback; };
-  mountCompare({ element: document.getElementById("place"), props, watch, act: (data) => window.act(data) });
-}"""
-
-MOUNT_BATCH = """async () => {
-  const { mountCompareBatch } = await import("./assets/compare/batch_panel.js");
-  const props = { value: null };
-  let changed = () => {};
-  window.receiveBatch = (value) => { props.value = value; changed(); };
-  const watch = (_, callback) => { changed = callback; };
-  mountCompareBatch({ element: document.createElement("div"), props, watch, \
-act: (data) => window.actBatch(data) });
-}"""
+</style></head><body><main><h1>Compare</h1><div id="pl-compare"></div></main>
+<script type="module" src="assets/compare/compare_tab.js"></script></body></html>"""
 
 
 @dataclass
@@ -64,7 +45,8 @@ class ComparePage:
     """The page, the server side that a test sets, and errors."""
 
     page: Page
-    view: CompareView = field(init=False)
+    address: str = ""
+    view: CompareRoute = field(init=False)
     problems: list[str] = field(default_factory=list)
     requested: list[str] = field(default_factory=list)
 
@@ -76,9 +58,6 @@ class ComparePage:
                 "console", lambda message: self.problems.append(message.text) if message.type == "error" else None
             )
             self.page.on("request", lambda request: self.requested.append(request.url))
-            await self.page.expose_function("act", self._act)
-            await self.page.expose_function("actBatch", self._act_batch)
-            await self.page.route("**/*", _answer)
         await self.page.set_viewport_size({"width": 1280, "height": 720})
         await self.page.mouse.move(0, 0)
         await self.load(fragment, "sessionStorage.clear(); localStorage.clear()")
@@ -86,29 +65,21 @@ class ComparePage:
     async def load(self, fragment: str = "", first: str = "") -> None:
         """Load or reload the page, with a script to run ``first``."""
         await self.page.goto("about:blank")
-        await self.page.goto(ADDRESS + fragment)
-        await self.page.evaluate(first)
-        await self.page.evaluate(MOUNT, dict(NOTHING) | await self.view.opened("me"))
-        await self.page.evaluate(MOUNT_BATCH)
+        if first:
+            await self.page.goto(f"{self.address}assets/package.json")
+            await self.page.evaluate(first)
+        await self.page.goto(self.address + fragment)
         await self.page.locator(".pl-column-form").nth(1).wait_for()
 
     def check(self) -> None:
         """Assert that the page reported no errors and made no external requests."""
         assert self.problems == []
-        assert [url for url in self.requested if not url.startswith((ADDRESS, "about:", "blob:"))] == []
+        assert [url for url in self.requested if not url.startswith((self.address, "about:", "blob:"))] == []
 
     async def compare(self) -> None:
         """Press Compare, and wait for the summary."""
         await self.page.get_by_role("button", name="Compare", exact=True).click()
         await self.page.locator(".pl-compare-result[data-done=true]").wait_for()
-
-    async def _act(self, data: Mapping[str, Any]) -> None:
-        async for shown in self.view.act("me", data):
-            await self.page.evaluate("shown => window.receive(shown)", shown)
-
-    async def _act_batch(self, data: Mapping[str, Any]) -> None:
-        async for shown in BatchView(self.view.assistant_for, self.view.batches).act("me", data):
-            await self.page.evaluate("shown => window.receiveBatch(shown)", shown)
 
     @property
     def status(self) -> Locator:
@@ -142,6 +113,18 @@ async def check_part(page: Page) -> None:
     await page.evaluate("document.body.classList.remove('dark')")
 
 
-async def _answer(route: Route) -> None:
+@contextmanager
+def compare_page_of(page: Page) -> Iterator[ComparePage]:
+    """Serve the tab for a browser page; each test sets ``view``."""
+    compared = ComparePage(page)
+
+    def compare(owner: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        return compared.view.act(owner, asked)
+
+    def batch(owner: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        return BatchRoute(compared.view.assistant_for, compared.view.batches).act(owner, asked)
+
     css = "\n".join(asset(f"{name}.css") for name in STYLES)
-    await answer_with(route, ADDRESS, HTML.format(css=css))
+    with served_part(HTML.format(css=css), {"compare": compare, "compare/batch": batch}) as server:
+        compared.address = server.address
+        yield compared

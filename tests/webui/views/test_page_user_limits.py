@@ -23,9 +23,9 @@ from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.routes.compare import CompareRoute
+from pellucid_webui.routes.compare_batch import BatchRoute
 from pellucid_webui.views.chat.chat_view import ChatView
-from pellucid_webui.views.compare import CompareView
-from pellucid_webui.views.compare_batch import BatchView
 from pellucid_webui.views.infill import complete
 from pellucid_webui.views.read_session import ReadRequest, ReadState, read
 from support.page.scripted_assistant import ScriptedPageAssistant, tokens
@@ -173,7 +173,7 @@ async def test_compare(limited: LimitedPage) -> None:
 
     async def compare() -> list[str]:
         asked = {"verb": "compare", "tab": "1", "form": FORM}
-        shown = [shown async for shown in CompareView(limited.assistant_for).act("anna", asked)][-1]
+        shown = [shown async for shown in CompareRoute(limited.assistant_for).act("anna", asked)][-1]
         return [column["note"] for column in shown["columns"] if column["wrong"]]
 
     limited.limit(requests=1, tokens_per_minute=1)
@@ -183,7 +183,7 @@ async def test_compare(limited: LimitedPage) -> None:
     assert limited.counts == (1, 1)
 
 
-async def batch(view: BatchView, **asked: Any) -> dict[str, Any]:
+async def batch(view: BatchRoute, **asked: Any) -> dict[str, Any]:
     """Run an action of a batch, and return the last payload."""
     return [shown async for shown in view.act("anna", {"tab": "1", **asked})][-1]
 
@@ -191,7 +191,7 @@ async def batch(view: BatchView, **asked: Any) -> dict[str, Any]:
 async def test_batch(limited: LimitedPage) -> None:
     """Each row of a batch is a request, and the limit bounds the rows that run at once."""
     limited.limit(requests=1)
-    view = BatchView(limited.assistant_for)
+    view = BatchRoute(limited.assistant_for)
     prompts = b64encode(b"one\ntwo\nthree\nfour\nfive").decode()
     await batch(view, verb="choose", file={"name": "p.txt", "data": prompts})
     shown = await batch(view, verb="start", form=FORM, file="p.txt")
@@ -201,7 +201,7 @@ async def test_batch(limited: LimitedPage) -> None:
 async def test_a_batch_that_is_refused(limited: LimitedPage) -> None:
     """A refused batch stops with the reason, and the rest can be run later."""
     limited.limit(tokens_per_minute=1)
-    view = BatchView(limited.assistant_for)
+    view = BatchRoute(limited.assistant_for)
     prompts = b64encode(b"one\ntwo\nthree\nfour\nfive\nsix").decode()
     await batch(view, verb="choose", file={"name": "p.txt", "data": prompts})
     shown = await batch(view, verb="start", form=FORM, file="p.txt")

@@ -1,6 +1,7 @@
 // The page's modules: what starts by itself, and what Gradio's components mount.
 
 import "./chat/copied_formulas.js";
+import "./compare/compare_tab.js";
 import "./frame/command_palette.js";
 import "./frame/drawers.js";
 import "./frame/empty_chat.js";
@@ -10,8 +11,6 @@ import "./frame/server_connection.js";
 import { openTabOfLink } from "./compare/compare_link.js";
 
 export { mountChat } from "./chat/chat_tab.js";
-export { mountCompareBatch } from "./compare/batch_panel.js";
-export { mountCompare } from "./compare/compare_tab.js";
 export { mountConversations } from "./conversations/conversation_list.js";
 export { mountHeader } from "./frame/header.js";
 export { mountInfill } from "./infill_tab.js";

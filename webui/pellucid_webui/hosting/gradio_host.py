@@ -28,7 +28,11 @@ from pellucid.door.error_replies import invalid_response
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.login import owner_of
+from pellucid_webui.hosting.page_routes import Handler
 from pellucid_webui.hosting.responses import PageResponses
+from pellucid_webui.routes.chat_comparison import ChatAnswers
+from pellucid_webui.routes.compare import CompareRoute
+from pellucid_webui.routes.compare_batch import BatchRoute
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -67,6 +71,7 @@ class GradioPage:
     css: str = ""
     early_head: str = ""
     modules: Mapping[str, str] = field(default_factory=dict)
+    routes: Mapping[str, Handler] = field(default_factory=dict)
 
 
 PageFactory = Callable[[AssistantFor, ConversationStore, Turns], GradioPage]
@@ -81,6 +86,7 @@ class GradioApp:
     lifespan: Callable[[], AbstractAsyncContextManager[Any]]
     blocks: gr.Blocks
     tabs: TabLimits
+    routes: Mapping[str, Handler]
 
     def close(self) -> None:
         self.blocks.close(verbose=False)
@@ -89,8 +95,14 @@ class GradioApp:
 def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
     from pellucid_webui.views import app
 
+    compare = CompareRoute(assistant_for, ChatAnswers(store))
     return GradioPage(
-        app.create_page(assistant_for, store, turns, owner_of), app.THEME, app.css(), app.early_head(), app.modules()
+        app.create_page(assistant_for, store, turns, owner_of),
+        app.THEME,
+        app.css(),
+        app.early_head(),
+        app.modules(),
+        {"compare": compare.act, "compare/batch": BatchRoute(assistant_for, compare.batches).act},
     )
 
 
@@ -176,4 +188,4 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
             # numbers.
             route.app.add_exception_handler(RequestValidationError, invalid_response)
     responses = PageResponses(app, view.early_head, view.modules)
-    return GradioApp(responses, lambda: app.router.lifespan_context(app), blocks, TabLimits(blocks))
+    return GradioApp(responses, lambda: app.router.lifespan_context(app), blocks, TabLimits(blocks), view.routes)

@@ -33,6 +33,7 @@ from pellucid_webui.hosting.gradio_host import GradioApp, PageFactory, build, pe
 from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, with_owner_session
 from pellucid_webui.hosting.login import OWNER, PATHS, LoginGate, login_form
 from pellucid_webui.hosting.login_sessions import LoginSessions
+from pellucid_webui.hosting.page_routes import ROUTES, PageRoutes
 from pellucid_webui.hosting.responses import CONFIG, FRONT, cancel, respond_until
 from pellucid_webui.page_threads import in_page_thread
 
@@ -96,6 +97,7 @@ class Page:
         self._gate: LoginGate | None = None
         self._opening = asyncio.Lock()
         self._gradio: GradioApp | None = None
+        self._routes: PageRoutes | None = None
         self._failure: PageNotice | None = None
         self._gradio_task: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
@@ -103,7 +105,7 @@ class Page:
 
     def owns(self, path: str) -> bool:
         """Return whether the path belongs to the page; the API answers all other paths."""
-        return path in (FRONT, ALIVE) or path in PATHS or path in SINGLE_FILES or path.startswith((*FOLDERS, API))
+        return path == FRONT or path in PATHS or path in SINGLE_FILES or path.startswith((*FOLDERS, API, ROUTES))
 
     def watches(self, path: str) -> bool:
         """Return whether a request only checks that the server is running."""
@@ -187,7 +189,8 @@ class Page:
         gate = await self._login_gate()
         if path in PATHS:
             return await gate.answer(request)
-        check_call(path, request.method)
+        if not path.startswith(ROUTES):
+            check_call(path, request.method)
         owner = await gate.owner_of(request)
         if owner is None and path == FRONT:
             return login_form()
@@ -201,6 +204,10 @@ class Page:
             return plain_page(notice, self._server.about())
         if self._gradio is None:
             raise UnavailableError("The page is not ready yet: open / first.")
+        if path.startswith(ROUTES):
+            assert self._routes is not None, "the routes begin with Gradio"
+            receive = await self._bodies.receive(request.scope, request.receive)
+            return await self._routes.respond(Request(request.scope, receive), owner)
         return None
 
     async def _login_gate(self) -> LoginGate:
@@ -244,6 +251,7 @@ class Page:
 
     async def _serve(self, gradio: GradioApp, turns: Turns) -> None:
         async with gradio.lifespan():
+            self._routes = PageRoutes(gradio.routes, self._streams_end)
             self._gradio = gradio
             await _wait_for_first(self._server.closing.wait(), self._ending.wait())
             # The server exits once no requests are left, but answers without a tab have a grace

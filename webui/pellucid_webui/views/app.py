@@ -15,7 +15,6 @@ from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.views.chat.chat_events import ChatTab, connect
 from pellucid_webui.views.chat.chat_view import ChatView, chat_panel
 from pellucid_webui.views.chat.conversation_list import ConversationList, conversation_list_panel
-from pellucid_webui.views.compare import compare_tab
 from pellucid_webui.views.controls import chat_controls
 from pellucid_webui.views.header import header_row
 from pellucid_webui.views.infill import infill_tab
@@ -120,7 +119,8 @@ def create_page(assistant_for: AssistantFor, store: ConversationStore, turns: Tu
                 gr.HTML(SETTINGS_TITLE, apply_default_css=False)
                 controls = chat_controls(header.model)
         read_tab(page, assistant_for, owner_of)
-        compare_tab(page, assistant_for, owner_of, store)
+        with gr.Tab("Compare", id="compare"):
+            gr.Column(elem_id="pl-compare")
         infill_tab(page, assistant_for, owner_of)
         review_tab(page, Reviews(store.folder / REVIEWS), owner_of)
         connect(

@@ -2,16 +2,12 @@
 
 import { make, button, announce, ServerFiles, contentOf } from "../shared/dom.js";
 import { BatchTable } from "./batch_table.js";
+import { call } from "../shared/wire.js";
 import * as compareParts from "./compare_parts.js";
 
 const HINT = "A .txt file with one prompt a line, .jsonl with prompt or messages, or .csv with a column prompt. A key or column reference is read by all columns.";
 
-/** @type {BatchPanel | null} */
-let panel = null;
-/** @type {Page.Component<Page.BatchValue | null> | null} */
-let channel = null;
-
-class BatchPanel {
+export class BatchPanel {
   /**
    * @param {Page.CompareHost} host
    */
@@ -23,8 +19,6 @@ class BatchPanel {
     this.files = new ServerFiles();
     this.order = 0;
     this.row = -1; // the row that is shown below
-    /** @type {((data: object) => void) | null} */
-    this.send = null;
     this.waiting = false;
     this.input = make("input", { type: "file", class: "pl-visually-hidden", accept: ".txt,.jsonl,.ndjson,.csv", "aria-label": "File of prompts", tabindex: "-1" });
     this.name = make("span", { class: "pl-batch-file" });
@@ -46,6 +40,8 @@ class BatchPanel {
     this.steps = make("div", { class: "pl-row pl-batch-steps", hidden: true }, this.opened, this.before, this.after, button("Back to the table", { onclick: () => this.back() }));
     this.results = make("section", { class: "pl-batch", "aria-label": "Batch", hidden: true }, this.title, this.progress, this.summary, this.most, this.table.element, this.means, this.exports);
     this.element = make("div", { class: "pl-batch-place" }, this.results, this.steps);
+    document.addEventListener("pellucid-server-back", () => this.ask("open"));
+    queueMicrotask(() => this.ask("open")); // once the host is complete
   }
 
   /** Add the field for a file to the form, next to the one for the seeds. */
@@ -84,8 +80,8 @@ class BatchPanel {
    * @param {object} [more]
    */
   ask(verb, more = {}) {
-    if (this.send === null) this.host.say("The page is still loading: try again in a moment.", true);
-    else this.send({ tab: this.host.tab, verb, ...more });
+    const onEvent = (/** @type {Page.BatchValue} */ value) => this.update(value);
+    return call("compare/batch", { tab: this.host.tab, verb, ...more }, onEvent);
   }
 
   /**
@@ -96,7 +92,10 @@ class BatchPanel {
   start(form) {
     if (!this.value?.chosen && (form.seeds ?? 1) === 1) return false;
     this.waiting = true;
-    this.ask("start", { form, file: this.value?.chosen?.name ?? null });
+    this.ask("start", { form, file: this.value?.chosen?.name ?? null }).then(() => {
+      this.waiting = false;
+      this.host.form.setRunning(Boolean(this.value?.running));
+    });
     return true;
   }
 
@@ -118,9 +117,9 @@ class BatchPanel {
     if (label) label.textContent = chosen ? `Prompt (not used: the prompts are those of ${chosen.name})` : "Prompt";
   }
 
-  /** @param {Page.BatchValue | null} value */
+  /** @param {Page.BatchValue} value */
   update(value) {
-    if (!value || value.order < this.order) return; // the last output of a stream, which is drawn again at its end
+    if (value.order < this.order) return; // of another request
     const wasRunning = this.running;
     const isOther = value.number !== this.value?.number;
     this.order = value.order;
@@ -222,25 +221,3 @@ class BatchPanel {
     this.results.scrollIntoView({ block: "start" });
   }
 }
-
-/** Connect the panel with Gradio's component for it, whichever is there first. */
-function connect() {
-  if (panel === null || channel === null) return;
-  const [connected, { props, watch, act }] = [panel, channel];
-  connected.send = act;
-  watch("value", () => connected.update(props.value));
-  connected.update(props.value);
-  connected.ask("open");
-}
-
-/** @param {Page.CompareHost} host */
-export const batchOf = (host) => {
-  panel = new BatchPanel(host);
-  queueMicrotask(connect); // once the host is complete
-  return panel;
-};
-/** @param {Page.Component<Page.BatchValue | null>} component */
-export const mountCompareBatch = (component) => {
-  channel = component;
-  connect();
-};

@@ -1,7 +1,9 @@
 // Compare: one prompt answered in two to four columns, each of which also scores the other answers.
 
 import { make, button, announce, copy, ServerFiles } from "../shared/dom.js";
-import { batchOf } from "./batch_panel.js";
+import { mount } from "../shared/mounts.js";
+import { call } from "../shared/wire.js";
+import { BatchPanel } from "./batch_panel.js";
 import { CompareColumn } from "./compare_column.js";
 import { CompareForm } from "./compare_form.js";
 import { offerChat } from "./compare_from_chat.js";
@@ -30,12 +32,10 @@ const EXPORTS = { csv: "CSV", json: "JSON", html: "HTML page" };
 
 class Compare {
   /**
-   * @param {Page.Component<Page.CompareValue | null>} component
+   * @param {HTMLElement} element
    */
-  constructor({ element, props, watch, act }) {
+  constructor(element) {
     this.tab = tabId();
-    /** @type {(data: object) => void} */
-    this.ask = (data) => act({ tab: this.tab, ...data });
     /** @type {Page.CompareValue | null} */
     this.value = null;
     /** @type {Page.CompareAnalysis | null} */
@@ -94,14 +94,20 @@ class Compare {
       this.tables,
       this.exports,
     );
-    this.batch = batchOf(this);
+    this.batch = new BatchPanel(this);
     this.element = make("section", { class: "pl-compare", "aria-label": "Compare answers" }, this.form.element, this.status, this.batch.element, this.result);
     element.replaceChildren(this.element);
     this.element.addEventListener("keydown", (event) => this.key(event));
     window.addEventListener("hashchange", () => this.followLink());
     new ResizeObserver(([entry]) => this.fit(entry.contentRect.width)).observe(this.element);
-    watch("value", () => this.update(props.value));
-    this.update(props.value);
+    document.addEventListener("pellucid-server-back", () => this.ask({ verb: "open" }));
+    this.ask({ verb: "open" });
+  }
+
+  /** @param {object} data */
+  async ask(data) {
+    const onEvent = (/** @type {Page.CompareValue} */ value) => this.update(value);
+    if (!(await call("compare", { tab: this.tab, ...data }, onEvent))) this.form.setRunning(false);
   }
 
   /**
@@ -177,9 +183,9 @@ class Compare {
     return true;
   }
 
-  /** @param {Page.CompareValue | null} value */
+  /** @param {Page.CompareValue} value */
   update(value) {
-    if (!value || (value.number && value.number < this.number)) return; // the rest of a comparison that was replaced
+    if (value.number && value.number < this.number) return; // the rest of a comparison that was replaced
     const isFirst = !this.isOpened;
     this.value = value;
     this.form.offer(value.models);
@@ -205,7 +211,6 @@ class Compare {
     this.form.offer(this.value?.models ?? []);
     this.followLink();
     this.batch.nameButton(this.form.value);
-    this.ask({ verb: "open" });
   }
 
   /** @param {Page.CompareValue} value */
@@ -401,5 +406,4 @@ class Compare {
   }
 }
 
-/** @param {Page.Component<Page.CompareValue | null>} options */
-export const mountCompare = (options) => new Compare(options);
+mount("pl-compare", (element) => new Compare(element));

@@ -1,6 +1,7 @@
 // The connection to the server: shows why it refuses a request, waits while it does not answer, and reloads the page for a new process.
 
-import { make, announce } from "../shared/dom.js";
+import { announce } from "../shared/dom.js";
+import { reason, report } from "../shared/server_banner.js";
 
 const CHECK_MS = 3000; // between two checks
 const RETRY_MS = 1000; // between two checks while there is no answer
@@ -20,22 +21,6 @@ const known = new Set(); // the ids of running calls whose responses Gradio has 
 let failures = 0; // checks without an answer since the last answer
 /** @type {string | null} */
 let serverProcess = null; // the random id of the one that has answered
-
-const banner = make("p", { id: "pl-server-problem", class: "pl-banner", role: "alert", hidden: true });
-const problems = { unreachable: "", refused: "" };
-
-/**
- * Show or remove a problem. There is one banner: a server that does not answer explains what it refuses.
- * @param {keyof typeof problems} kind
- * @param {string} text
- */
-function report(kind, text) {
-  problems[kind] = text;
-  if (!banner.isConnected) document.body.prepend(banner);
-  const shown = problems.unreachable || problems.refused;
-  if (banner.textContent !== shown) banner.textContent = shown;
-  banner.hidden = !shown;
-}
 
 const originalFetch = window.fetch.bind(window);
 
@@ -114,19 +99,6 @@ function withEndNoted(response, body) {
   });
   results = body.pipeTo(writable).then(later, later);
   return new Response(readable, response);
-}
-
-/**
- * @param {string} body
- * @param {number} status
- * @returns {string} why the server refused a request
- */
-function reason(body, status) {
-  try {
-    return JSON.parse(body).error.message;
-  } catch {
-    return `The server refused a request of this page (${status}): reload the page.`;
-  }
 }
 
 /** Check again and again that the server answers. */

@@ -21,6 +21,7 @@ from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import Conversation, Node
 from pellucid_webui.conversations.model_view import ALL_MESSAGES, messages_of, nodes_in_view, view_of
+from pellucid_webui.conversations.retry_settings import other_settings
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
@@ -37,7 +38,6 @@ from pellucid_webui.views.chat.context_notice import (
     repeatable_action,
 )
 from pellucid_webui.views.chat.inspect_answers import INSPECT, inspect
-from pellucid_webui.views.chat.retry_settings import other_settings
 from pellucid_webui.views.chat.version_tree import VERSIONS, open_versions
 from pellucid_webui.views.script_panel import script_panel
 

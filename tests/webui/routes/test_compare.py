@@ -13,21 +13,21 @@ from pellucid.client.assistant_protocol import shared
 from pellucid.errors import UnavailableError
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.token import Token
-from pellucid_webui.views.compare import NOTHING, CompareView
-from pellucid_webui.views.comparison_form import default_form
+from pellucid_webui.routes.compare import NOTHING, CompareRoute
+from pellucid_webui.routes.comparison_form import default_form
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, Text, token, tokens
 from support.scripted_answers import Item
 
 FORM = {"prompt": "Say it.", "reference": "", "columns": [{"model": MODEL}, {"model": MODEL, "temperature": 1}]}
 
 
-def view(*answers: Sequence[Item], max_tokens: int = 1000) -> CompareView:
-    return CompareView(
-        shared(ScriptedPageAssistant(list(answers), reads=lambda _text, _model: [token("x")])), max_tokens
+def view(*answers: Sequence[Item], max_tokens: int = 1000) -> CompareRoute:
+    return CompareRoute(
+        shared(ScriptedPageAssistant(list(answers), reads=lambda _text, _model: [token("x")])), max_tokens=max_tokens
     )
 
 
-async def act(found: CompareView, owner: str = "me", tab: str = "1", **data: Any) -> list[dict[str, Any]]:
+async def act(found: CompareRoute, owner: str = "me", tab: str = "1", **data: Any) -> list[dict[str, Any]]:
     return [shown async for shown in found.act(owner, {"tab": tab, **data})]
 
 
@@ -52,7 +52,7 @@ async def test_a_text_without_a_prompt() -> None:
         texts.append(text)
         return [replace(one, logprob=logprob) for one, logprob in zip(tokens("a", " b"), (None, -1.0), strict=True)]
 
-    found = CompareView(shared(ScriptedPageAssistant([], reads=reads)), 1000)
+    found = CompareRoute(shared(ScriptedPageAssistant([], reads=reads)), max_tokens=1000)
     *_, last = await act(found, verb="compare", form=FORM | {"prompt": " ", "reference": "a b"})
     assert (last["running"], last["wrong"]) == (False, False)
     assert texts == ["a b"] * 2
@@ -210,5 +210,5 @@ async def test_no_models() -> None:
         async def cards(self) -> list[ModelCard]:
             raise UnavailableError("The server is busy.")
 
-    (shown,) = await act(CompareView(shared(Down())), verb="open")
+    (shown,) = await act(CompareRoute(shared(Down())), verb="open")
     assert shown == dict(NOTHING) | {"status": "The server is busy.", "wrong": True}

@@ -1,4 +1,4 @@
-"""The Compare tab: a prompt, answered in two to four columns."""
+"""Comparisons: a prompt, answered in two to four columns."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-import gradio as gr
-
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.inspection.comparison import TICK_SECONDS, Comparison
 from pellucid_webui.inspection.comparison_export import export
 from pellucid_webui.inspection.comparison_payload import payload
 from pellucid_webui.page_threads import in_page_thread
-from pellucid_webui.views.chat_comparison import ChatAnswers
-from pellucid_webui.views.compare_batch import BatchView, KeptBatches
-from pellucid_webui.views.comparison_form import comparison_of, default_form, form_of
-from pellucid_webui.views.page_owner import OwnerOf
-from pellucid_webui.views.script_panel import script_panel
+from pellucid_webui.routes.chat_comparison import ChatAnswers
+from pellucid_webui.routes.compare_batch import KeptBatches
+from pellucid_webui.routes.comparison_form import comparison_of, default_form, form_of
 
 MAX_KEPT_TOKENS = 60_000
 """Tokens of all kept comparisons together; the newest comparison is always kept."""
@@ -53,14 +48,14 @@ class _Kept:
 
 
 @dataclass(eq=False)
-class CompareView:
+class CompareRoute:
     """All tabs' comparisons; the last of each tab survives a reload."""
 
     assistant_for: AssistantFor
-    max_tokens: int = MAX_KEPT_TOKENS
-    batches: KeptBatches = field(default_factory=KeptBatches)
     chats: ChatAnswers | None = None
     """Source of chat answers, if the page has chats."""
+    max_tokens: int = MAX_KEPT_TOKENS
+    batches: KeptBatches = field(default_factory=KeptBatches)
     _kept: dict[tuple[str, str], _Kept] = field(default_factory=dict)
 
     async def act(self, owner: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
@@ -157,45 +152,3 @@ def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
         raise InvalidRequestError("The server no longer has this comparison: compare again, then export.")
     name, media, text = export(kept.comparison, form_of(kept.comparison), kind)
     return {"n": next(_NUMBERS), "name": name, "type": media, "text": text}
-
-
-def compare_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf, store: ConversationStore) -> None:
-    """Add the tab; chats in ``store`` can be compared."""
-    compare = CompareView(assistant_for, chats=ChatAnswers(store))
-    batches = BatchView(assistant_for, compare.batches)
-    with gr.Tab("Compare", id="compare"):
-        view = script_panel("mountCompare", "pl-compare")
-        batch = script_panel("mountCompareBatch", "pl-compare-batch")
-
-    async def on_act(event: gr.EventData, request: gr.Request) -> AsyncGenerator[Any]:
-        async with aclosing(_or_skip(compare.act(owner_of(request), event._data or {}))) as payloads:
-            async for shown in payloads:
-                yield shown
-
-    async def on_batch(event: gr.EventData, request: gr.Request) -> AsyncGenerator[Any]:
-        async with aclosing(_or_skip(batches.act(owner_of(request), event._data or {}))) as payloads:
-            async for shown in payloads:
-                yield shown
-
-    async def on_load(request: gr.Request) -> dict[str, Any]:
-        try:
-            return dict(NOTHING) | await compare.opened(owner_of(request))
-        except PellucidError as error:
-            return dict(NOTHING) | {"status": str(error), "wrong": True}
-
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    page.load(on_load, None, [view], **quiet)
-    # Several calls at once: a stop must not wait for the comparison.
-    view.act(on_act, None, [view], trigger_mode="multiple", **quiet)
-    batch.act(on_batch, None, [batch], trigger_mode="multiple", **quiet)
-
-
-async def _or_skip(payloads: AsyncGenerator[dict[str, Any]]) -> AsyncGenerator[Any]:
-    """Yield payloads, or a skip: Gradio reports empty streams as errors."""
-    is_empty = True
-    async with aclosing(payloads):
-        async for shown in payloads:
-            is_empty = False
-            yield shown
-    if is_empty:
-        yield gr.skip()

@@ -17,8 +17,8 @@ from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.views.chat_comparison import ChatAnswers
-from pellucid_webui.views.compare import CompareView
+from pellucid_webui.routes.chat_comparison import ChatAnswers
+from pellucid_webui.routes.compare import CompareRoute
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token, tokens
 from support.scripted_answers import Item
 
@@ -55,8 +55,8 @@ class Chat:
         )
 
     @property
-    def view(self) -> CompareView:
-        return CompareView(shared(self.assistant), chats=ChatAnswers(self.store))
+    def view(self) -> CompareRoute:
+        return CompareRoute(shared(self.assistant), chats=ChatAnswers(self.store))
 
     async def form(self, *columns: dict[str, Any], owner: str = "ann") -> dict[str, Any]:
         """Return the form received by the page for these columns."""

@@ -23,7 +23,7 @@ from pellucid_webui.inspection.batch.prompt_file import MAX_FILE_BYTES, PromptFi
 from pellucid_webui.inspection.comparison import UNEXPECTED, Comparison
 from pellucid_webui.inspection.comparison_payload import INFINITE_NATS
 from pellucid_webui.page_threads import in_page_thread
-from pellucid_webui.views.comparison_form import batch_of, form_of_batch
+from pellucid_webui.routes.comparison_form import batch_of, form_of_batch
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class KeptBatches:
 
 
 @dataclass(eq=False)
-class BatchView:
+class BatchRoute:
     assistant_for: AssistantFor
     batches: KeptBatches = field(default_factory=KeptBatches)
 

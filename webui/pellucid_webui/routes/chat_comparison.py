@@ -10,12 +10,12 @@ from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.model_view import messages_of, view_of
+from pellucid_webui.conversations.retry_settings import other_settings
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.inspection.comparison import LETTERS, ChatSource, Column, Comparison, StoredAnswer
 from pellucid_webui.page_threads import in_page_thread
-from pellucid_webui.views.chat.retry_settings import other_settings
-from pellucid_webui.views.comparison_form import fields_of
+from pellucid_webui.routes.comparison_form import fields_of
 
 RELOAD = "The page sent no valid answers of a chat: reload it."
 

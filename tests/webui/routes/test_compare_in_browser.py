@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from math import exp
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from pellucid.client.assistant_protocol import shared
 from pellucid.vocabulary.token import Token
-from pellucid_webui.views.compare import NOTHING, CompareView
-from support.page.compare_page import MOUNT, ComparePage, check_part
+from pellucid_webui.routes.compare import CompareRoute
+from support.page.compare_page import ComparePage, check_part, compare_page_of
 from support.page.page_tabs import serious
 from support.page.scripted_assistant import ScriptedPageAssistant, Text, TwoModels, last_message, tokens
 
@@ -45,14 +46,15 @@ def read(text: Text, model: str | None) -> list[Token]:
 
 
 @pytest.fixture(scope="module")
-def compare_page(lone_page: Page) -> ComparePage:
-    return ComparePage(lone_page)
+def compare_page(lone_page: Page) -> Iterator[ComparePage]:
+    with compare_page_of(lone_page) as compared:
+        yield compared
 
 
 @pytest.fixture
 async def compared(compare_page: ComparePage) -> AsyncIterator[ComparePage]:
     """Provide the page before a comparison; check for errors and external requests at the end."""
-    compare_page.view = CompareView(shared(TwoModels([said(*A_SAID), said(*B_SAID)], reads=read)))
+    compare_page.view = CompareRoute(shared(TwoModels([said(*A_SAID), said(*B_SAID)], reads=read)))
     await compare_page.open()
     yield compare_page
     compare_page.check()
@@ -139,7 +141,7 @@ async def test_differences(compared: ComparePage) -> None:
 
 async def test_as_sampled(compared: ComparePage) -> None:
     """A model at two temperatures is shown as sampled: a greedy first choice is certain."""
-    compared.view = CompareView(shared(ScriptedPageAssistant([said(*A_SAID), said(*B_SAID)], reads=read)))
+    compared.view = CompareRoute(shared(ScriptedPageAssistant([said(*A_SAID), said(*B_SAID)], reads=read)))
     await compared.open()
     await compared.compare()
     assert await compared.page.get_by_label("Probabilities").input_value() == "sampled"
@@ -154,7 +156,7 @@ async def test_folding(compared: ComparePage) -> None:
     """Equal parts fold to a line with the number of tokens, and Enter unfolds a part."""
     equal = [f" w{n}" for n in range(40)]
     assistant = TwoModels([said(*A_SAID[:4], *equal), said(*B_SAID[:4], *equal)], reads=read)
-    compared.view = CompareView(shared(assistant))
+    compared.view = CompareRoute(shared(assistant))
     await compared.open()
     await compared.compare()
     await compared.page.get_by_label("Fold equal parts").check()
@@ -189,10 +191,18 @@ async def test_columns(compared: ComparePage) -> None:
 
 async def test_before_the_models_are_known(compared: ComparePage) -> None:
     """The form appears only when filled in, so that nothing typed is overwritten."""
-    await compared.page.evaluate(MOUNT, None)
+    released = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await released.wait()
+        await route.continue_()
+
+    await compared.page.route("**/page/compare", hold)
+    await compared.page.goto(f"{compared.address}?held")
     await expect(compared.page.get_by_label("Prompt", exact=True)).to_be_hidden()
-    await compared.page.evaluate("shown => window.receive(shown)", dict(NOTHING) | await compared.view.opened("me"))
+    released.set()
     await expect(compared.page.get_by_label("Prompt", exact=True)).to_be_visible()
+    await compared.page.unroute("**/page/compare", hold)
 
 
 async def test_a_reload(compared: ComparePage) -> None:
@@ -221,13 +231,13 @@ async def test_a_link(compared: ComparePage) -> None:
     form = "JSON.parse(sessionStorage.getItem('pellucid.compare.form'))"
     before = await compared.page.evaluate(form)
     link = await compared.page.evaluate(f"async () => {TO_LINK}({form})")
-    assert link.startswith("http://compare.test/#compare=")
+    assert link.startswith(f"{compared.address}#compare=")
     await compared.page.evaluate("sessionStorage.clear()")
-    await compared.load(link.removeprefix("http://compare.test/"))
+    await compared.load(link.removeprefix(compared.address))
     assert await compared.page.get_by_label("Prompt", exact=True).input_value() == prompt
     assert await compared.page.evaluate(form) == before
     assert before["columns"][1]["seed"] == 42
-    assert compared.page.url == "http://compare.test/"
+    assert compared.page.url == compared.address
     await compared.page.get_by_label("Prompt", exact=True).fill("x" * 20000)
     await compared.page.get_by_role("button", name="Copy link").click()
     await expect(compared.status).to_contain_text("This form is too long for a link")
@@ -254,7 +264,7 @@ async def test_a_link_to_a_missing_model(compared: ComparePage) -> None:
         "null, max_tokens: 9 };"
         "form.columns = [column, { ...column, model: 'small' }]; return " + TO_LINK + "(form); }"
     )
-    await compared.load(link.removeprefix("http://compare.test/"))
+    await compared.load(link.removeprefix(compared.address))
     await expect(compared.status).to_have_text(
         "The link names a model that this server does not have: gone. Choose another one."
     )

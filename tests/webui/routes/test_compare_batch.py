@@ -12,21 +12,21 @@ import pytest
 
 from pellucid.client.assistant_protocol import shared
 from pellucid_webui.inspection.batch.prompt_file import MAX_FILE_BYTES
-from pellucid_webui.views.compare import CompareView
-from pellucid_webui.views.compare_batch import MAX_CHOSEN_FILES, NO_BATCH, BatchView, KeptBatches
+from pellucid_webui.routes.compare import CompareRoute
+from pellucid_webui.routes.compare_batch import MAX_CHOSEN_FILES, NO_BATCH, BatchRoute, KeptBatches
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token, tokens
 from support.scripted_answers import Item
 
 FORM = {"prompt": "Say it.", "reference": "", "columns": [{"model": MODEL}, {"model": MODEL, "temperature": 1}]}
 
 
-def view(*answers: Sequence[Item], max_tokens: int = 10_000) -> BatchView:
-    return BatchView(
+def view(*answers: Sequence[Item], max_tokens: int = 10_000) -> BatchRoute:
+    return BatchRoute(
         shared(ScriptedPageAssistant(list(answers), reads=lambda _text, _model: [token("x")])), KeptBatches(max_tokens)
     )
 
 
-async def act(found: BatchView, owner: str = "me", tab: str = "1", **data: Any) -> list[dict[str, Any]]:
+async def act(found: BatchRoute, owner: str = "me", tab: str = "1", **data: Any) -> list[dict[str, Any]]:
     return [shown async for shown in found.act(owner, {"tab": tab, **data})]
 
 
@@ -34,13 +34,13 @@ def file(name: str, content: str) -> dict[str, str]:
     return {"name": name, "data": b64encode(content.encode()).decode()}
 
 
-async def start(found: BatchView, tab: str = "1", form: Any = FORM) -> list[dict[str, Any]]:
+async def start(found: BatchRoute, tab: str = "1", form: Any = FORM) -> list[dict[str, Any]]:
     """Start a batch as the page does, with the name of the shown file."""
     file = found.batches.chosen.get(("me", tab))
     return await act(found, tab=tab, verb="start", form=form, file=None if file is None else file.name)
 
 
-async def chosen(found: BatchView, *lines: str) -> dict[str, Any]:
+async def chosen(found: BatchRoute, *lines: str) -> dict[str, Any]:
     (shown,) = await act(found, verb="choose", file=file("p.txt", "\n".join(lines)))
     return shown
 
@@ -155,7 +155,7 @@ async def test_a_new_batch_stops_the_old_one() -> None:
 async def test_a_row_opens() -> None:
     """A row opens as a new comparison that survives a reload and can be exported."""
     found = view(tokens("It", " is"), tokens("He"))
-    compare = CompareView(found.assistant_for, batches=found.batches)
+    compare = CompareRoute(found.assistant_for, batches=found.batches)
     await chosen(found, "one", "two")
     *_, before = [shown async for shown in compare.act("me", {"tab": "1", "verb": "compare", "form": FORM})]
     await start(found, form=FORM)
@@ -173,7 +173,7 @@ async def test_a_row_opens() -> None:
 async def test_a_row_that_does_not_open(row: object) -> None:
     """A missing row is refused in a sentence."""
     found = view(tokens("It"))
-    compare = CompareView(found.assistant_for, batches=found.batches)
+    compare = CompareRoute(found.assistant_for, batches=found.batches)
     await start(found, form=FORM)
     (shown,) = [one async for one in compare.act("me", {"tab": "1", "verb": "row", "row": row})]
     assert (shown["status"], shown["wrong"]) == ("This row has not been run yet: press Resume.", True)

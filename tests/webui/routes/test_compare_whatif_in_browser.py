@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from math import log
 
 import pytest
@@ -11,8 +11,8 @@ from playwright.async_api import Page, expect
 
 from pellucid.client.assistant_protocol import shared
 from pellucid.vocabulary.token import Alternative, Token
-from pellucid_webui.views.compare import CompareView
-from support.page.compare_page import ComparePage, check_part
+from pellucid_webui.routes.compare import CompareRoute
+from support.page.compare_page import ComparePage, check_part, compare_page_of
 from support.page.page_tabs import FRAMES
 from support.page.scripted_assistant import Text, TwoModels, last_message
 from support.scripted_answers import Item
@@ -48,8 +48,9 @@ def read(text: Text, model: str | None) -> Sequence[Token]:
 
 
 @pytest.fixture(scope="module")
-def compare_page(lone_page: Page) -> ComparePage:
-    return ComparePage(lone_page)
+def compare_page(lone_page: Page) -> Iterator[ComparePage]:
+    with compare_page_of(lone_page) as compared:
+        yield compared
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ async def compared(compare_page: ComparePage) -> AsyncIterator[ComparePage]:
         [chosen(word, "large") for word in ("red", "blue", "red")],
         [chosen(word, "small") for word in ("red", "green", "blue")],
     ]
-    compare_page.view = CompareView(shared(TwoModels(scripts, reads=read)))
+    compare_page.view = CompareRoute(shared(TwoModels(scripts, reads=read)))
     await compare_page.open()
     await compare_page.compare()
     await compare_page.page.get_by_label("Probabilities").select_option("whatif")

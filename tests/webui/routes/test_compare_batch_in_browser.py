@@ -7,7 +7,7 @@ import json
 import re
 import struct
 from base64 import b64encode
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.query import ChatQuery
 from pellucid.vocabulary.token import Token
-from pellucid_webui.views.compare import CompareView
-from support.page.compare_page import ComparePage, check_part
+from pellucid_webui.routes.compare import CompareRoute
+from support.page.compare_page import ComparePage, check_part, compare_page_of
 from support.page.scripted_assistant import Text, TwoModels, last_message, tokens
 
 LONG = 400
@@ -52,14 +52,15 @@ def read(text: Text, model: str | None) -> Sequence[Token]:
 
 
 @pytest.fixture(scope="module")
-def compare_page(lone_page: Page) -> ComparePage:
-    return ComparePage(lone_page)
+def compare_page(lone_page: Page) -> Iterator[ComparePage]:
+    with compare_page_of(lone_page) as compared:
+        yield compared
 
 
 @pytest.fixture
 async def compared(compare_page: ComparePage) -> AsyncIterator[ComparePage]:
     """Provide the page before a comparison; check for errors and external requests at the end."""
-    compare_page.view = CompareView(shared(Counting([], reads=read)))
+    compare_page.view = CompareRoute(shared(Counting([], reads=read)))
     await compare_page.open()
     yield compare_page
     compare_page.check()
@@ -174,7 +175,7 @@ async def test_stop_and_resume(compared: ComparePage) -> None:
     """Stop keeps finished rows, and Resume runs the rest."""
     assistant = Counting([], reads=read)
     assistant.hold = asyncio.Event()
-    compared.view = CompareView(shared(assistant))
+    compared.view = CompareRoute(shared(assistant))
     await compared.open()
     await choose(compared, "prompts.txt", "3 words\n9 words\n2 words")
     await compared.page.get_by_role("button", name="Compare 3 prompts").click()

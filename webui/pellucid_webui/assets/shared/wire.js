@@ -1,0 +1,56 @@
+// Requests to the page's own routes: a JSON object in, server-sent events out.
+
+import { reason, report } from "./server_banner.js";
+
+const UNSENT = "The server does not answer, so nothing was sent: try again when the server is back.";
+
+/**
+ * Send a request, and call back with each event of the answer. A refusal is shown in the page's banner.
+ * @template Value
+ * @param {string} route below page/
+ * @param {object} asked
+ * @param {(value: Value) => void} onEvent
+ * @param {AbortSignal} [signal] ends the answer
+ * @returns {Promise<boolean>} whether the answer has come whole
+ */
+export async function call(route, asked, onEvent, signal) {
+  let response;
+  try {
+    response = await fetch(`page/${route}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked), signal });
+  } catch {
+    if (!signal?.aborted) report("refused", UNSENT);
+    return false;
+  }
+  if (!response.ok || response.body === null) {
+    report("refused", reason(await response.text(), response.status));
+    return false;
+  }
+  report("refused", "");
+  try {
+    for await (const event of eventsOf(response.body)) {
+      if (event.error?.message) {
+        report("refused", event.error.message);
+        return false;
+      }
+      onEvent(event);
+    }
+    return true;
+  } catch (error) {
+    if (error instanceof TypeError || signal?.aborted) return false; // the connection is lost
+    throw error;
+  }
+}
+
+/**
+ * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
+ * @returns {AsyncGenerator<any>}
+ */
+async function* eventsOf(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const events = (text + part.value).split("\n\n");
+    text = events.pop() ?? "";
+    for (const event of events) yield JSON.parse(event.slice("data: ".length));
+  }
+}

@@ -1,0 +1,1 @@
+"""Answers to the page's requests: JSON in, events out."""
