@@ -12,9 +12,9 @@ import pytest
 
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.model_card import ModelCard
+from pellucid_webui.conversations.served_models import ServedModels
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.views.controls import chat_controls, chat_model_menu, model_menu
-from pellucid_webui.views.served_models import ServedModels
 
 
 def served(*names: str) -> ServedModels:

@@ -25,8 +25,8 @@ from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.routes.compare import CompareRoute
 from pellucid_webui.routes.compare_batch import BatchRoute
+from pellucid_webui.routes.infill import complete
 from pellucid_webui.views.chat.chat_view import ChatView
-from pellucid_webui.views.infill import complete
 from pellucid_webui.views.read_session import ReadRequest, ReadState, read
 from support.page.scripted_assistant import ScriptedPageAssistant, tokens
 from support.servers.http_servers import TINY, tiny_assistant

@@ -1,16 +1,16 @@
 // Infill: a field of code with a cursor, and what an editor would show there.
 
 import { make, button, tabMemory, openTab } from "./shared/dom.js";
+import { choicesOf, formControls } from "./shared/form_controls.js";
+import { mount } from "./shared/mounts.js";
+import { call } from "./shared/wire.js";
 import { HeatMap } from "./tokens/heatmap.js";
 
 const CODE_KEY = "infill.code"; // in `tabMemory`
 
 class Infill {
-  /**
-   * @param {Page.Component<Page.InfillValue | null>} component
-   */
-  constructor({ element, props, watch, act }) {
-    this.send = act;
+  /** @param {HTMLElement} element */
+  constructor(element) {
     /** @type {Page.InfillValue | null} */
     this.value = null;
     this.field = make("textarea", { class: "pl-field pl-mono", rows: 14, spellcheck: "false", "aria-label": "Code; the cursor marks where to complete" });
@@ -46,13 +46,33 @@ class Infill {
     this.field.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.ask();
     });
-    watch("value", () => this.update(props.value));
-    this.update(props.value);
+    this.controls = formControls("infill");
+    this.controls.onChange = ([model], [before]) => model !== before && this.showReliability();
+    document.addEventListener("pellucid-server-back", () => this.open());
+    this.open();
+  }
+
+  /** Fill in the model menu and, the first time, an example. */
+  open() {
+    call("infill", { verb: "open" }, (/** @type {{ menu: Page.MenuUpdate, example: Page.InfillValue }} */ { menu, example }) => {
+      this.controls.give([choicesOf({ ...menu, value: this.controls.values[0] || menu.value })]);
+      if (!this.value) this.update(example);
+    });
+  }
+
+  showReliability() {
+    const [model] = this.controls.values;
+    call("infill", { verb: "reliability", model }, (/** @type {{ html: string }} */ { html }) => {
+      const place = document.getElementById("pl-trust");
+      if (place && this.controls.values[0] === model) place.innerHTML = html; // made by the server, from escaped texts
+    });
   }
 
   ask() {
     const at = this.field.selectionStart;
-    this.send({ verb: "complete", before: this.field.value.slice(0, at), after: this.field.value.slice(at) });
+    const [model, language, level] = this.controls.values;
+    const asked = { verb: "complete", before: this.field.value.slice(0, at), after: this.field.value.slice(at), model, language, level };
+    call("infill", asked, (/** @type {Page.InfillValue} */ value) => this.update(value));
   }
 
   /** Insert the suggestion at the cursor. */
@@ -80,9 +100,8 @@ class Infill {
     this.status.textContent = "The code was inserted before the cursor.";
   }
 
-  /** @param {Page.InfillValue | null} value */
+  /** @param {Page.InfillValue} value */
   update(value) {
-    if (!value) return;
     if (!this.value) {
       const written = tabMemory.get(CODE_KEY);
       this.field.value = written ?? value.before + value.after;
@@ -127,5 +146,4 @@ export function insertIntoInfill(code) {
   requestAnimationFrame(() => mounted?.insertPendingCode()); // when the tab is shown; a new one does it once it has its value
 }
 
-/** @param {Page.Component<Page.InfillValue | null>} options */
-export const mountInfill = (options) => (mounted = new Infill(options));
+mount("pl-infill", (element) => (mounted = new Infill(element)));

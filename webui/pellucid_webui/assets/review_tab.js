@@ -1,6 +1,8 @@
 // Review: two answers side by side, without the names of their models, and a rater's verdict.
 
 import { make, button, announce, hasModifier, memory } from "./shared/dom.js";
+import { mount } from "./shared/mounts.js";
+import { call } from "./shared/wire.js";
 
 const VERDICTS = [
   ["left", "Left is better", "1"],
@@ -12,11 +14,8 @@ const VERDICTS = [
 /** @typedef {Page.ReviewValue & { pair: number }} ShownPair */
 
 class Review {
-  /**
-   * @param {Page.Component<Page.ReviewValue | null>} component
-   */
-  constructor({ element, props, watch, act }) {
-    this.send = act;
+  /** @param {HTMLElement} element */
+  constructor(element) {
     /** @type {ShownPair | null} */
     this.drawn = null;
     this.names = make("select", { class: "pl-field", "aria-label": "Review to rate", onchange: () => this.ask("refresh") });
@@ -47,9 +46,13 @@ class Review {
     element.replaceChildren(this.root);
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.rater.value = memory.get("rater") || "";
-    watch("value", () => this.update(props.value));
-    this.update(props.value);
-    if (this.rater.value) this.ask("refresh");
+    document.addEventListener("pellucid-server-back", () => this.ask("refresh"));
+    this.ask("refresh");
+  }
+
+  /** @param {object} asked */
+  send(asked) {
+    call("review", asked, (/** @type {Page.ReviewValue} */ value) => this.update(value));
   }
 
   get raterName() {
@@ -100,9 +103,8 @@ class Review {
     this.status.classList.toggle("pl-wrong", wrong);
   }
 
-  /** @param {Page.ReviewValue | null} value */
+  /** @param {Page.ReviewValue} value */
   update(value) {
-    if (!value) return;
     if (!value.isLoggedIn && value.rater !== this.raterName) return; // for an earlier name: the value for this one will follow
     const { drawn } = this;
     const isOther = !drawn || drawn.pair !== value.pair || drawn.review !== value.review || drawn.rater !== value.rater;
@@ -144,5 +146,4 @@ function draw(place, blocks) {
   place.innerHTML = blocks.map((html) => `<div class="pl-block" dir="auto">${html}</div>`).join("");
 }
 
-/** @param {Page.Component<Page.ReviewValue | null>} options */
-export const mountReview = (options) => new Review(options);
+mount("pl-review", (element) => new Review(element));

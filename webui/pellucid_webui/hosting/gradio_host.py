@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.door.error_replies import invalid_response
+from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, Reviews
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.login import owner_of
@@ -33,6 +34,8 @@ from pellucid_webui.hosting.responses import PageResponses
 from pellucid_webui.routes.chat_comparison import ChatAnswers
 from pellucid_webui.routes.compare import CompareRoute
 from pellucid_webui.routes.compare_batch import BatchRoute
+from pellucid_webui.routes.infill import InfillRoute
+from pellucid_webui.routes.review import ReviewRoute
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -102,7 +105,12 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
         app.css(),
         app.early_head(),
         app.modules(),
-        {"compare": compare.act, "compare/batch": BatchRoute(assistant_for, compare.batches).act},
+        {
+            "compare": compare.act,
+            "compare/batch": BatchRoute(assistant_for, compare.batches).act,
+            "infill": InfillRoute(assistant_for).act,
+            "review": ReviewRoute(Reviews(store.folder / REVIEWS)).act,
+        },
     )
 
 

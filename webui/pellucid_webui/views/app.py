@@ -8,7 +8,6 @@ import gradio as gr
 
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid_webui.conversations.markdown.markdown_to_html import styles
-from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, Reviews
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
@@ -17,10 +16,9 @@ from pellucid_webui.views.chat.chat_view import ChatView, chat_panel
 from pellucid_webui.views.chat.conversation_list import ConversationList, conversation_list_panel
 from pellucid_webui.views.controls import chat_controls
 from pellucid_webui.views.header import header_row
-from pellucid_webui.views.infill import infill_tab
+from pellucid_webui.views.infill_tab import infill_tab
 from pellucid_webui.views.page_owner import OwnerOf
 from pellucid_webui.views.read import read_tab
-from pellucid_webui.views.review import review_tab
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -121,8 +119,9 @@ def create_page(assistant_for: AssistantFor, store: ConversationStore, turns: Tu
         read_tab(page, assistant_for, owner_of)
         with gr.Tab("Compare", id="compare"):
             gr.Column(elem_id="pl-compare")
-        infill_tab(page, assistant_for, owner_of)
-        review_tab(page, Reviews(store.folder / REVIEWS), owner_of)
+        infill_tab(page)
+        with gr.Tab("Review", id="review"):
+            gr.Column(elem_id="pl-review")
         connect(
             ChatTab(gr.State(TabState()), header, list_panel, chat, controls), page, ConversationList(chats), owner_of
         )

@@ -9,11 +9,10 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.schema_and_tools import SCHEMA_EXAMPLE, TOOLS_EXAMPLE
+from pellucid_webui.conversations.served_models import ServedModels
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.views.served_models import ServedModels
 
 DEFAULTS = TurnSettings()
 
@@ -87,20 +86,9 @@ class Controls:
         return [gr.skip() for _ in self.parts]
 
 
-async def model_choices(assistant: Assistant, info: str = MODEL_HINT, chosen: str = "") -> Any:
-    """Update a model menu; the hint has the reason if models cannot be listed."""
-    return model_menu(await ServedModels.ask(assistant), info, chosen)
-
-
 def model_menu(served: ServedModels, info: str = MODEL_HINT, chosen: str = "") -> Any:
     """Update a model menu; a chosen model that is not served stays, marked as missing."""
-    names: list[str | tuple[str, str]] = list(served.names)
-    if served.problem:
-        return gr.Dropdown(choices=[chosen] if chosen else [], value=chosen or None, info=served.problem)
-    if chosen and chosen not in names:
-        missing = f"{chosen} is not served any more: choose another model."
-        return gr.Dropdown(choices=[*names, (f"{chosen} (missing)", chosen)], value=chosen, info=missing)
-    return gr.Dropdown(choices=names, value=chosen or names[0], info=info)
+    return gr.Dropdown(**served.menu(info, chosen))
 
 
 def chat_model_menu() -> gr.Dropdown:

@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from pellucid.door.plain_page import MARK
+from pellucid_webui.conversations.served_models import ServedModels
 from pellucid_webui.views.controls import chat_model_menu
 from pellucid_webui.views.script_panel import script_panel
-from pellucid_webui.views.served_models import ServedModels
 
 BRAND = f"""
 <button type="button" class="pl-icon-button" id="pl-side-toggle" aria-controls="pl-side" aria-label="Conversations"

@@ -11,6 +11,7 @@ import gradio as gr
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import PellucidError
 from pellucid_webui.conversations.attachments import content_of, text_of
+from pellucid_webui.conversations.served_models import ServedModels
 from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.controls import model_menu
 from pellucid_webui.views.page_owner import OwnerOf
@@ -26,7 +27,6 @@ from pellucid_webui.views.read_session import (
     read,
 )
 from pellucid_webui.views.script_panel import script_panel
-from pellucid_webui.views.served_models import ServedModels
 
 CHANGED = "async (...asked) => { (await import('pellucid')).readInputs.change(...asked); }"
 """Lets the script mark results of another text."""

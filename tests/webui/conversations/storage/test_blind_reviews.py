@@ -19,7 +19,7 @@ from pellucid_webui.conversations.storage.blind_reviews import (
     Verdict,
     next_pair,
 )
-from pellucid_webui.views.review import NO_RATER, NO_REVIEWS, ReviewView
+from pellucid_webui.routes.review import NO_RATER, NO_REVIEWS, ReviewRoute
 
 REVIEW = Review(
     "first",
@@ -143,10 +143,10 @@ def test_next_pair() -> None:
 
 
 async def act(reviews: Reviews, owner: str = LOCAL, **event: Any) -> dict[str, Any]:
-    return await ReviewView(reviews).act(event, owner)
+    return await anext(ReviewRoute(reviews).act(owner, event))
 
 
-class TestReviewView:
+class TestReviewRoute:
     async def test_nothing_there(self, tmp_path: Path) -> None:
         """Without a review the tab says how to create one."""
         shown = await act(Reviews(tmp_path))

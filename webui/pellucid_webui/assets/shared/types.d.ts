@@ -398,6 +398,13 @@ declare namespace Page {
     folderMenu: (id: string) => MenuItem[];
   }
 
+  /** What a menu of Gradio's shows: names and values, the chosen value, and a hint. */
+  interface MenuUpdate {
+    choices: [name: string, value: string][];
+    value: string | null;
+    info: string;
+  }
+
   interface MenuItem {
     text: string;
     icon: IconName;

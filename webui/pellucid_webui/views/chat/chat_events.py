@@ -8,13 +8,13 @@ from typing import Any
 
 import gradio as gr
 
+from pellucid_webui.conversations.served_models import ServedModels
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.views.chat.chat_view import ChatView, Payload
 from pellucid_webui.views.chat.conversation_list import ConversationList
 from pellucid_webui.views.controls import Controls, model_menu
 from pellucid_webui.views.header import Header, header_payload
 from pellucid_webui.views.page_owner import OwnerOf
-from pellucid_webui.views.served_models import ServedModels
 
 EVENT_OPTIONS: dict[str, Any] = {
     "show_progress": "hidden",

@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid_webui.views.infill import _reliability
-from pellucid_webui.views.reliability_view import reliability_html
+from pellucid_webui.routes.infill import _reliability
+from pellucid_webui.routes.reliability_view import reliability_html
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant
 
 CARD = ModelCard("<coder>", 64, infill=True, chat=True, weight_bytes=1, description="", licence=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
@@ -32,3 +32,17 @@ class ServedModels:
     @property
     def default(self) -> str:
         return self.cards[0].name if self.cards else ""
+
+    def menu(self, info: str, chosen: str = "") -> dict[str, Any]:
+        """Return choices, value and hint of a model menu.
+
+        A chosen model that is not served stays, marked as missing. The hint has the reason if
+        models cannot be listed.
+        """
+        choices = [[name, name] for name in self.names]
+        if self.problem:
+            return {"choices": [[chosen, chosen]] if chosen else [], "value": chosen or None, "info": self.problem}
+        if chosen and chosen not in self.names:
+            missing = f"{chosen} is not served any more: choose another model."
+            return {"choices": [*choices, [f"{chosen} (missing)", chosen]], "value": chosen, "info": missing}
+        return {"choices": choices, "value": chosen or self.default, "info": info}

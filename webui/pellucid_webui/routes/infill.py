@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import count
 from typing import Any
-
-import gradio as gr
 
 from pellucid.client.assistant_protocol import Assistant, AssistantFor
 from pellucid.completion.completer import Completer
@@ -22,14 +20,12 @@ from pellucid.completion.settings import CompletionSettings, ContextSettings, Ga
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
 from pellucid.completion.trust.threshold_gate import GateVerdict
-from pellucid.errors import PellucidError
+from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.vocabulary.query import CompletionQuery
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import pack
-from pellucid_webui.views.controls import model_choices
-from pellucid_webui.views.page_owner import OwnerOf
-from pellucid_webui.views.reliability_view import reliability_html
-from pellucid_webui.views.script_panel import script_panel
+from pellucid_webui.conversations.served_models import ServedModels
+from pellucid_webui.routes.reliability_view import reliability_html
 
 MIN_STAGE_MS = 0.5
 """Faster stages are not listed."""
@@ -55,7 +51,7 @@ ENDING_REASONS = {
 
 _NUMBERS = count(1)
 
-LANGUAGES = ("python", "javascript", "typescript", "go", "rust", "c", "java", "html", "markdown", "plaintext")
+MODEL_HINT = "generates the suggestion"
 
 BEFORE = "def median(values):\n    ordered = sorted(values)\n    middle = len(ordered) // 2\n    "
 AFTER = "\n\n\nprint(median([3, 1, 2]))\n"
@@ -162,38 +158,27 @@ def _threshold(verdict: GateVerdict, name: str) -> str:
     return f"{verdict.thresholds[name]:.3f}" if name in verdict.thresholds else "–"
 
 
-def infill_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf) -> None:
-    with gr.Tab("Infill", id="infill"):
-        with gr.Row():
-            model = gr.Dropdown([], label="Model", info="generates the suggestion", min_width=280)
-            language = gr.Dropdown(
-                list(LANGUAGES), value="python", label="Language", info="determines where a code block ends"
-            )
-            level = gr.Dropdown(
-                [str(one) for one in GateLevel],
-                value=str(GateLevel.NORMAL),
-                label="Confidence threshold",
-                info="how much is risked: quiet shows the fewest",
-            )
-        view = script_panel("mountInfill", "pl-infill", empty(BEFORE, AFTER))
-        with gr.Accordion("Reliability of the suggestions", open=False):
-            reliability = gr.HTML(elem_id="pl-trust")
+@dataclass(frozen=True, slots=True)
+class InfillRoute:
+    assistant_for: AssistantFor
 
-    async def on_act(
-        event: gr.EventData, request: gr.Request, chosen: str, name: str, sure: str
-    ) -> AsyncIterator[dict[str, Any]]:
-        data: Mapping[str, Any] = event._data or {}
-        before, after = str(data.get("before", "")), str(data.get("after", ""))
-        yield empty(before, after) | {"status": "Waiting for the model…"}
-        yield await complete(assistant_for(owner_of(request)), before, after, name, GateLevel(sure), chosen or "")
+    async def act(self, owner: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the models' menu, a model's reliability, or a suggestion."""
+        assistant, model = self.assistant_for(owner), str(asked.get("model") or "")
+        match asked.get("verb"):
+            case "open":
+                menu = (await ServedModels.ask(assistant)).menu(MODEL_HINT)
+                yield {"menu": menu, "example": empty(BEFORE, AFTER)}
+            case "reliability":
+                yield {"html": await _reliability(assistant, model)}
+            case _:
+                before, after = str(asked.get("before", "")), str(asked.get("after", ""))
+                language, level = str(asked.get("language", "")), _level(asked.get("level"))
+                yield empty(before, after) | {"status": "Waiting for the model…"}
+                yield await complete(assistant, before, after, language, level, model)
 
-    async def on_load(request: gr.Request) -> Any:
-        return await model_choices(assistant_for(owner_of(request)), "generates the suggestion")
 
-    async def on_choice(request: gr.Request, chosen: str) -> str:
-        return await _reliability(assistant_for(owner_of(request)), chosen)
-
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    page.load(on_load, None, [model], **quiet)
-    model.change(on_choice, [model], [reliability], **quiet)
-    view.act(on_act, [model, language, level], [view], **quiet)
+def _level(name: object) -> GateLevel:
+    if name not in [str(one) for one in GateLevel]:
+        raise InvalidRequestError(f"There is no confidence threshold {name!r}: use {', '.join(map(str, GateLevel))}.")
+    return GateLevel(str(name))

@@ -13,7 +13,7 @@ from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.errors import UnavailableError
 from pellucid.text.assistant import LocalAssistant
 from pellucid_webui.conversations.compact_tokens import unpack
-from pellucid_webui.views.infill import ENDING_REASONS, NO_INFILL, complete, empty
+from pellucid_webui.routes.infill import ENDING_REASONS, NO_INFILL, complete, empty
 from support.page.scripted_assistant import ScriptedPageAssistant, tokens
 from support.scripted_answers import Item
 from support.servers.http_servers import TINY, TINY_PLAIN, tiny_assistant

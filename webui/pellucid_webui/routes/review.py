@@ -1,20 +1,16 @@
-"""The Review tab: blind comparisons of two answers."""
+"""Blind reviews: comparisons of two answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import gradio as gr
 
 from pellucid.door.api_keys import LOCAL
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.storage.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
 from pellucid_webui.page_threads import in_page_thread
-from pellucid_webui.views.page_owner import OwnerOf
-from pellucid_webui.views.script_panel import script_panel
 
 NO_REVIEWS = (
     "Here people rate pairs of answers without knowing which model wrote which. There is no review yet. "
@@ -25,17 +21,17 @@ NO_RATER = "Enter your name first; agreement is computed between named raters."
 
 
 @dataclass(frozen=True, slots=True)
-class ReviewView:
+class ReviewRoute:
     reviews: Reviews
 
-    async def act(self, event: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        """Run an action; return the payload to show, including errors.
+    async def act(self, owner: str, event: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Run an action; yield the payload to show, including errors.
 
         A logged-in user is the rater; otherwise raters enter names. A verdict names the review and
         the rater of the displayed pair, because the sides depend on both; a verdict for another
         rater is not saved.
         """
-        return await in_page_thread(self._act, event, owner)
+        yield await in_page_thread(self._act, event, owner)
 
     def _act(self, event: Mapping[str, Any], owner: str) -> dict[str, Any]:
         name, rater, note = str(event.get("review", "")), str(event.get("rater", "")).strip(), ""
@@ -123,20 +119,3 @@ def _side(verdict: Verdict, *, a_is_left: bool) -> str:
     if verdict in (Verdict.A, Verdict.B):
         return "left" if (verdict is Verdict.A) == a_is_left else "right"
     return str(verdict)
-
-
-def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
-    review_view = ReviewView(reviews)
-    with gr.Tab("Review", id="review"):
-        view = script_panel("mountReview", "pl-review", _shown([], "", "", NO_REVIEWS))
-
-    async def on_act(event: gr.EventData, request: gr.Request) -> dict[str, Any]:
-        return await review_view.act(event._data or {}, owner_of(request))
-
-    async def on_load(request: gr.Request) -> dict[str, Any]:
-        return await review_view.act({}, owner_of(request))
-
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    page.load(on_load, None, [view], **quiet)
-    # Several calls at once: a name typed during another call must not be lost.
-    view.act(on_act, None, [view], trigger_mode="multiple", **quiet)
