@@ -1,6 +1,7 @@
 # make run           set everything up and serve the default model on 127.0.0.1:8437
 # make test          the same for the tests
 # make durations     the seconds of each test file in the last make test, into tests/durations.json and CONTRIBUTING.md
+# make page          the page with a scripted model, for work on the page; Ctrl+D ends it
 # make trials        the long trials with their whole counts: kills, damaged files, random interleavings, checked kernels
 # make check         lint, types and the fast tests
 # make lint          formatting, lint and types
@@ -42,10 +43,13 @@ OVER_FLEET := tests/server/api tests/server/client tests/lsp/test_typing_session
 # The tests whose counts tests/support/trial_counts.py holds.
 TRIALS_IN = $(shell grep -rl 'support.trial_counts' tests --include='test_*.py')
 
-.PHONY: run test durations trials check lint size lint-js coverage bench docs vsix test-vscode test-fleet constraints clean
+.PHONY: run page test durations trials check lint size lint-js coverage bench docs vsix test-vscode test-fleet constraints clean
 
 run: $(VENV)/installed
 	@$(BIN)/pellucid serve $(ARGS)
+
+page: $(VENV)/installed-dev
+	@mkdir -p build/page && $(BIN)/python benchmarks/common/scripted_page.py build/page 40 400
 
 test: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)

@@ -322,7 +322,7 @@ def test_odd_addresses(tiny_server: LiveServer) -> None:
         *create_app(ServerState(models=(TINY,))).openapi()["paths"],
         "/",
         "/nowhere/{model}",
-        "/gradio_api/{model}",
+        "/page/{model}",
     ]
     methods, odds = itertools.cycle(("GET", "POST", "DELETE", "GET")), itertools.cycle(ODD_ADDRESSES)
     for path in paths:

@@ -401,7 +401,7 @@ def test_unfinished_bodies(tiny: LiveServer, path: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["/login", "/gradio_api/upload", "/v1/completions"])
+@pytest.mark.parametrize("path", ["/login", "/page/chat", "/v1/completions"])
 def test_unfinished_bodies_without_a_key(tmp_path: Path, path: str) -> None:
     """Clients without a key hold little memory, on the page and on the API."""
     with paged(tmp_path, keys="anna:key-of-anna", max_body_bytes=16 * 2**20) as server:

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import httpx
@@ -215,23 +216,20 @@ def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iter
             await asyncio.to_thread(go_on.wait)
 
     def create(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
-        async def begin() -> None:
+        async def begin(_: str, __: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
             settings = TurnSettings(model=TINY)
-            node = store.add(LOCAL, store.create(LOCAL, settings), None, "assistant", "", settings=settings)
-            turns_of_page.append(
-                turns.start(Turn(store, node), assistant_for(LOCAL), [Message("user", "hi")], settings)
-            )
+            id = store.create(LOCAL, settings)
+            turn = Turn(store, store.add(LOCAL, id, None, "assistant", "", settings=settings))
+            turns_of_page.append(turns.start(id, turn, assistant_for(LOCAL), [Message("user", "hi")], settings))
+            yield {}
 
-        with gr.Blocks() as blocks:
-            blocks.load(begin)
-        return GradioPage(blocks)
+        return GradioPage(gr.Blocks(), routes={"begin": begin})
 
     with live_scripted(ScriptedAssistant(before=before)) as server, listen("127.0.0.1", port) as listener:
         page_server = PageServer(load_settings(data=data, grace=grace), server.url, "127.0.0.1", create)
         with serving(page_server, listener) as http:
             loaded(http, "gradio_config")
-            joined = http.post("/gradio_api/queue/join", json={"fn_index": 0, "data": [], "session_hash": "s1"})
-            assert joined.status_code == 200
+            assert http.post("/page/begin", json={}).status_code == 200
             assert first.wait(30)
             while not turns_of_page[0].text:
                 time.sleep(0.01)

@@ -155,15 +155,11 @@ def test_open_page_keeps_no_server(tmp_path: Path) -> None:
     state = ServerState(models=("tiny",))
     page_of(load_settings(data=tmp_path), state)
 
-    counted = {
-        path: state.idleness.counts(path)
-        for path in ("/gradio_api/heartbeat/s1", "/page/alive", "/", "/gradio_api/queue/join")
-    }
+    counted = {path: state.idleness.counts(path) for path in ("/page/alive", "/", "/page/chat")}
     assert counted == {
-        "/gradio_api/heartbeat/s1": False,
         "/page/alive": False,
         "/": True,
-        "/gradio_api/queue/join": True,
+        "/page/chat": True,
     }
 
 

@@ -16,9 +16,9 @@ SERIOUS = frozenset({"serious", "critical"})
 PATIENCE = 60
 """Timeout in seconds, reached only if a test fails."""
 
-COMPONENTS = """(await import(document.querySelector('script[src*="/pellucid-"]').src
-.replace("main.js", "shared/shared_components.js")))"""
-"""An expression for the module with the page's components, within an async function."""
+PAGE_STATE = """(await import(document.querySelector('script[src*="/pellucid-"]').src
+.replace("main.js", "shared/page_state.js")))"""
+"""An expression for the module with shared state, within an async function."""
 
 WIDTHS = (360, 1920)
 

@@ -1,10 +1,10 @@
-"""Provides a page of a few components in a server with scripted answers."""
+"""Provides a page of a few routes in a server with scripted answers."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,38 +26,32 @@ from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage, PageFactory
-from pellucid_webui.hosting.login import owner_of
 from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
 from support.servers.http_servers import LiveServer, live, scripted_state
 
 WAIT_SECONDS = 60
-OWNER, ANSWER, NOTHING = 0, 1, 2
-"""Indices of the handlers."""
 
 
 def small_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
-    """Create a text box, and handlers that return the user, stream an answer, and fail."""
+    """Create a text box, and routes that name the user, stream an answer, and fail."""
 
-    async def whose(request: gr.Request) -> str:
-        return owner_of(request)
+    async def whose(owner: str, _: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        yield {"owner": owner}
 
-    async def answer(request: gr.Request, text: str) -> AsyncIterator[str]:
-        text_so_far = ""
-        async for item in assistant_for(owner_of(request)).chat(ChatQuery([Message("user", text)])):
+    async def answer(owner: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        text = ""
+        async for item in assistant_for(owner).chat(ChatQuery([Message("user", str(asked.get("text", "")))])):
             if isinstance(item, Token):
-                text_so_far += item.text
-                yield text_so_far
+                text += item.text
+                yield {"text": text}
 
-    async def fail(text: str) -> str:
-        raise RuntimeError(f"the insides of {text}")
+    async def fail(_: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        yield {}
+        raise RuntimeError(f"the insides of {asked['text']}")
 
     with gr.Blocks(title="small") as blocks:
-        box = gr.Textbox("Hello")
-        gr.State(0)
-        gr.Button("whose").click(whose, None, box)
-        gr.Button("answer").click(answer, box, box)
-        gr.Button("fail").click(fail, box, box)
-    return GradioPage(blocks)
+        gr.Textbox("Hello")
+    return GradioPage(blocks, routes={"whose": whose, "answer": answer, "fail": fail})
 
 
 def page_of(state: ServerState, data: Path, create: PageFactory = small_page) -> Page:
@@ -94,22 +88,17 @@ class PagedServer:
             time.sleep(0.05)
         raise AssertionError(text)
 
-    def call(self, function: int, *data: object, session: str = "s1") -> list[Any]:
-        """Call a handler as the browser does, and return the last result."""
-        return list(list(self.events(function, *data, session=session))[-1]["output"]["data"])
+    def call(self, route: str, **asked: object) -> dict[str, Any]:
+        """Send a request to a route, and return the last event."""
+        return list(self.events(route, **asked))[-1]
 
-    def events(self, function: int, *data: object, session: str = "s1") -> Iterator[dict[str, Any]]:
-        """Call a handler, and yield all events up to the end."""
-        body = {"fn_index": function, "data": list(data), "session_hash": session}
-        joined = self.http.post("/gradio_api/queue/join", json=body)
-        assert joined.status_code == 200, joined.text
-        with self.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
+    def events(self, route: str, **asked: object) -> Iterator[dict[str, Any]]:
+        """Send a request to a route, and yield all events up to the end."""
+        with self.http.stream("POST", f"/page/{route}", json=asked) as stream:
+            assert stream.status_code == 200, stream.read()
             for line in stream.iter_lines():
                 if line.startswith("data:"):
-                    event = json.loads(line.removeprefix("data:"))
-                    yield event
-                    if event["msg"] == "process_completed":
-                        return
+                    yield json.loads(line.removeprefix("data:"))
 
 
 @contextmanager

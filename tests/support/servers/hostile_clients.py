@@ -16,7 +16,7 @@ HEAD = (
     "Content-Type: {kind}\r\n{length}{more}\r\n"
 )
 
-BODY_TYPES = {"/login": "application/x-www-form-urlencoded", "/gradio_api/upload": "multipart/form-data; boundary=b"}
+BODY_TYPES = {"/login": "application/x-www-form-urlencoded"}
 """Content types of the routes without JSON."""
 
 

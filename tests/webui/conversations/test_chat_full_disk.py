@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pellucid.client.assistant_protocol import shared
+from pellucid.errors import PellucidError
 from pellucid_webui.conversations.storage.store import ConversationStore
-from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.views.chat.chat_view import ChatView
+from pellucid_webui.routes.chat import ChatRoute
+from support.page.route_tab import FollowedAnswer, RouteTab
 from support.page.scripted_assistant import ScriptedPageAssistant, token
 from support.servers.small_disks import SmallDisk, can_mount, small_disk
 
@@ -41,45 +39,27 @@ def store(disk: SmallDisk) -> Iterator[ConversationStore]:
         yield store
 
 
-async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    async for one in shown:
-        if wanted(one):
-            return one
-    raise AssertionError("no picture is like this")
-
-
-async def last(view: ChatView, tab: TabState, text: str) -> dict[str, Any]:
-    event = {"verb": "send", "text": text, "messageId": text[:20]}
-    return [shown async for shown in view.act(tab, event, TurnSettings)][-1]
-
-
 @pytest.mark.process
 async def test_in_the_middle_of_an_answer(store: ConversationStore, disk: SmallDisk) -> None:
     """A full disk ends an answer with the saved text and the reason; later answers need space."""
     go_on = asyncio.Event()
-    view = ChatView(
-        store,
-        shared(ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Again.")]])),
-        Turns(),
-    )
-    tab = TabState("me")
-    act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
-    await first(act, lambda shown: shown["live"] is not None and "Kept" in str(shown["live"]["blocks"]))
+    assistant = ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Again.")]])
+    tab = RouteTab(ChatRoute(store, shared(assistant), Turns()))
+    node = await tab.send("Hello")
+    known, stream = FollowedAnswer(), tab.follow(node)
+    await known.grow(stream, until=1)
     disk.fill()
     go_on.set()
-    ended = [shown async for shown in act][-1]
-    answer = json.loads(ended["messages"][-1])
-    assert answer["text"] == "Kept. "
-    assert "full" in ended["notice"]["text"]
-    assert view.turns.find(answer["node"]) is None
+    await known.grow(stream)
+    assert "full" in str(known.error)
+    assert [message["text"] for message in (await tab.show())["messages"]] == ["Hello", "Kept. "]
+    assert tab.route.turns.find(node) is None
 
-    refused = await last(view, tab, LONG)
-    assert "full" in refused["notice"]["text"]
-    assert len(refused["messages"]) == 2
+    with pytest.raises(PellucidError, match="full"):
+        await tab.send(LONG, messageId="long")
+    assert len((await tab.show())["messages"]) == 2
 
     disk.repair()
-    shown = await last(view, tab, LONG + "again")
-    assert [json.loads(message)["text"] for message in shown["messages"]][-1] == "Yes."
-    assert shown["notice"]["text"] == ""
-    retried = [shown async for shown in view.act(tab, {"verb": "retry", "node": answer["node"]}, TurnSettings)][-1]
-    assert [json.loads(message)["text"] for message in retried["messages"]] == ["Hello", "Again."]
+    assert (await tab.send_and_wait(LONG, messageId="long"))["messages"][-1]["text"] == "Yes."
+    retried = await tab.act_and_wait("retry", node=node)
+    assert [message["text"] for message in retried["messages"]] == ["Hello", "Again."]

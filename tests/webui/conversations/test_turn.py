@@ -53,7 +53,7 @@ class TurnSetup:
         self.assistant.scripts = [script]
         ticks = count()
         turn = Turn(self.store, self.node, text, batches, clock=lambda: float(next(ticks)))
-        return self.turns.start(turn, self.assistant, QUESTION, settings)
+        return self.turns.start(self.conversation, turn, self.assistant, QUESTION, settings)
 
     @property
     def saved(self) -> Node:
@@ -296,7 +296,7 @@ class TestUpdates:
         looking = asyncio.create_task(look())
         await asyncio.sleep(0)
         setup.assistant.scripts = [tokens("a")]
-        setup.turns.start(turn, setup.assistant, QUESTION, SETTINGS)
+        setup.turns.start(setup.conversation, turn, setup.assistant, QUESTION, SETTINGS)
         await looking
         assert (seen[0], seen[-1]) == (("", True), ("a", False))
 
@@ -381,9 +381,8 @@ class TestTurns:
         """Closing stops all answers, and keeps the text."""
         other = setup.store.add(OWNER, setup.conversation, None, ASSISTANT, "")
         turn = setup.begin(*tokens("a"), None)
-        second = setup.turns.start(
-            Turn(setup.store, other), ScriptedPageAssistant([[*tokens("b"), None]]), QUESTION, SETTINGS
-        )
+        assistant = ScriptedPageAssistant([[*tokens("b"), None]])
+        second = setup.turns.start(setup.conversation, Turn(setup.store, other), assistant, QUESTION, SETTINGS)
         await asyncio.gather(until(turn, "a"), until(second, "b"))
         await setup.turns.aclose()
         assert (turn.end, second.end) == (FinishReason.CANCELLED, FinishReason.CANCELLED)
@@ -418,7 +417,7 @@ async def main():
     store = ConversationStore(Path(sys.argv[1]))
     id = store.create("ann", TurnSettings(model=MODEL))
     turn = Turn(store, store.add("ann", id, None, "assistant", ""))
-    Turns().start(turn, Endless(), [], TurnSettings(model=MODEL))
+    Turns().start(id, turn, Endless(), [], TurnSettings(model=MODEL))
     async for _ in turn.updates():
         print(len(turn.text), flush=True)
 

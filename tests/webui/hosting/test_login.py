@@ -6,9 +6,10 @@ import asyncio
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import httpx
@@ -23,39 +24,32 @@ from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage
-from pellucid_webui.hosting.login import LoginGate, owner_of
+from pellucid_webui.hosting.login import LoginGate
 from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions
-from support.page.small_page_server import OWNER, PagedServer, paged
+from support.page.small_page_server import PagedServer, paged
 from support.servers.http_servers import scripted_state
 
 KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")
 
 
 def list_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
-    """Create a page that returns the user, begins conversations, and lists the user's titles."""
+    """Create a page that names the user, begins conversations, and lists the user's titles."""
 
-    async def whose(request: gr.Request) -> str:
-        return owner_of(request)
+    async def whose(owner: str, _: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        yield {"owner": owner}
 
-    async def begin(title: str, request: gr.Request) -> str:
-        return store.create(owner_of(request), TurnSettings(), title)
+    async def begin(owner: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        yield {"id": store.create(owner, TurnSettings(), str(asked["title"]))}
 
-    async def titles(request: gr.Request) -> str:
-        return ",".join(one.title for one in store.list(owner_of(request)))
+    async def titles(owner: str, _: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        yield {"titles": [one.title for one in store.list(owner)]}
 
-    async def title(id: str, request: gr.Request) -> str:
-        return store.conversation(owner_of(request), id).title
+    async def title(owner: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        yield {"title": store.conversation(owner, str(asked["id"])).title}
 
     with gr.Blocks() as blocks:
-        box = gr.Textbox()
-        gr.Button().click(whose, None, box)
-        gr.Button().click(begin, box, box)
-        gr.Button().click(titles, None, box)
-        gr.Button().click(title, box, box)
-    return GradioPage(blocks)
-
-
-BEGIN, TITLES, TITLE = 1, 2, 3
+        gr.Textbox()
+    return GradioPage(blocks, routes={"whose": whose, "begin": begin, "titles": titles, "title": title})
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +76,7 @@ def test_form(locked: PagedServer) -> None:
     with browser(locked).http as http:
         text = http.get("/").text
         assert http.get("/config").status_code == 401
-        assert http.get("/gradio_api/queue/data", params={"session_hash": "s1"}).status_code == 401
+        assert http.post("/page/whose", json={}).status_code == 401
     assert '<form method="post" action="/login">' in text
     assert '<label for="key">' in text
     assert 'autocomplete="current-password"' in text
@@ -177,13 +171,13 @@ def test_owners_are_apart(locked: PagedServer) -> None:
     ben = browser(locked)
     with ben.http:
         log_in(ben.http, "ben:key-of-ben")
-        (id,) = locked.call(BEGIN, "a secret", session="anna1")
-        assert locked.call(OWNER, session="anna2") == ["anna"]
-        assert ben.call(OWNER, session="ben1") == ["ben"]
-        assert locked.call(TITLES, session="anna3") == ["a secret"]
-        assert ben.call(TITLES, session="ben2") == [""]
-        assert locked.call(TITLE, id, session="anna4") == ["a secret"]
-        assert "secret" not in str(list(ben.events(TITLE, id, session="ben3"))[-1])
+        id = locked.call("begin", title="a secret")["id"]
+        assert locked.call("whose") == {"owner": "anna"}
+        assert ben.call("whose") == {"owner": "ben"}
+        assert locked.call("titles") == {"titles": ["a secret"]}
+        assert ben.call("titles") == {"titles": []}
+        assert locked.call("title", id=id) == {"title": "a secret"}
+        assert "secret" not in str(ben.call("title", id=id))
 
 
 def test_shared_key(tmp_path: Path) -> None:
@@ -191,7 +185,7 @@ def test_shared_key(tmp_path: Path) -> None:
     with paged(tmp_path, list_page, keys="secret") as server:
         log_in(server.http, "secret")
         server.wait()
-        assert server.call(OWNER) == ["local"]
+        assert server.call("whose") == {"owner": "local"}
 
 
 def test_without_a_key(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import httpx
@@ -32,7 +33,7 @@ from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.mount import PREPARING
-from support.page.small_page_server import ANSWER, NOTHING, OWNER, PagedServer, page_of, paged, small_page
+from support.page.small_page_server import PagedServer, page_of, paged, small_page
 from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
 
 pytestmark = pytest.mark.slow
@@ -87,13 +88,14 @@ def test_a_killed_server_leaves_no_files(tmp_path: Path) -> None:
     code = f"""
 import os
 from pathlib import Path
+from typing import Any
 from pellucid.client.assistant_protocol import shared
 from pellucid.client.http_client import Client
 from pellucid_webui.hosting.gradio_host import build, pellucid_view
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 assistants = shared(Client("http://127.0.0.1:9"))
-build(pellucid_view, assistants, ConversationStore(Path({str(data)!r}) / "conversations.db"), Turns(), 1000)
+build(pellucid_view, assistants, ConversationStore(Path({str(data)!r}) / "conversations.db"), Turns())
 print("made", flush=True)
 os._exit(9)
 """
@@ -130,7 +132,7 @@ def test_plain_page_while_models_load(tmp_path: Path) -> None:
     state.progress.advance(100 * 2**20)
     with paged(tmp_path, state=state) as server:
         text = server.http.get("/").text
-        assert server.page._gradio_task is None
+        assert server.page._page_task is None
     assert "The models are being loaded: tiny.gguf." in text
     assert '<progress max="100" value="25"' in text
     assert "location.reload()" in text
@@ -211,7 +213,7 @@ def test_nothing_from_elsewhere(small: PagedServer) -> None:
 
 
 def test_gradio_keeps_to_itself(small: PagedServer) -> None:
-    """Gradio's analytics, history and links are off, and files have the limit of bodies."""
+    """Gradio's analytics, history and links are off."""
     config = small.http.get("/config").json()
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
     assert (config["analytics_enabled"], config["run_history"], config["footer_links"], config["mcp_server"]) == (
@@ -220,53 +222,23 @@ def test_gradio_keeps_to_itself(small: PagedServer) -> None:
         [],
         False,
     )
-    assert (config["show_error"], config["max_file_size"], config["space_id"]) == (False, 20_000, None)
+    assert (config["show_error"], config["space_id"]) == (False, None)
 
 
-def test_no_endpoints(small: PagedServer) -> None:
-    """The page has no API: no endpoint is documented, and routes around the queue do not exist."""
-    info = small.http.get("/gradio_api/info", params={"all_endpoints": "true"})
-    assert (info.status_code, info.json()) == (200, {"named_endpoints": {}, "unnamed_endpoints": {}})
-    assert small.http.get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
-
-    posts = (
-        "run/whose",
-        "api/whose",
-        "call/whose",
-        "call/v2/whose",
-        "run/predict",
-        "vibe-edit",
-        "process_recording",
-        "stream/x",
-        "component_server",
-    )
+def test_gradio_has_no_api(small: PagedServer) -> None:
+    """No call, file or address of Gradio's API is there, and no other page of Gradio's."""
+    gets = ("info", "app_id", "queue/data?session_hash=s1", "heartbeat/s1", "openapi.json", "mcp", "runs", "token")
+    posts = ("queue/join", "upload", "cancel", "run/predict", "call/x", "component_server", "vibe-edit", "stream/x")
+    files = [
+        f"file={target}" for target in ("http://127.0.0.1:9/x", "HTTPS://example.org/x", Path(__file__).absolute())
+    ]
+    for call in (*gets, *files, "proxy=http://x.hf.space"):
+        assert small.http.get(f"/gradio_api/{call}").status_code == 404, call
     for call in posts:
         answer = small.http.post(f"/gradio_api/{call}", json={"data": []})
         assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error"), call
-    gets = (
-        "openapi.json",
-        "mcp",
-        "mcp/sse",
-        "runs",
-        "deep_link?session_hash=s1",
-        "dev/reload",
-        "startup-events",
-        "token",
-        "proxy=http://x.hf.space",
-    )
-    for call in gets:
-        assert small.http.get(f"/gradio_api/{call}").status_code == 404, call
     for path in ("/monitoring", "/monitoring/summary", "/svelte/x.js", "/robots.txt", "/docs"):
         assert small.http.get(path).json()["error"]["code"] == 404, path
-
-
-def test_no_file_is_stored_or_served(small: PagedServer) -> None:
-    """Gradio's routes for files are closed, and no address is fetched."""
-    for target in ("http://127.0.0.1:9/x", "HTTPS://example.org/x", "ftp://example.org/x", Path(__file__).absolute()):
-        assert small.http.get(f"/gradio_api/file={target}").status_code == 404
-    answer = small.http.post("/gradio_api/upload", files={"files": ("a.txt", b"x")})
-    assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
-    assert small.http.get("/gradio_api/upload_progress", params={"upload_id": "x"}).status_code == 404
 
 
 def test_api_stays_as_it_was(small: PagedServer) -> None:
@@ -278,7 +250,7 @@ def test_api_stays_as_it_was(small: PagedServer) -> None:
     )
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, 405)
     assert small.http.post("/", json={}).status_code == 405
-    assert small.http.get("/gradio_api/queue/join").status_code == 405
+    assert small.http.get("/page/whose").status_code == 405
 
 
 def test_page_owns_nothing_of_the_api(tmp_path: Path) -> None:
@@ -290,19 +262,18 @@ def test_page_owns_nothing_of_the_api(tmp_path: Path) -> None:
     assert [path for path in paths if page.owns(path)] == []
 
 
-def test_handlers_run_and_stream(small: PagedServer) -> None:
-    """A handler uses the assistant of this process, and the answer is streamed."""
-    events = list(small.events(ANSWER, "hi"))
-    assert [event["msg"] for event in events].count("process_generating") >= 2
-    assert events[-1]["output"]["data"] == ["Hello world"]
-    assert small.call(OWNER) == ["local"]
+def test_routes_run_and_stream(small: PagedServer) -> None:
+    """A route uses the assistant of this process, and the answer is streamed."""
+    assert [event["text"] for event in small.events("answer", text="hi")] == ["Hello", "Hello world"]
+    assert small.call("whose") == {"owner": "local"}
 
 
-def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """An error in a handler is not shown on the page."""
-    last = list(small.events(NOTHING, "secrets"))[-1]
-    assert last["success"] is False
+def test_errors_show_no_insides(small: PagedServer, caplog: pytest.LogCaptureFixture) -> None:
+    """An error in a route is logged, and not shown on the page."""
+    last = small.call("fail", text="secrets")
+    assert last["error"]["type"] == "server_error"
     assert "insides" not in str(last)
+    assert "insides" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -314,13 +285,10 @@ def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixtur
         {"host": "evil.example"},
     ],
 )
-@pytest.mark.parametrize("call", ["queue/join", "upload", "cancel"])
-def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call: str) -> None:
+def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str]) -> None:
     """Requests with effects are accepted only from the page, under a name of the server."""
     with httpx.Client(base_url=small.server.url, trust_env=False, timeout=60) as other:
-        answer = other.post(
-            f"/gradio_api/{call}", json={"fn_index": OWNER, "data": [], "session_hash": "s2"}, headers=headers
-        )
+        answer = other.post("/page/whose", json={}, headers=headers)
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "permission_error")
 
 
@@ -330,18 +298,16 @@ def test_open_page_does_not_keep_the_server(tmp_path: Path) -> None:
     with paged(tmp_path, state=scripted_state(hanging(started), clock=lambda: now[0])) as server:
         server.state.idleness.overlook(server.page.watches)
         server.wait()
-        with server.http.stream("GET", "/gradio_api/heartbeat/s1") as beat:
-            assert next(beat.iter_lines()) == "data: ALIVE"
-            now[0] = 110.0
-            assert server.http.get("/page/alive").status_code == 200
-            assert server.state.idleness.seconds == 10.0
-            server.call(OWNER)
-            assert server.state.idleness.seconds == 0.0
-            events = server.events(ANSWER, "hi")
-            next(events)
-            started.wait()
-            now[0] = 120.0
-            assert server.state.idleness.seconds == 0.0
+        now[0] = 110.0
+        assert server.http.get("/page/alive").status_code == 200
+        assert server.state.idleness.seconds == 10.0
+        server.call("whose")
+        assert server.state.idleness.seconds == 0.0
+        events = server.events("answer", text="hi")
+        next(events)
+        started.wait()
+        now[0] = 120.0
+        assert server.state.idleness.seconds == 0.0
 
 
 def test_leaves_with_pages_open(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -349,15 +315,11 @@ def test_leaves_with_pages_open(tmp_path: Path, caplog: pytest.LogCaptureFixture
     started = threading.Event()
     with paged(tmp_path, state=scripted_state(hanging(started), grace=0.2)) as server:
         server.wait()
-        with server.http.stream("GET", "/gradio_api/heartbeat/s1") as beat:
-            lines = beat.iter_lines()
-            next(lines)
-            events = server.events(ANSWER, "hi")
-            next(events)
-            started.wait()
-            server.server.shut_down()
-            assert list(lines)[-1:] in ([], [""])
-            list(events)
+        events = server.events("answer", text="hi")
+        next(events)
+        started.wait()
+        server.server.shut_down()
+        list(events)
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
@@ -367,7 +329,7 @@ def test_running_answers_are_kept(tmp_path: Path, grace: float) -> None:
     started = threading.Event()
     with paged(tmp_path, unwatched_page, state=scripted_state(hanging(started), grace=grace)) as server:
         server.wait()
-        server.call(0, "hi")
+        server.call("begin", text="hi")
         started.wait()
         begun = time.monotonic()
     assert grace <= time.monotonic() - begun < 20
@@ -385,7 +347,7 @@ def test_answers_that_no_tab_watches_have_their_grace_time(tmp_path: Path) -> No
 
     with paged(tmp_path, unwatched_page, state=scripted_state(ScriptedAssistant(before=before), grace=3600)) as server:
         server.wait()
-        server.call(0, "hi")
+        server.call("begin", text="hi")
         started.wait()
         server.server.shut_down()
         # No request is open any more.
@@ -396,48 +358,19 @@ def test_answers_that_no_tab_watches_have_their_grace_time(tmp_path: Path) -> No
     assert kept_answer(tmp_path) == ("Hello world", FinishReason.STOP)
 
 
-def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
-    """A click is answered during many streams, despite Gradio's default limit."""
-    streaming = threading.Semaphore(0)
-
-    def create(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
-        async def stream() -> AsyncIterator[str]:
-            streaming.release()
-            yield "Hello"
-            await asyncio.sleep(3600)
-
-        async def click() -> str:
-            return "clicked"
-
-        with gr.Blocks() as blocks:
-            box = gr.Textbox()
-            gr.Button().click(stream, None, box, concurrency_limit=None)
-            gr.Button().click(click, None, box)
-        return GradioPage(blocks)
-
-    with paged(tmp_path, create) as server:
-        server.wait()
-        for number in range(50):
-            body = {"fn_index": 0, "data": [], "session_hash": f"tab{number}"}
-            assert server.http.post("/gradio_api/queue/join", json=body).status_code == 200
-        assert all(streaming.acquire(timeout=30) for _ in range(50))
-        assert server.call(1) == ["clicked"]
-
-
 def unwatched_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
     """Create a page that starts an answer without a waiting request."""
 
-    async def begin(text: str) -> str:
+    async def begin(_: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         settings = TurnSettings(model=TINY)
         id = store.create(LOCAL, settings)
         node = store.add(LOCAL, id, None, "assistant", "", settings=settings)
-        turns.start(Turn(store, node), assistant_for(LOCAL), [Message("user", text)], settings)
-        return ""
+        turns.start(id, Turn(store, node), assistant_for(LOCAL), [Message("user", str(asked["text"]))], settings)
+        yield {}
 
     with gr.Blocks() as blocks:
-        box = gr.Textbox()
-        gr.Button().click(begin, box, box)
-    return GradioPage(blocks)
+        gr.Textbox()
+    return GradioPage(blocks, routes={"begin": begin})
 
 
 def kept_answer(data: Path) -> tuple[str, FinishReason | None]:

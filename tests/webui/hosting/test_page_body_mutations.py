@@ -11,7 +11,7 @@ import pytest
 
 from pellucid.door.api_keys import read_keys
 from pellucid.door.login_rate_limit import LoginRateLimit
-from support.page.small_page_server import ANSWER, OWNER, PagedServer, paged
+from support.page.small_page_server import PagedServer, paged
 from support.servers.body_mutations import damaged, mutations
 from support.servers.http_servers import scripted_state
 from support.trial_counts import trial_count
@@ -21,7 +21,7 @@ FORM = "application/x-www-form-urlencoded"
 COUNT = trial_count(200)
 """Mutations for each route."""
 
-JOIN: dict[str, Any] = {"fn_index": ANSWER, "data": ["hi"], "session_hash": "m1", "event_data": None, "trigger_id": 3}
+CALL: dict[str, Any] = {"verb": "answer", "text": "hi", "files": [{"name": "a.txt", "data": "eA=="}], "after": 3}
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,11 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 
 
 def test_calls(locked: PagedServer) -> None:
-    """No mutated call of a handler gives a 5xx response, and the page works afterwards."""
-    for body in mutations(JOIN, Random(SEED), COUNT):
-        answer = locked.http.post("/gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
+    """No mutated request to a route gives a 5xx response, and the page works afterwards."""
+    for body in mutations(CALL, Random(SEED), COUNT):
+        answer = locked.http.post("/page/answer", content=body, headers={"content-type": "application/json"})
         assert answer.status_code < 500, (body, answer.text)
-    assert locked.call(OWNER, session="after") == ["anna"]
+    assert locked.call("whose") == {"owner": "anna"}
 
 
 def test_forms(locked: PagedServer) -> None:
@@ -57,4 +57,4 @@ def test_forms(locked: PagedServer) -> None:
             )
             answer = http.post(path, content=body, headers={"content-type": named})
             assert answer.status_code < 500, (body, answer.text)
-    assert locked.call(OWNER, session="after") == ["anna"]
+    assert locked.call("whose") == {"owner": "anna"}

@@ -83,5 +83,5 @@ async def test_first_words(small: PagedServer, browser_page: Page) -> None:
     """Without scripts the page shows a text, and scripts replace the text by the page."""
     assert '<p id="pl-starting">Pellucid is starting.</p>' in small.http.get("/").text
     await browser_page.goto(small.server.url)
-    await browser_page.get_by_role("button", name="answer").wait_for()
+    await browser_page.get_by_role("textbox").wait_for()
     assert await browser_page.locator("#pl-starting").evaluate("words => words.matches(':not(:only-child)')")

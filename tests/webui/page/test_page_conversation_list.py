@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT
 from support.page.list_page import DAY, LOCAL, Library, choose_action, library, listed_page, row, shown_list
-from support.page.page_tabs import COMPONENTS, check_themes
+from support.page.page_tabs import PAGE_STATE, check_themes
 from support.page.small_page_server import PagedServer
 
 AUCKLAND = {"timezone_id": "Pacific/Auckland"}
@@ -24,7 +24,7 @@ NOON = datetime(2026, 3, 15, 12, tzinfo=ZoneInfo("Pacific/Auckland")).timestamp(
 
 FOCUSED = "() => document.activeElement.closest('[data-id]')?.dataset.id ?? document.activeElement.type"
 
-KEEP_LIST = f"""async () => {COMPONENTS}.follow("conversations", (value) => (window.listed = value))"""
+KEEP_LIST = f"""async () => {PAGE_STATE}.follow("conversations", (value) => (window.listed = value))"""
 """Makes the list's state reachable, which includes changes that are not drawn."""
 
 MARKED = "() => [...(CSS.highlights.get('pl-match') ?? [])].map((range) => range.toString())"

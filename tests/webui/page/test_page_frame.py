@@ -14,7 +14,7 @@ from pellucid_webui.conversations.exchange.markdown_format import to_markdown
 from pellucid_webui.conversations.model_view import CHARACTERS_PER_TOKEN
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.page_fixtures import Tab, watched
-from support.page.page_tabs import COMPONENTS, Theme, check_looks, check_themes, check_widths, set_theme
+from support.page.page_tabs import Theme, check_looks, check_themes, check_widths, set_theme
 from support.page.storyteller import LARGE, SMALL, Storyteller
 from support.servers.http_servers import spoken
 
@@ -46,10 +46,11 @@ async def new_chat(framed: Tab) -> None:
 CUT_OFF = "all => all.filter((one) => one.scrollHeight > one.clientHeight + 2).map((one) => one.innerText)"
 """Returns the texts of elements lower than their content."""
 
-SEND_HELLO = (
-    f"async () => {COMPONENTS}"
-    ".actOn('chat', { verb: 'send', conversation: null, text: 'Hello', files: [], messageId: 'hello' })"
-)
+SEND_HELLO = """() => {
+  const field = document.querySelector("#pl-chat textarea.pl-field");
+  field.value = "Hello";
+  field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+}"""
 """Sends a message while a dialog covers the chat."""
 
 

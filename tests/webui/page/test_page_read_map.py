@@ -235,7 +235,7 @@ async def test_a_mode_that_is_chosen_early(reading: Tab) -> None:
             await let_through.wait()
         await route.continue_()
 
-    await page.route("**/gradio_api/queue/join*", hold)
+    await page.route("**/page/read", hold)
     await read_lines(reading, f"a {SURPRISE}\n", HALVES)
     await page.locator(".pl-mode").select_option("entropy")
     await expect(page.locator(".pl-mode option[value=difference]")).to_be_disabled()
@@ -345,21 +345,14 @@ async def test_results_of_another_text(reading: Tab) -> None:
 async def test_read_before_the_menus_are_filled(reading_server: PagedServer, browser_page: Page) -> None:
     """Results read before the menus are filled belong to the default model."""
     let_through = asyncio.Event()
-    config = reading_server.http.get("/config").json()
-    (second,) = [part["id"] for part in config["components"] if part["props"].get("label") == "Second model"]
-    (load,) = [
-        event["id"]
-        for event in config["dependencies"]
-        if second in event["outputs"] and event["targets"][0][1] == "load"
-    ]
 
     async def hold(route: Route) -> None:
-        if (route.request.post_data_json or {}).get("fn_index") == load:
+        if (route.request.post_data_json or {}).get("verb") == "open":
             await let_through.wait()
         await route.continue_()
 
     tab, page = watched(browser_page, reading_server.server.url), browser_page
-    await page.route("**/gradio_api/queue/join*", hold)
+    await page.route("**/page/read", hold)
     await tab.open()
     await tab.tab("Read")
     await read(tab, "one two\n")
@@ -461,3 +454,21 @@ async def test_stop(reading: Tab, reader: TextReader) -> None:
     assert await page.locator(".pl-reading > [role=status]").inner_text() == f"Stopped after {tokens} tokens."
     await page.locator(".pl-reading .pl-token").first.wait_for()
     assert await page.locator(".pl-progress").is_hidden()
+    await interrupted(page)
+
+
+async def interrupted(page: Page) -> None:
+    """After a reading whose connection is lost, the last results stay."""
+    figures = await page.locator(".pl-figures dd").all_inner_texts()
+
+    async def lose(route: Route) -> None:
+        event = 'data: {"number": 0, "tokens": 1, "share": 0.1, "words": "some"}\n\n'
+        is_reading = (route.request.post_data_json or {}).get("verb") == "read"
+        await (route.fulfill(body=event) if is_reading else route.continue_())
+
+    await page.route("**/page/read", lose)
+    await page.locator("#pl-read-go").click()
+    await expect(page.locator(".pl-read-status.pl-wrong")).to_contain_text("interrupted: press Read to try again.")
+    await expect(page.locator(".pl-figures dd")).to_have_text(figures)
+    assert await page.locator(".pl-progress").is_hidden()
+    await page.unroute_all(behavior="wait")

@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Locator, Page, expect
 
 from pellucid_webui.hosting.gradio_host import pellucid_view
-from pellucid_webui.views.read import MAX_TEXT_BYTES
+from pellucid_webui.routes.read import MAX_TEXT_BYTES
 from support.page.page_fixtures import Tab, watched
 from support.page.page_tabs import WIDTHS, check_themes
 from support.page.small_page_server import paged

@@ -1,28 +1,66 @@
-"""Tests that no event of the page accepts a path to read, copy or fetch files."""
+"""Tests that no route of the page accepts a path to read, copy or fetch files."""
 
 from __future__ import annotations
 
-import json
+import gzip
 import tempfile
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pellucid_webui.hosting import gradio_requests
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import pellucid_view
-from support.page.small_page_server import PagedServer, paged
+from pellucid_webui.routes import chat, conversation_list
+from support.page.small_page_server import paged
 
 pytestmark = pytest.mark.slow
 
 SECRET = "the-secret-of-the-server's-user"
 FILE = {"_type": "gradio.FileData"}
-AT_ONCE = 16
+
+ROUTES = {
+    "chat": tuple(chat.ACTIONS),
+    "turn": ("",),
+    "conversations": tuple(conversation_list.ACTIONS),
+    "models": ("",),
+    "compare": ("compare", "row", "chat", "export", "open"),
+    "compare/batch": ("choose", "start", "resume", "export", "open"),
+    "infill": ("open", "reliability", "complete"),
+    "read": ("open", "read", "file", "part", "export"),
+    "review": ("judge", "show", "refresh"),
+}
+
+FIELDS = (
+    "id",
+    "name",
+    "data",
+    "text",
+    "file",
+    "files",
+    "form",
+    "node",
+    "nodes",
+    "model",
+    "second",
+    "before",
+    "tab",
+    "key",
+)
+
+SETTINGS = TurnSettings().record()
+
+EXPORTED = {
+    "name": "one.json",
+    "data": b64encode(gzip.compress(b'[{"role": "user", "content": "Hi"}]')).decode(),
+    "settings": SETTINGS,
+}
 
 
 @contextmanager
@@ -74,41 +112,6 @@ def files(targets: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def nested(value: Any) -> list[Any]:
-    """Return a value as a property, in a list, and deeply nested."""
-    return [{"value": value}, [value], {"value": [{"files": [value]}]}]
-
-
-def calls(config: dict[str, Any], hidden: list[Any]) -> Iterator[list[dict[str, Any]]]:
-    """Yield for each event all calls with a hidden value in a single input or the event data."""
-    values = {part["id"]: part["props"].get("value") for part in config["components"]}
-    for event in config["dependencies"]:
-        data = [values[part] for part in event["inputs"]]
-        call = {"fn_index": event["id"], "trigger_id": event["targets"][0][0], "data": data, "event_data": None}
-        yield [
-            *[
-                call | {"data": [*data[:place], value, *data[place + 1 :]]}
-                for place in range(len(data))
-                for value in hidden
-            ],
-            *[call | {"event_data": value} for value in hidden],
-        ]
-
-
-def outcome(server: PagedServer, calls: list[dict[str, Any]], session: str) -> tuple[set[int], str]:
-    """Make calls in the same session; return the statuses, and all results as text."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = list(
-            pool.map(
-                lambda call: server.http.post("/gradio_api/queue/join", json=call | {"session_hash": session}), calls
-            )
-        )
-    text = "".join(answer.text for answer in answers)
-    if any(answer.status_code == 200 for answer in answers):
-        text += server.http.get("/gradio_api/queue/data", params={"session_hash": session}).text
-    return {answer.status_code for answer in answers}, text
-
-
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "temporary"
@@ -118,49 +121,22 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("is_checked", [True, False], ids=["checked", "gradio alone"])
-def test_no_event_takes_a_path(
-    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, is_checked: bool
-) -> None:
-    """No path or address in any input is read, fetched or copied.
-
-    Gradio refuses paths as well, in case a call ever passes the check.
-    """
+def test_no_route_takes_a_path(tmp_path: Path, temporary: Path) -> None:
+    """No path or address in any field of any action is read, fetched or copied."""
     secret = tmp_path / "secret.txt"
     secret.write_text(SECRET)
-    if not is_checked:
-        monkeypatch.setattr(gradio_requests, "_has_path", lambda value: False)
-        # All results of an event are read at the end.
-        for limit in ("MAX_RUNNING_CALLS", "MAX_UNREAD_MESSAGES"):
-            monkeypatch.setattr(f"pellucid_webui.hosting.gradio_tabs.{limit}", 10_000)
+    made = 0
     with canary() as (address, asked_of_canary), paged(tmp_path / "data", pellucid_view) as server:
         server.wait()
-        config = server.http.get("/config").json()
-        made = 0
-        if is_checked:
-            found = files([str(secret), f"file://{secret}", "../secret.txt", address])
-            hidden = [*found, *nested(found[0])]
-        else:
-            # A call that Gradio runs takes ten times as long.
-            hidden = [{"path": str(secret), "meta": FILE}, {"path": "secret.txt", "url": address, "meta": FILE}]
-        for number, event in enumerate(calls(config, hidden)):
-            statuses, text = outcome(server, event, f"s{number}")
-            assert SECRET not in text, event[0]["fn_index"]
-            assert statuses == ({400} if is_checked else {200})
-            made += len(event)
-
-    assert made > (900 if is_checked else 100)
+        id = server.call("conversations", verb="import", **EXPORTED)["opens"]
+        found = files([str(secret), f"file://{secret}", "../secret.txt", address])
+        for route, verbs in ROUTES.items():
+            for verb, hidden in product(verbs, [*found, [found[0]], {"value": [found[0]]}]):
+                fields = dict.fromkeys(FIELDS, hidden)
+                asked = {**fields, "verb": verb, "conversation": id, "settings": SETTINGS | {"system": hidden}}
+                answer = server.http.post(f"/page/{route}", json=asked)
+                assert SECRET not in answer.text, (route, verb)
+                made += 1
+    assert made > 500
     assert asked_of_canary == []
     assert list(temporary.iterdir()) == []
-
-
-def test_refusal(tmp_path: Path) -> None:
-    """A call with a path is refused in a sentence, and the next call is answered."""
-    call = {"fn_index": 0, "data": [{"path": "/etc/hostname", "meta": FILE}], "session_hash": "s1"}
-    with paged(tmp_path) as server:
-        server.wait()
-        answer = server.http.post("/gradio_api/queue/join", json=call)
-        assert server.call(0) == ["local"]
-
-    assert (answer.status_code, json.loads(answer.text)["error"]["type"]) == (400, "invalid_request_error")
-    assert answer.json()["error"]["message"].startswith("The page accepts the content of a file, not a path")

@@ -23,7 +23,7 @@ async def test_sent_while_the_page_loads(story_server: PagedServer, teller: Stor
         await let_through.wait()
         await route.continue_()
 
-    await browser_page.route("**/gradio_api/queue/join*", hold)
+    await browser_page.route("**/page/chat", hold)
     tab = watched(browser_page, story_server.server.url)
     await tab.open()
     await tab.send("Say yes.")

@@ -1,20 +1,34 @@
-"""Tests the menus of models and the controls of a turn.
+"""Tests the menu of models, and the controls and settings of a turn.
 
 Gradio needs an event loop: without an event loop, Gradio leaks loops of its own.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import re
+from dataclasses import fields
+from math import inf, nan
 
-import gradio as gr
 import pytest
 
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid_webui.conversations.served_models import ServedModels
-from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.views.controls import chat_controls, chat_model_menu, model_menu
+from pellucid_webui.conversations.turn_settings import NUMBERS, TurnSettings, settings_of_controls
+from pellucid_webui.views.app import ASSETS, create_page
+from support.page.route_tab import shown
+
+LABELS = NUMBERS | {
+    "model": "Model",
+    "system": "System prompt",
+    "seed": "Seed",
+    "answer_format": "Answer format",
+    "schema": "JSON schema",
+    "tools": "Tools",
+    "tool_choice": "Tool choice",
+}
+SETTINGS = TurnSettings("gone", "Be brief.", 0.3, 0.9, 5, 0.1, 7, 64, "json_schema", "{", "[", "none")
 
 
 def served(*names: str) -> ServedModels:
@@ -23,44 +37,63 @@ def served(*names: str) -> ServedModels:
     )
 
 
-def shown(menu: Any) -> tuple[list[Any], Any]:
-    return menu.choices, menu.value
-
-
-def test_a_missing_model_stays_chosen() -> None:
-    """A model no longer served is called missing, and stays chosen."""
-    menu = model_menu(served("a", "b"), chosen="gone")
-    assert shown(menu) == ([("a", "a"), ("b", "b"), ("gone (missing)", "gone")], "gone")
-    assert menu.info == "gone is not served any more: choose another model."
-
-
-def test_a_chosen_model() -> None:
-    """A served model is chosen by name, or by default the first model."""
-    assert shown(model_menu(served("a", "b"), chosen="b"))[1] == "b"
-    assert shown(model_menu(served("a", "b")))[1] == "a"
+def test_menus() -> None:
+    """A menu chooses a model by name, by default the first model, and keeps a missing model."""
+    choices = [["a", "a"], ["b", "b"]]
+    assert served("a", "b").menu("hint", "b") == {"choices": choices, "value": "b", "info": "hint"}
+    assert served("a", "b").menu("hint")["value"] == "a"
+    assert served("a", "b").menu("hint", "gone") == {
+        "choices": [*choices, ["gone (missing)", "gone"]],
+        "value": "gone",
+        "info": "gone is not served any more: choose another model.",
+    }
 
 
 def test_models_that_cannot_be_listed() -> None:
     """While models cannot be listed, the menu keeps the chosen model and gives the reason."""
-    menu = model_menu(ServedModels(problem="The server is loading."), chosen="a")
-    assert shown(menu) == ([("a", "a")], "a")
-    assert menu.info == "The server is loading."
+    served = ServedModels(problem="The server is loading.")
+    assert served.menu("hint", "a") == {"choices": [["a", "a"]], "value": "a", "info": "The server is loading."}
+    assert served.menu("hint") == {"choices": [], "value": None, "info": "The server is loading."}
 
 
-async def test_the_settings_that_controls_show_are_read_back() -> None:
-    """Settings are read back unchanged from the controls, even for an unlisted model."""
-    with gr.Blocks(analytics_enabled=False):
-        controls = chat_controls(chat_model_menu())
-    settings = TurnSettings("gone", "Be brief.", 0.3, 0.9, 5, 0.1, 7, 64)
-    assert controls.settings(controls.values(settings)) == settings
-    assert controls.model.preprocess("gone") == "gone"
+async def test_the_order_of_the_controls() -> None:
+    """The script names the controls of the chat in the page's order."""
+    functions = create_page().fns.values()
+    heard = [one.inputs for one in functions if 'formControls("chat").hear' in str(one.js)]
+    (names,) = re.findall(r"const NAMES = (\[.*\]);", (ASSETS / "chat/chat_settings.js").read_text())
+    labels = [LABELS[name] for name in json.loads(names)]
+    assert [[getattr(control, "label", None) for control in controls] for controls in heard] == [labels, labels]
+    assert set(LABELS) == {one.name for one in fields(TurnSettings)}
 
 
-async def test_an_empty_number() -> None:
-    """An empty field is reported by label."""
-    with gr.Blocks(analytics_enabled=False):
-        controls = chat_controls(chat_model_menu())
-    values = controls.values(TurnSettings())
-    values[7] = None
-    with pytest.raises(InvalidRequestError, match="Max output tokens is empty: enter a number"):
-        controls.settings(values)
+def test_the_settings_that_controls_show_are_read_back() -> None:
+    """Settings are read back unchanged from the controls, even with an unfinished schema."""
+    for settings in (SETTINGS, TurnSettings()):
+        assert settings_of_controls(shown(settings)) == settings
+    assert settings_of_controls(shown(SETTINGS) | {"seed": " "}).seed is None
+
+
+@pytest.mark.parametrize("values", [None, [], "settings"])
+def test_no_settings(values: object) -> None:
+    """Values other than a mapping are refused."""
+    with pytest.raises(InvalidRequestError, match="The page sent no settings: reload it"):
+        settings_of_controls(values)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reported"),
+    [
+        ("max_tokens", [None, "", "5", True, nan, inf, []], "Max output tokens is empty: enter a number."),
+        ("max_tokens", [2**53], "max_tokens must be at most 9007199254740991."),
+        ("seed", ["x", "1.5", "9" * 5000, True, []], "is not a whole number: change it, or leave it empty."),
+        ("temperature", [-1], "temperature must be 0 (greedy), or between 0.0001 and 100, not -1.0."),
+        ("system", [5], "The setting system of a turn must be of the type str, not 5."),
+        ("tool_choice", ["x", 1], "The setting tool_choice of a turn must be one of auto, required, none, not "),
+    ],
+)
+def test_invalid_values(name: str, values: list[object], reported: str) -> None:
+    """An empty or invalid value is refused in a sentence with the name."""
+    for value in values:
+        with pytest.raises(InvalidRequestError) as caught:
+            settings_of_controls(shown(SETTINGS) | {name: value})
+        assert reported in str(caught.value)

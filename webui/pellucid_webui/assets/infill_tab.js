@@ -7,6 +7,9 @@ import { call } from "./shared/wire.js";
 import { HeatMap } from "./tokens/heatmap.js";
 
 const CODE_KEY = "infill.code"; // in `tabMemory`
+const HINT = "Place the cursor, then press Ctrl+Enter to complete.";
+/** @type {[before: string, after: string]} */
+const EXAMPLE = ["def median(values):\n    ordered = sorted(values)\n    middle = len(ordered) // 2\n    ", "\n\n\nprint(median([3, 1, 2]))\n"];
 
 class Infill {
   /** @param {HTMLElement} element */
@@ -49,14 +52,20 @@ class Infill {
     this.controls = formControls("infill");
     this.controls.onChange = ([model], [before]) => model !== before && this.showReliability();
     document.addEventListener("pellucid-server-back", () => this.open());
+    const written = tabMemory.get(CODE_KEY);
+    this.field.value = written ?? EXAMPLE.join("");
+    const at = written === null ? EXAMPLE[0].length : written.length;
+    this.field.setSelectionRange(at, at);
+    this.status.textContent = HINT;
+    for (const part of [this.ghost, this.body, this.gate, this.more]) part.hidden = true;
+    this.insertButton.disabled = true;
     this.open();
   }
 
-  /** Fill in the model menu and, the first time, an example. */
+  /** Fill in the model menu. */
   open() {
-    call("infill", { verb: "open" }, (/** @type {{ menu: Page.MenuUpdate, example: Page.InfillValue }} */ { menu, example }) => {
+    call("infill", { verb: "open" }, (/** @type {{ menu: Page.MenuUpdate }} */ { menu }) => {
       this.controls.give([choicesOf({ ...menu, value: this.controls.values[0] || menu.value })]);
-      if (!this.value) this.update(example);
     });
   }
 
@@ -90,7 +99,7 @@ class Infill {
 
   /** Insert code from elsewhere on the page before the cursor. */
   insertPendingCode() {
-    if (!this.value || pendingCode === null) return;
+    if (pendingCode === null) return;
     const code = pendingCode;
     pendingCode = null;
     const at = this.field.selectionStart;
@@ -102,12 +111,6 @@ class Infill {
 
   /** @param {Page.InfillValue} value */
   update(value) {
-    if (!this.value) {
-      const written = tabMemory.get(CODE_KEY);
-      this.field.value = written ?? value.before + value.after;
-      const at = written === null ? value.before.length : written.length;
-      this.field.setSelectionRange(at, at);
-    }
     this.value = value;
     this.insertButton.disabled = !value.shown;
     this.status.textContent = value.status;
@@ -127,7 +130,6 @@ class Infill {
     );
     this.more.hidden = !value.prompt;
     this.prompt.textContent = value.prompt;
-    this.insertPendingCode();
   }
 }
 

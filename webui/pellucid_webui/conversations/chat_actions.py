@@ -250,7 +250,7 @@ class ChatActions:
 
         fitting = ContextFitting(path, text, settings, view, remedy or view.remedy, save)
         turn = Turn(self._store, node, text, batches)
-        return self._turns.start(turn, self._assistant, fitting.messages(), settings, fitting)
+        return self._turns.start(id, turn, self._assistant, fitting.messages(), settings, fitting)
 
     async def _add(self, id: str, parent: int | None, role: str, text: str, origin: int | None = None) -> int:
         return await in_page_thread(

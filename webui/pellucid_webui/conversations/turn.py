@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ TICK_SECONDS = 0.05
 """Time between batches: faster updates cannot be seen."""
 
 IDLE_SECONDS = 2.0
-"""Maximum time before a waiting reader checks whether the reader is still needed."""
+"""Maximum time between two updates, so that a reader notices a lost connection."""
+
+MAX_OVERFLOWED = 1000
+"""Conversations whose last answer was discarded because the messages were too long."""
 
 FAILED = "Generation failed. The text so far is kept."
 
@@ -58,6 +62,7 @@ class Turn:
     Attributes:
         text, batches, usage, end: The current state.
         error: A sentence about the failure.
+        is_unsaved: Whether the store could not save the end, for example on a full disk.
         status: A sentence about the work before the answer begins.
         overflow: Set after the answer was discarded because the messages were too long.
         action: The page's action that started the answer, unless the action was a new message.
@@ -79,6 +84,7 @@ class Turn:
         self.usage = Usage()
         self.end: FinishReason | None = None
         self.error: str | None = None
+        self.is_unsaved = False
         self.status = ""
         self.overflow: Overflow | None = None
         self.action: Mapping[str, object] = {}
@@ -146,10 +152,7 @@ class Turn:
             await asyncio.wait([self._saving])
 
     async def updates(self) -> AsyncIterator[None]:
-        """Yield now, after changes, and at least every IDLE_SECONDS, up to the end.
-
-        Otherwise a superseded reader would wait until the model has read the prompt.
-        """
+        """Yield now, after changes, and at least every IDLE_SECONDS, up to the end."""
         while True:
             changed, ended = self._changed, self.end is not None
             yield
@@ -210,6 +213,7 @@ class Turn:
             await in_page_thread(self._store.finish, self.node, end, self.usage, self.error, details)
         except PellucidError as error:  # Stop an answer that the store cannot save.
             self.error, end = str(error), FinishReason.ERROR
+            self.is_unsaved = True
         finally:
             generating.cancel()
             self.end = end
@@ -252,6 +256,7 @@ class Turn:
 class Turns:
     def __init__(self) -> None:
         self._running: dict[int, Turn] = {}
+        self._overflowed: OrderedDict[str, Turn] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, conversation: str) -> asyncio.Lock:
@@ -260,6 +265,7 @@ class Turns:
 
     def start(
         self,
+        conversation: str,
         turn: Turn,
         assistant: Assistant,
         messages: Sequence[Message],
@@ -267,7 +273,7 @@ class Turns:
         fitting: ContextFitting | None = None,
     ) -> Turn:
         self._running[turn.node] = turn
-        turn.start(assistant, messages, settings, lambda: self._forget(turn), fitting)
+        turn.start(assistant, messages, settings, lambda: self._forget(conversation, turn), fitting)
         return turn
 
     def find(self, node: int | None) -> Turn | None:
@@ -281,5 +287,14 @@ class Turns:
     async def aclose(self) -> None:
         await asyncio.gather(*(turn.stop(SERVER_STOPPED) for turn in list(self._running.values())))
 
-    def _forget(self, turn: Turn) -> None:
+    def overflowed(self, conversation: str) -> Turn | None:
+        """Return the last answer of a conversation, if its messages were too long."""
+        return self._overflowed.get(conversation)
+
+    def _forget(self, conversation: str, turn: Turn) -> None:
         self._running.pop(turn.node, None)
+        self._overflowed.pop(conversation, None)
+        if turn.overflow is not None:
+            self._overflowed[conversation] = turn
+            while len(self._overflowed) > MAX_OVERFLOWED:
+                self._overflowed.popitem(last=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, fields
+from math import isfinite
 from typing import Any, Self, get_args
 
 from pellucid.errors import InvalidRequestError
@@ -21,6 +22,15 @@ LARGEST = 2**53 - 1
 UNLIMITED_TOKENS = 2**31 - 1
 """The largest limit that servers accept, sent for an answer without a limit."""
 
+
+NUMBERS = {
+    "temperature": "Temperature",
+    "top_p": "Top-p",
+    "min_p": "Min-p",
+    "top_k": "Top-k",
+    "max_tokens": "Max output tokens",
+}
+"""The labels of the numbers that a control may leave empty."""
 
 _MAX_SHOWN = 80
 
@@ -111,6 +121,35 @@ class TurnSettings:
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
         return cls(**{one.name: _typed(one, record[one.name]) for one in fields(cls) if one.name in record})
+
+
+def settings_of_controls(values: object) -> TurnSettings:
+    """Return the settings of the page's controls, by name.
+
+    Raises InvalidRequestError for invalid sampling. Schema and tools may be unfinished.
+    """
+    if not isinstance(values, Mapping):
+        raise InvalidRequestError("The page sent no settings: reload it.")
+    found = {one.name: values[one.name] for one in fields(TurnSettings) if values.get(one.name) is not None}
+    found |= {name: _number(label, found.get(name)) for name, label in NUMBERS.items()}
+    found |= {name: int(found[name]) for name in ("top_k", "max_tokens")}
+    found["seed"] = _seed(str(found.get("seed", "")))
+    settings = TurnSettings.read(found)
+    settings.sampling()
+    return settings
+
+
+def _seed(text: str) -> int | None:
+    try:
+        return int(text) if text.strip() else None
+    except ValueError:
+        raise InvalidRequestError(f"The seed {text!r} is not a whole number: change it, or leave it empty.") from None
+
+
+def _number(label: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+        raise InvalidRequestError(f"{label} is empty: enter a number.")
+    return float(value)
 
 
 _KINDS: Mapping[str, tuple[type, ...]] = {

@@ -6,52 +6,37 @@ Importing this module is fast; ``build`` imports Gradio in seconds.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from pellucid.client.assistant_protocol import AssistantFor
-from pellucid.door.error_replies import invalid_response
 from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, Reviews
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.login import owner_of
 from pellucid_webui.hosting.page_routes import Handler
 from pellucid_webui.hosting.responses import PageResponses
+from pellucid_webui.routes.chat import ChatRoute
 from pellucid_webui.routes.chat_comparison import ChatAnswers
 from pellucid_webui.routes.compare import CompareRoute
 from pellucid_webui.routes.compare_batch import BatchRoute
+from pellucid_webui.routes.conversation_list import ConversationListRoute
 from pellucid_webui.routes.infill import InfillRoute
+from pellucid_webui.routes.models import ModelsRoute
+from pellucid_webui.routes.read import ReadRoute
 from pellucid_webui.routes.review import ReviewRoute
 
 if TYPE_CHECKING:
     import gradio as gr
 
-    from pellucid_webui.hosting.gradio_tabs import TabLimits
-
-logger = logging.getLogger(__name__)
-
-UNLIMITED = 2**31
-"""Gradio would drop any user's least recently used tab; ``TabLimits`` limits each user instead."""
-
-MAX_HANDLERS = 1024
-"""Gradio's default of 40 protects a thread pool, unused by Pellucid's handlers."""
-
-QUEUE_SECONDS = 0.02
-"""Gradio's default of 1 ms costs an idle server several percent of a processor."""
 
 ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -82,45 +67,44 @@ PageFactory = Callable[[AssistantFor, ConversationStore, Turns], GradioPage]
 
 
 @dataclass(frozen=True, slots=True)
-class GradioApp:
-    """Gradio's application. Run within ``lifespan``, then close."""
+class BuiltPage:
+    """``app`` draws the frame, ``routes`` carry the data."""
 
     app: ASGIApp
-    lifespan: Callable[[], AbstractAsyncContextManager[Any]]
-    blocks: gr.Blocks
-    tabs: TabLimits
     routes: Mapping[str, Handler]
-
-    def close(self) -> None:
-        self.blocks.close(verbose=False)
 
 
 def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
     from pellucid_webui.views import app
 
+    chat = ChatRoute(store, assistant_for, turns)
     compare = CompareRoute(assistant_for, ChatAnswers(store))
     return GradioPage(
-        app.create_page(assistant_for, store, turns, owner_of),
+        app.create_page(),
         app.THEME,
         app.css(),
         app.early_head(),
         app.modules(),
         {
+            "chat": chat.act,
+            "turn": chat.follow,
+            "conversations": ConversationListRoute(store, assistant_for, turns).act,
+            "models": ModelsRoute(assistant_for).act,
             "compare": compare.act,
             "compare/batch": BatchRoute(assistant_for, compare.batches).act,
             "infill": InfillRoute(assistant_for).act,
+            "read": ReadRoute(assistant_for).act,
             "review": ReviewRoute(Reviews(store.folder / REVIEWS)).act,
         },
     )
 
 
-def build(
-    create: PageFactory, assistant_for: AssistantFor, store: ConversationStore, turns: Turns, max_file_size: int
-) -> GradioApp:
+def build(create: PageFactory, assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> BuiltPage:
     """Import Gradio (seconds) and create the application."""
 
-    async def create_app() -> GradioApp:
-        return _mounted(create(assistant_for, store, turns), max_file_size)
+    async def create_app() -> BuiltPage:
+        view = create(assistant_for, store, turns)
+        return BuiltPage(PageResponses(_mounted(view), view.early_head, view.modules), view.routes)
 
     quieten()
     from gradio import routes
@@ -140,37 +124,13 @@ def quieten() -> None:
         hub.HF_HUB_DISABLE_TELEMETRY = True  # type: ignore[attr-defined]
 
 
-def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
+def _mounted(view: GradioPage) -> FastAPI:
+    """Return Gradio's application. No event has a handler, so its queue is never started."""
     import gradio as gr
-    from gradio import queueing
-    from gradio.routes import App
-    from gradio.utils import LRUCache
 
-    from pellucid_webui.hosting.gradio_tabs import TabLimits
-
-    class Messages(LRUCache[str, Any]):
-        """Unread messages by session.
-
-        Gradio deletes the messages of a reader that disconnects, and a KeyError would leak a task.
-        """
-
-        def __delitem__(self, session: str) -> None:
-            if session in self:
-                super().__delitem__(session)
-
-    # Gradio prints the failure of a handler. On a full disk, printing fails and the call never
-    # ends.
-    vars(queueing)["traceback"] = SimpleNamespace(print_exc=lambda: logger.exception("A call of the page failed."))
     blocks = view.blocks
     blocks.analytics_enabled = False
     blocks.api_open = False
-    blocks.has_launched = True  # As in launch(), which is never called here: otherwise a call may name any file.
-    blocks.state_session_capacity = UNLIMITED
-    blocks._queue.pending_messages_per_session = Messages(UNLIMITED)
-    blocks._queue.max_thread_count = MAX_HANDLERS
-    blocks._queue.sleep_when_free = blocks._queue.progress_update_sleep_when_free = QUEUE_SECONDS
-    for function in blocks.fns.values():
-        function.api_visibility = "private"
     # Gradio omits its permissive CORS middleware if a CORS middleware exists. This middleware
     # allows no other origin.
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, middleware=[Middleware(CORSMiddleware)])
@@ -182,7 +142,6 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
         run_history=False,
         allowed_paths=[],
         show_error=False,
-        max_file_size=max_file_size,
         ssr_mode=False,
         enable_monitoring=False,
         pwa=False,
@@ -190,10 +149,4 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
         theme=view.theme,
         css=view.css,
     )
-    for route in app.routes:
-        if isinstance(route, Mount) and isinstance(route.app, App):
-            # FastAPI's response repeats the request, which fails for lone surrogates and non-finite
-            # numbers.
-            route.app.add_exception_handler(RequestValidationError, invalid_response)
-    responses = PageResponses(app, view.early_head, view.modules)
-    return GradioApp(responses, lambda: app.router.lifespan_context(app), blocks, TabLimits(blocks), view.routes)
+    return app

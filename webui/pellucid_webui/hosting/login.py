@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
@@ -20,16 +19,10 @@ from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions
 from pellucid_webui.hosting.session_list_page import SESSIONS, answer_sessions
 from pellucid_webui.page_threads import in_page_thread
 
-if TYPE_CHECKING:
-    import gradio as gr
-
 LOGIN, LOGOUT = "/login", "/logout"
 PATHS = frozenset({LOGIN, LOGOUT, SESSIONS})
 
 MAX_FORM_BYTES = 8192
-
-OWNER = "owner"
-"""Name of the user in the state of a request that has passed the gate."""
 
 
 class LoginGate:
@@ -105,13 +98,6 @@ class LoginGate:
     def close(self) -> None:
         if self._sessions is not None:
             self._sessions.close()
-
-
-def owner_of(request: gr.Request) -> str:
-    """Return the user of a request."""
-    owner = getattr(request.state, OWNER)
-    assert isinstance(owner, str), "every request to the page passes the gate"
-    return owner
 
 
 def cookie_name(request: Request) -> str:

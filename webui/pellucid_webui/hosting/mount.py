@@ -1,5 +1,6 @@
 """The page at /, behind a login if there are API keys.
 
+Gradio draws the frame: tabs, layout, theme and form controls. The page's own routes carry all data.
 A plain page is shown until Gradio is ready. Gradio is imported when the page is first opened after
 loading the models: a server used only by editors never imports Gradio.
 """
@@ -10,31 +11,29 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.door.api_keys import Keys
-from pellucid.door.error_replies import error_response
+from pellucid.door.error_replies import MethodError, error_response
 from pellucid.door.login_rate_limit import LoginRateLimit
 from pellucid.door.plain_page import PageNotice, plain_page
 from pellucid.door.request_body import BodyReader, admit
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import GradioApp, PageFactory, build, pellucid_view
-from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, with_owner_session
-from pellucid_webui.hosting.login import OWNER, PATHS, LoginGate, login_form
+from pellucid_webui.hosting.gradio_host import BuiltPage, PageFactory, build, pellucid_view
+from pellucid_webui.hosting.login import PATHS, LoginGate, login_form
 from pellucid_webui.hosting.login_sessions import LoginSessions
 from pellucid_webui.hosting.page_routes import ROUTES, PageRoutes
-from pellucid_webui.hosting.responses import CONFIG, FRONT, cancel, respond_until
+from pellucid_webui.hosting.responses import CONFIG, FRONT, cancel
 from pellucid_webui.page_threads import in_page_thread
 
 logger = logging.getLogger(__name__)
@@ -44,12 +43,6 @@ SINGLE_FILES = frozenset({CONFIG, "/theme.css", "/manifest.json", "/favicon.ico"
 
 ALIVE = "/page/alive"
 """Polled by an open page to check that the same process is still running."""
-
-STREAM = "pellucid-stream"
-"""Response header: whether the tab's stream of results is open."""
-
-CLOSE_MESSAGE = b'"msg":"close_stream"'
-"""Part of Gradio's last message in a stream. In user text, quotation marks are escaped."""
 
 FINAL_UPDATES_SECONDS = 1.0
 """Time for showing the last updates of stopped answers."""
@@ -96,20 +89,20 @@ class Page:
         self._process_id = secrets.token_hex(8)
         self._gate: LoginGate | None = None
         self._opening = asyncio.Lock()
-        self._gradio: GradioApp | None = None
+        self._page: BuiltPage | None = None
         self._routes: PageRoutes | None = None
         self._failure: PageNotice | None = None
-        self._gradio_task: asyncio.Task[None] | None = None
+        self._page_task: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
         self._streams_end = asyncio.Event()
 
     def owns(self, path: str) -> bool:
         """Return whether the path belongs to the page; the API answers all other paths."""
-        return path == FRONT or path in PATHS or path in SINGLE_FILES or path.startswith((*FOLDERS, API, ROUTES))
+        return path == FRONT or path in PATHS or path in SINGLE_FILES or path.startswith((*FOLDERS, ROUTES))
 
     def watches(self, path: str) -> bool:
         """Return whether a request only checks that the server is running."""
-        return path == ALIVE or path.startswith(HEARTBEAT)
+        return path == ALIVE
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -117,98 +110,47 @@ class Page:
             yield
         finally:
             self._ending.set()
-            if self._gradio_task is not None:
-                await self._gradio_task
+            if self._page_task is not None:
+                await self._page_task
             if self._gate is not None:
                 self._gate.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with ExitStack() as share:
-            try:
-                response = await self._answer(Request(scope, receive))
-                if response is None:
-                    receive = await self._bodies.receive(scope, receive)
-                    owner = scope["state"][OWNER]
-                    if self._settings.keys is None:
-                        admit(scope)
-                    forwarded = await with_owner_session(Request(scope, receive), owner)
-                    share.enter_context(self._share(forwarded, owner))
-            except PellucidError as error:
-                response = error_response(error)
-            if response is None:
-                await self._forward(forwarded, send, share)
-        if response is not None:
-            await response(scope, receive, send)
-
-    def _share(self, request: GradioRequest, owner: str) -> AbstractContextManager[None]:
-        """Return a context that counts a request against the owner's share.
-
-        Entering raises NotFoundError for unexpected results, and QueueFullError for a full share.
-        """
-        assert self._gradio is not None, "requests that are not answered here are Gradio's"
-        tabs = self._gradio.tabs
-        if request.tab is None:
-            return nullcontext()
-        if request.call is not None:
-            tabs.check_call(request.call)
-            return tabs.calling(owner, request.tab, stops=request.stops)
-        return (tabs.reading if request.scope["path"] == DATA else tabs.streaming)(owner, request.tab)
-
-    async def _forward(self, request: GradioRequest, send: Send, share: ExitStack) -> None:
-        """Let Gradio answer a request; release the share once Gradio no longer needs it.
-
-        A call is released when the response begins, because the call is then queued; a stream when
-        the end is announced.
-        """
-        assert self._gradio is not None, "requests that are not answered here are Gradio's"
-        tabs, path = self._gradio.tabs, request.scope["path"]
-        end = self._server.departing if path.startswith(HEARTBEAT) else self._streams_end
-        is_closed = False
-
-        async def send_and_release(message: Message) -> None:
-            nonlocal is_closed
-            if request.call is not None and request.tab is not None and message["type"] == "http.response.start":
-                share.close()
-                MutableHeaders(scope=message)[STREAM] = "open" if tabs.is_read(request.tab) else "closed"
-            elif path == DATA and CLOSE_MESSAGE in message.get("body", b""):
-                is_closed = True
-                share.close()
-            await send(message)
-
+        app: ASGIApp
         try:
-            await respond_until(self._gradio.app, request.scope, request.receive, send_and_release, end)
-        finally:
-            if path == DATA and request.tab is not None and not is_closed:
-                await tabs.end_calls(request.tab)
+            app = await self._answer(Request(scope, receive))
+        except PellucidError as error:
+            app = error_response(error)
+        await app(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response | None:
-        """Answer a request, or return None for a request that Gradio must answer."""
+    async def _answer(self, request: Request) -> ASGIApp:
+        """Return the answer to a request: a response, or Gradio for the parts of the frame."""
         path = request.scope["path"]
         if path == ALIVE:
             return JSONResponse({"process": self._process_id, "locked": self._settings.keys is not None})
         gate = await self._login_gate()
         if path in PATHS:
             return await gate.answer(request)
-        if not path.startswith(ROUTES):
-            check_call(path, request.method)
+        if not path.startswith(ROUTES) and request.method not in ("GET", "HEAD"):
+            raise MethodError(f"{path} does not support {request.method}.")
         owner = await gate.owner_of(request)
         if owner is None and path == FRONT:
             return login_form()
         if owner is None:
             raise AuthenticationError("You are not logged in, or your session has ended: reload the page.")
-        if self._settings.keys is not None:
-            admit(request.scope, owner)
-        request.scope["state"] = {**request.scope.get("state", {}), OWNER: owner}
         notice = await self._notice() if path == FRONT else None
         if notice is not None:
             return plain_page(notice, self._server.about())
-        if self._gradio is None:
+        if self._page is None or self._routes is None:
             raise UnavailableError("The page is not ready yet: open / first.")
-        if path.startswith(ROUTES):
-            assert self._routes is not None, "the routes begin with Gradio"
-            receive = await self._bodies.receive(request.scope, request.receive)
-            return await self._routes.respond(Request(request.scope, receive), owner)
-        return None
+        if not path.startswith(ROUTES):
+            return self._page.app
+        if self._settings.keys is not None:
+            admit(request.scope, owner)
+        receive = await self._bodies.receive(request.scope, request.receive)
+        if self._settings.keys is None:
+            admit(request.scope)
+        return await self._routes.respond(Request(request.scope, receive), owner)
 
     async def _login_gate(self) -> LoginGate:
         async with self._opening:
@@ -226,33 +168,25 @@ class Page:
         notice = await self._server.notice()
         if notice is not None:
             return notice
-        if self._gradio_task is None:
-            self._gradio_task = asyncio.create_task(self._run_gradio(self._server.assistants()))
-        return self._failure or (PREPARING if self._gradio is None else None)
+        if self._page_task is None:
+            self._page_task = asyncio.create_task(self._run(self._server.assistants()))
+        return self._failure or (PREPARING if self._page is None else None)
 
-    async def _run_gradio(self, assistant_for: AssistantFor) -> None:
+    async def _run(self, assistant_for: AssistantFor) -> None:
         try:
             await self._build_and_serve(assistant_for)
         except Exception as error:
             self._failure = PageNotice(_failure(error), lasting=True)
         finally:
-            self._gradio = None
+            self._page = None
 
     async def _build_and_serve(self, assistant_for: AssistantFor) -> None:
         turns = Turns()
         store = await in_page_thread(lambda: ConversationStore(_folder(self._settings.data) / "conversations.db"))
         try:
-            gradio = await in_page_thread(
-                build, self._create, assistant_for, store, turns, self._settings.max_file_size
-            )
-            await self._serve(gradio, turns)
-        finally:
-            await in_page_thread(store.close)
-
-    async def _serve(self, gradio: GradioApp, turns: Turns) -> None:
-        async with gradio.lifespan():
-            self._routes = PageRoutes(gradio.routes, self._streams_end)
-            self._gradio = gradio
+            page = await in_page_thread(build, self._create, assistant_for, store, turns)
+            self._routes = PageRoutes(page.routes, self._streams_end)
+            self._page = page
             await _wait_for_first(self._server.closing.wait(), self._ending.wait())
             # The server exits once no requests are left, but answers without a tab have a grace
             # time too.
@@ -261,7 +195,8 @@ class Page:
             await _wait_for_first(self._ending.wait(), within=FINAL_UPDATES_SECONDS)
             self._streams_end.set()
             await self._ending.wait()
-            gradio.close()
+        finally:
+            await in_page_thread(store.close)
 
 
 async def _wait_for_first(*waits: Coroutine[Any, Any, object], within: float | None = None) -> None:

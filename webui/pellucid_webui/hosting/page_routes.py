@@ -12,10 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pellucid.door.error_replies import MethodError
+from pellucid.door.error_replies import MethodError, error_body
 from pellucid.door.event_stream import SSE_WITHOUT_DONE, event_stream
 from pellucid.door.json_body import JsonRequest
-from pellucid.errors import InvalidRequestError, NotFoundError, QueueFullError
+from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError, QueueFullError
 
 ROUTES = "/page/"
 
@@ -40,8 +40,8 @@ class PageRoutes:
     async def respond(self, request: Request, owner: str) -> Response:
         """Answer a request of ``owner`` with events.
 
-        Raises NotFoundError, MethodError, InvalidRequestError for a body that is no JSON object,
-        QueueFullError, and PellucidErrors before the first event.
+        Raises NotFoundError, MethodError, QueueFullError, and InvalidRequestError for a body other
+        than a JSON object.
         """
         name = request.scope["path"].removeprefix(ROUTES)
         handler = self._handlers.get(name)
@@ -67,6 +67,8 @@ class PageRoutes:
             async with aclosing(events):
                 async for event in events:
                     yield event
+        except PellucidError as error:
+            yield error_body(error)  # Not a status: a refused action is no error of the page's script.
         finally:
             self._running[owner] -= 1
             if not self._running[owner]:

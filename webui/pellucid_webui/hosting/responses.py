@@ -14,9 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid.door.error_replies import error_response
 from pellucid.door.plain_page import GUARDS
-from pellucid.errors import UnavailableError
 
 FRONT = "/"
 CONFIG = "/config"
@@ -28,7 +26,7 @@ POLICY = (
     "object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-"""Browsers contact only this server. Gradio needs inline scripts and eval."""
+"""Browsers contact only this server. Gradio has inline scripts, and evaluates ``js`` of events."""
 
 SOCIAL_METADATA = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
 """Contains addresses of foreign servers."""
@@ -132,32 +130,6 @@ class _FrontPageSend:
         headers["content-length"] = str(len(body))
         await self._send(self._start)
         await self._send({"type": "http.response.body", "body": body})
-
-
-async def respond_until(app: ASGIApp, scope: Scope, receive: Receive, send: Send, end: asyncio.Event) -> None:
-    begun = complete = False
-
-    async def send_and_watch(message: Message) -> None:
-        nonlocal begun, complete
-        begun = True
-        complete = message["type"] == "http.response.body" and not message.get("more_body", False)
-        await send(message)
-
-    async def answer() -> None:
-        await app(scope, receive, send_and_watch)
-
-    tasks = (asyncio.create_task(answer()), asyncio.create_task(end.wait()))
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if tasks[0].done():
-            tasks[0].result()
-            return
-    finally:
-        await cancel(tasks)
-    if not begun:
-        await error_response(UnavailableError("The server is shutting down."))(scope, receive, send)
-    elif not complete:
-        await send({"type": "http.response.body", "body": b""})
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -79,7 +79,7 @@ class CompressedReading:
 
 
 def as_json(columns: Any) -> str:
-    """Return a JSON string: Gradio would compare every number of a list."""
+    """Return JSON. Columns of a long text take 0.1 s: too long for the event loop."""
     return json.dumps(columns, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from pellucid.errors import InvalidRequestError
 
@@ -13,6 +14,14 @@ MAX_HUNKS = 500
 
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@ ?(.*)")
 _NO_NEWLINE = "\\"
+
+
+class ReadAs(StrEnum):
+    """A way to read a text: AUTOMATIC reads a diff as a diff."""
+
+    AUTOMATIC = "Automatic"
+    TEXT = "Text"
+    DIFF = "Diff"
 
 
 @dataclass(frozen=True, slots=True)

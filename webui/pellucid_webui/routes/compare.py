@@ -15,14 +15,13 @@ from pellucid_webui.inspection.comparison import TICK_SECONDS, Comparison
 from pellucid_webui.inspection.comparison_export import export
 from pellucid_webui.inspection.comparison_payload import payload
 from pellucid_webui.page_threads import in_page_thread
+from pellucid_webui.routes.browser_tab import Tab, tab_of
 from pellucid_webui.routes.chat_comparison import ChatAnswers
 from pellucid_webui.routes.compare_batch import KeptBatches
 from pellucid_webui.routes.comparison_form import comparison_of, default_form, form_of
 
 MAX_KEPT_TOKENS = 60_000
 """Tokens of all kept comparisons together; the newest comparison is always kept."""
-
-MAX_TAB_CHARACTERS = 64
 
 EXPORTS = ("csv", "json", "html")
 
@@ -56,10 +55,10 @@ class CompareRoute:
     """Source of chat answers, if the page has chats."""
     max_tokens: int = MAX_KEPT_TOKENS
     batches: KeptBatches = field(default_factory=KeptBatches)
-    _kept: dict[tuple[str, str], _Kept] = field(default_factory=dict)
+    _kept: dict[Tab, _Kept] = field(default_factory=dict)
 
     async def act(self, owner: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        tab = (owner, str(data.get("tab", ""))[:MAX_TAB_CHARACTERS])
+        tab = tab_of(owner, data)
         kept = self._kept.get(tab)
         if data.get("verb") == "stop":
             if kept is not None:
@@ -99,7 +98,7 @@ class CompareRoute:
         except PellucidError:
             return []
 
-    async def _compare(self, tab: tuple[str, str], form: object) -> AsyncGenerator[dict[str, Any]]:
+    async def _compare(self, tab: Tab, form: object) -> AsyncGenerator[dict[str, Any]]:
         assistant = self.assistant_for(tab[0])
         cards = await assistant.cards()
         comparison = comparison_of(form, cards)
@@ -120,7 +119,7 @@ class CompareRoute:
             self._forget()
         yield kept.shown
 
-    async def _open_row(self, tab: tuple[str, str], row: object) -> dict[str, Any]:
+    async def _open_row(self, tab: Tab, row: object) -> dict[str, Any]:
         """Show a finished comparison of the tab's batch."""
         batch, comparison = await in_page_thread(self.batches.comparison, tab, row)
         before = self._kept.pop(tab, None)

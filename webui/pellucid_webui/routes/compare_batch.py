@@ -23,6 +23,7 @@ from pellucid_webui.inspection.batch.prompt_file import MAX_FILE_BYTES, PromptFi
 from pellucid_webui.inspection.comparison import UNEXPECTED, Comparison
 from pellucid_webui.inspection.comparison_payload import INFINITE_NATS
 from pellucid_webui.page_threads import in_page_thread
+from pellucid_webui.routes.browser_tab import Tab, tab_of
 from pellucid_webui.routes.comparison_form import batch_of, form_of_batch
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,6 @@ EXPORTS = ("csv", "json")
 
 MAX_PROMPT_CHARACTERS = 200
 
-MAX_TAB_CHARACTERS = 64
-
 NO_BATCH: Mapping[str, Any] = {
     "number": 0,
     "name": "",
@@ -50,8 +49,6 @@ NO_BATCH: Mapping[str, Any] = {
     "summary": None,
     "form": None,
 }
-
-Tab = tuple[str, str]
 
 _ORDERS = count(int(1000 * time.time()))
 """Numbers keep rising after a restart: the page ignores older payloads."""
@@ -142,7 +139,7 @@ class BatchRoute:
     batches: KeptBatches = field(default_factory=KeptBatches)
 
     async def act(self, owner: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        tab = (owner, str(data.get("tab", ""))[:MAX_TAB_CHARACTERS])
+        tab = tab_of(owner, data)
         kept = self.batches.find(tab)
         try:
             match data.get("verb"):

@@ -53,9 +53,6 @@ _NUMBERS = count(1)
 
 MODEL_HINT = "generates the suggestion"
 
-BEFORE = "def median(values):\n    ordered = sorted(values)\n    middle = len(ordered) // 2\n    "
-AFTER = "\n\n\nprint(median([3, 1, 2]))\n"
-
 
 async def complete(
     assistant: Assistant, before: str, after: str, language: str, level: GateLevel, model: str
@@ -91,7 +88,7 @@ def empty(before: str, after: str) -> dict[str, Any]:
         "after": after,
         "shown": "",
         "cut": "",
-        "status": "Place the cursor, then press Ctrl+Enter to complete.",
+        "status": "",
         "caveat": "",
         "cost": "",
         "wrong": False,
@@ -168,7 +165,7 @@ class InfillRoute:
         match asked.get("verb"):
             case "open":
                 menu = (await ServedModels.ask(assistant)).menu(MODEL_HINT)
-                yield {"menu": menu, "example": empty(BEFORE, AFTER)}
+                yield {"menu": menu}
             case "reliability":
                 yield {"html": await _reliability(assistant, model)}
             case _:

@@ -6,19 +6,12 @@ from pathlib import Path
 
 import gradio as gr
 
-from pellucid.client.assistant_protocol import AssistantFor
 from pellucid_webui.conversations.markdown.markdown_to_html import styles
-from pellucid_webui.conversations.storage.store import ConversationStore
-from pellucid_webui.conversations.tab_state import TabState
-from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.views.chat.chat_events import ChatTab, connect
-from pellucid_webui.views.chat.chat_view import ChatView, chat_panel
-from pellucid_webui.views.chat.conversation_list import ConversationList, conversation_list_panel
 from pellucid_webui.views.controls import chat_controls
+from pellucid_webui.views.form_controls import connect_controls
 from pellucid_webui.views.header import header_row
 from pellucid_webui.views.infill_tab import infill_tab
-from pellucid_webui.views.page_owner import OwnerOf
-from pellucid_webui.views.read import read_tab
+from pellucid_webui.views.read_tab import read_tab
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -102,27 +95,22 @@ def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
-def create_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns, owner_of: OwnerOf) -> gr.Blocks:
-    """Create the page. ``owner_of`` returns the user of a request, who sees only own data."""
-    chats = ChatView(store, assistant_for, turns)
+def create_page() -> gr.Blocks:
     page = gr.Blocks(title="Pellucid", analytics_enabled=False, fill_width=True)
     with page:
-        header = header_row()
+        model = header_row()
         with gr.Tab("Chat", id="chat", elem_id="pl-tab-chat"), gr.Row(elem_id="pl-desk"):
             with gr.Column(scale=0, min_width=0, elem_id="pl-side"):
-                list_panel = conversation_list_panel()
+                gr.Column(elem_id="pl-conversation-panel")
             with gr.Column(scale=1, min_width=0, elem_id="pl-main"):
-                chat = chat_panel()
+                gr.Column(elem_id="pl-chat")
             with gr.Column(scale=0, min_width=0, elem_id="pl-settings"):
                 gr.HTML(SETTINGS_TITLE, apply_default_css=False)
-                controls = chat_controls(header.model)
-        read_tab(page, assistant_for, owner_of)
+                connect_controls(page, "chat", [model, *chat_controls()])
+        read_tab(page)
         with gr.Tab("Compare", id="compare"):
             gr.Column(elem_id="pl-compare")
         infill_tab(page)
         with gr.Tab("Review", id="review"):
             gr.Column(elem_id="pl-review")
-        connect(
-            ChatTab(gr.State(TabState()), header, list_panel, chat, controls), page, ConversationList(chats), owner_of
-        )
     return page

@@ -14,9 +14,8 @@ import pytest
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.exchange import import_export
 from pellucid_webui.conversations.storage.store import ConversationStore
-from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn_settings import LARGEST, TurnSettings
-from pellucid_webui.views.chat.chat_display_json import payload
+from pellucid_webui.routes.conversation_display import RenderedMessages, state_of
 
 SETTINGS = TurnSettings(model="m", seed=1).record()
 
@@ -112,7 +111,7 @@ def shown(store: ConversationStore, id: str) -> None:
     """Show a conversation and its settings in Gradio's form, and export the conversation again."""
     conversation = store.conversation("me", id)
     orjson.dumps(conversation.settings.record())
-    orjson.dumps(payload(TabState("me", id), conversation, None))
+    orjson.dumps(state_of(RenderedMessages(), conversation, None))
     assert import_export.as_json(store, "me", id)
 
 

@@ -133,7 +133,7 @@ export class Message {
       return;
     }
     this.tokensToMark = tokens;
-    this.chat.act("toggleTokens", { node: this.data.node });
+    this.chat.toggleTokens(this.data.node);
   }
 
   /** @returns {Page.HeatMap} */
@@ -186,7 +186,7 @@ export class Message {
       tipIconButton(
         data.asTokens ? "text" : "tokens",
         data.asTokens ? "Text" : "Tokens",
-        { "aria-pressed": String(Boolean(data.asTokens)), class: "pl-button pl-tokens-button", onclick: () => chat.act("toggleTokens", { node }) },
+        { "aria-pressed": String(Boolean(data.asTokens)), class: "pl-button pl-tokens-button", onclick: () => chat.toggleTokens(node) },
         data.asTokens ? "Show the text again" : "Show every token with its probability",
       ),
       tipIconButton("copy", "Copy", { "data-needs": "end", onclick: (event) => copy(data.text, /** @type {HTMLElement} */ (event.currentTarget.lastElementChild)) }, "Copy the text"),

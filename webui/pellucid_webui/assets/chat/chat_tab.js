@@ -2,118 +2,99 @@
 
 import { compareFromChat } from "../compare/compare_from_chat.js";
 import { mountCodeBlocks, markWrapped } from "../shared/code_blocks.js";
-import { make, button, announce, memory, nameTab, nameOf } from "../shared/dom.js";
+import { make, button, announce, nameTab, nameOf } from "../shared/dom.js";
+import { mount } from "../shared/mounts.js";
+import { provide, publish } from "../shared/page_state.js";
+import { UNSENT } from "../shared/wire.js";
 import { Inspection } from "../tokens/inspection.js";
-import { AttachedFiles } from "./attached_files.js";
 import { Message, endingOf } from "./chat_message.js";
+import { ChatSettings } from "./chat_settings.js";
+import { Composer } from "./composer.js";
 import { ContextNotice } from "./context_notice.js";
+import { ConversationFeed } from "./conversation_feed.js";
 import { VersionTree } from "./version_tree.js";
 
 const WAIT = "An answer is being generated: wait for it, or press Escape to stop it. Your text stays here.";
-const STALLED_MS = 15000; // without news of an answer, after which the page asks: the connection may be broken
+const UNSENT_MESSAGE = "The server does not answer, so the message was not sent. It stays here: send it again when the server is back.";
 const NEAR_END_PIXELS = 80; // from the bottom, within which the list scrolls with new text
-
-/**
- * A message that was sent but is not yet saved. Its id is random; `conversation` is null for the first one of a new conversation.
- * @typedef {{ id: string, conversation: string | null, text: string, files: Page.FileContent[] }} OutgoingMessage
- */
+const SETTINGS_MS = 300; // without another change of the settings, after which they are saved
 
 class Chat {
-  /**
-   * @param {Page.Component<Page.ChatValue | null>} component
-   */
-  constructor({ element, props, watch, act }) {
-    this.send = act;
-    this.props = props;
+  /** @param {HTMLElement} element */
+  constructor(element) {
     /** @type {Page.ChatValue | null} */
     this.value = null;
     /** @type {Map<number, Page.Message>} */
     this.messages = new Map();
-    /** @type {Map<string, Page.ChatMessage>} */
-    this.parsedMessages = new Map(); // by their JSON text: those of the last update
-    this.lastShown = { notice: 0, draft: 0 }; // their numbers
-    /** @type {OutgoingMessage | null} */
-    this.outgoing = null;
+    /** @type {Page.HeaderValue | null} */
+    this.header = null;
+    this.refusals = 0; // how often the server has refused something
     /** @type {string | null} */
-    this.draftConversation = null; // the conversation whose draft is in the field; null for a new one
-    /** @type {string | null} */
-    this.filledText = null; // the text of the field after the server last filled it
-    /** @type {string | null} */
-    this.pendingText = null; // the text to send as soon as the conversation is loaded
-    this.lastActivity = 0; // when something was last sent or received
+    this.pendingText = null; // the text to send as soon as the conversation is open
+    this.settingsTimer = 0;
+    /** @type {number | null} */
+    this.scrollTarget = null; // the message to scroll to as soon as it is drawn
+    this.notice = make("p", { class: "pl-notice", role: "alert" });
+    this.feed = new ConversationFeed(new ChatSettings(() => this.keepSettings()), {
+      onValue: (value, isOther) => this.update(value, isOther),
+      onRefused: (sentence) => this.refuse(sentence),
+      onOpened: (state) => this.opened(state),
+      onGone: (sentence) => {
+        this.open(null);
+        this.refuse(sentence);
+      },
+      onTokens: (opened) => this.inspection.arrive(opened),
+    });
     this.list = make("div", { class: "pl-messages", role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
     /** @type {Page.Inspection} */
     this.inspection = new Inspection(this, this.list);
-    this.notice = make("p", { class: "pl-notice", role: "alert" });
-    this.field = make("textarea", {
-      class: "pl-field",
-      rows: 2,
-      placeholder: "Ask something. Enter sends, Shift+Enter starts a new line.",
-      "aria-label": "Your message",
-    });
-    this.files = new AttachedFiles(element, {
-      field: this.field,
+    this.composer = new Composer(element, {
       limits: () => this.value,
-      refuse: (sentences) => (this.notice.textContent = sentences),
+      refuse: (sentences) => this.say(sentences),
+      onSubmit: () => this.submit(),
     });
     this.contextNotice = new ContextNotice(this);
     this.versions = new VersionTree(this);
-    /** @type {number | null} */
-    this.scrollTarget = null; // the message to scroll to as soon as it is drawn
     this.sendButton = button("Send", { class: "pl-button pl-first", onclick: () => this.submit() }, "Enter");
     this.stopButton = button("Stop", { class: "pl-button pl-first", onclick: () => this.stop() }, "Escape");
-    this.undoButton = button("Undo", { onclick: () => this.act("undo") }, "Move the last message back into the field; it is kept as a version");
+    this.undoButton = button("Undo", { onclick: () => this.undo() }, "Move the last message back into the field; it is kept as a version");
     this.redoButton = button("Redo", { onclick: () => this.act("selectVersion", { node: this.value?.redo }) }, "Show the messages that followed");
-    this.attachButton = button("Attach", { onclick: () => this.files.input.click() }, "Add text files to the message");
-    element.replaceChildren(
-      make(
-        "section",
-        { class: "pl-chat", "aria-label": "Chat" },
-        this.inspection.bar,
-        this.inspection.stage,
-        this.contextNotice.element,
-        this.notice,
-        make(
-          "div",
-          { class: "pl-composer" },
-          this.files.element,
-          this.field,
-          make("div", { class: "pl-row" }, this.attachButton, this.files.input, this.undoButton, this.redoButton, this.sendButton, this.stopButton),
-        ),
-      ),
-    );
-    this.field.addEventListener("keydown", (event) => this.key(event));
-    this.field.addEventListener("input", () => this.keepDraft());
+    element.replaceChildren(this.panel());
     mountCodeBlocks(this.list);
     element.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && this.busy && !event.defaultPrevented) this.stop();
     });
-    // Another tab may have continued the conversation.
-    document.addEventListener("visibilitychange", () => {
-      if (document.visibilityState === "visible") this.refresh();
-    });
-    window.addEventListener("focus", () => this.refresh());
-    document.addEventListener("pellucid-server-back", () => this.refresh());
-    setInterval(() => {
-      if (this.busy && !document.hidden && Date.now() - this.lastActivity > STALLED_MS) this.refresh();
-    }, STALLED_MS);
-    watch("value", () => this.update(props.value));
-    this.update(props.value);
+    provide("chat", (asked) => this.actFor(asked));
     if (document.activeElement === document.body) this.focusField();
+    this.open(new URL(location.href).searchParams.get("c"));
   }
+
+  panel() {
+    const { files, field } = this.composer;
+    const attach = button("Attach", { onclick: () => files.input.click() }, "Add text files to the message");
+    const row = make("div", { class: "pl-row" }, attach, files.input, this.undoButton, this.redoButton, this.sendButton, this.stopButton);
+    const composer = make("div", { class: "pl-composer" }, files.element, field, row);
+    return make("section", { class: "pl-chat", "aria-label": "Chat" }, this.inspection.bar, this.inspection.stage, this.contextNotice.element, this.notice, composer);
+  }
+
+  // What parts of the chat use
 
   /** The names of the models that can answer. */
   get models() {
     return this.value?.models ?? [];
   }
 
-  focusField() {
-    this.field.focus();
+  get busy() {
+    return Boolean(this.value?.live);
   }
 
   /** The messages that are shown, from the first one to the last. */
   get shown() {
     return [...this.messages.keys()];
+  }
+
+  focusField() {
+    this.composer.field.focus();
   }
 
   /** @param {number} [node] */
@@ -136,100 +117,161 @@ class Chat {
     if (this.value?.id) compareFromChat({ conversation: this.value.id, columns });
   }
 
-  /** Scroll to the message that the user has gone to, once it is drawn. */
-  scrollToTarget() {
-    const element = this.scrollTarget === null ? undefined : this.messages.get(this.scrollTarget)?.element;
-    if (!element) return;
-    this.scrollTarget = null;
-    this.list.scrollTop += element.getBoundingClientRect().top - this.list.getBoundingClientRect().top;
-    element.tabIndex = -1;
-    element.focus({ preventScroll: true });
-  }
-
-  get busy() {
-    return Boolean(this.value && this.value.live);
+  /**
+   * Run an action on the messages that are shown.
+   * @param {string} verb
+   * @param {Record<string, any>} [more]
+   */
+  async act(verb, more = {}) {
+    this.say("");
+    const result = await this.feed.act(verb, more);
+    if (result?.opens) this.open(result.opens);
+    return result;
   }
 
   /**
    * @param {string} verb
-   * @param {object} [more]
+   * @param {object} more
    */
-  act(verb, more = {}) {
-    if (this.value === null) return; // the page is still loading
-    this.lastActivity = Date.now();
-    this.send({ verb, conversation: this.value.id, ...more });
+  ask(verb, more) {
+    return this.feed.ask(verb, more);
   }
 
-  /** Ask the server for the current state. */
-  refresh() {
-    if (this.value) this.act("refresh");
+  /** @param {number} node */
+  toggleTokens(node) {
+    this.feed.toggleTokens(node);
   }
+
+  /**
+   * @param {number[]} nodes
+   * @param {number | null} open
+   */
+  inspect(nodes, open) {
+    this.feed.inspect(nodes, open);
+  }
+
+  /** @param {{ verb: "open", id: string | null } | { verb: "refresh" } | { verb: "toggleTokens", node: number } | { verb: "model", model: string }} asked by another part of the page */
+  actFor(asked) {
+    if (asked.verb === "open") this.open(asked.id);
+    else if (asked.verb === "toggleTokens") this.toggleTokens(asked.node);
+    else if (asked.verb === "model") this.feed.settings.choose(asked.model);
+    else this.feed.show();
+  }
+
+  // The conversation
+
+  /** @param {string | null} id of a conversation; null for a new one */
+  open(id) {
+    this.flushSettings();
+    this.say("");
+    this.pendingText = null;
+    this.composer.open(id);
+    publish("opened", id);
+    this.feed.open(id);
+    this.list.inert = this.value !== null && this.value.id !== id; // until the other conversation is there
+  }
+
+  /**
+   * Put the conversation into the page's address.
+   * @param {string | null} id
+   */
+  nameAddress(id) {
+    const url = new URL(location.href);
+    if (id) url.searchParams.set("c", id);
+    else url.searchParams.delete("c");
+    history.replaceState(null, "", url);
+  }
+
+  /** @param {Page.ChatState} state */
+  opened(state) {
+    this.nameAddress(state.id);
+    if (state.header) this.takeHeader(state.header);
+    this.composer.files.addEarly();
+    if (this.feed.conversation !== this.composer.conversation) this.composer.open(this.feed.conversation);
+    const pending = this.pendingText;
+    this.pendingText = null;
+    if (pending !== null) queueMicrotask(() => this.submit(pending));
+  }
+
+  /** @param {Page.HeaderValue} header */
+  takeHeader(header) {
+    if (this.header && this.header.owner !== header.owner) location.reload(); // another user has logged in
+    this.header = header;
+    publish("header", header);
+  }
+
+  keepSettings() {
+    const { model } = this.feed.settings;
+    if (this.header && this.header.model !== model) this.takeHeader({ ...this.header, model });
+    clearTimeout(this.settingsTimer);
+    this.settingsTimer = setTimeout(() => this.flushSettings(), SETTINGS_MS);
+  }
+
+  flushSettings() {
+    if (!this.settingsTimer) return;
+    clearTimeout(this.settingsTimer);
+    this.settingsTimer = 0;
+    this.feed.saveSettings();
+  }
+
+  // Messages
 
   /** Stop the answer that is being generated. */
   stop() {
-    if (this.value?.live) this.act("stop", { node: JSON.parse(this.value.live.message).node });
+    if (this.value?.live) this.feed.ask("stop", { node: this.value.live.message.node });
   }
 
-  /** @param {KeyboardEvent} event */
-  key(event) {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-      event.preventDefault();
-      this.submit();
-    }
+  async undo() {
+    const found = await this.act("undo");
+    if (found && this.feed.conversation === this.value?.id) this.composer.fill(found.draft);
   }
 
-  submit(text = this.field.value) {
-    if (!this.value) this.pendingText ??= text;
-    if (this.busy) this.notice.textContent = WAIT;
-    if (!this.value || this.busy || (!text.trim() && !this.files.pending.length)) return;
-    // The server ignores an id that it has already received; a changed message has a new id.
-    const { outgoing, draftConversation: conversation } = this;
-    const isSame = outgoing && outgoing.conversation === conversation && text.startsWith(outgoing.text) && outgoing.files.every((file) => this.files.pending.includes(file));
-    const sent = isSame ? outgoing : { id: randomId(), conversation, text, files: [...this.files.pending] };
-    this.outgoing = sent;
-    this.notice.textContent = "";
-    this.act("send", { text: sent.text, files: sent.files, messageId: sent.id });
-  }
-
-  /**
-   * Send what was to be sent while the page was loading. What was written since then stays in the field.
-   * @param {string} early the text that was written while the page was loading
-   */
-  submitPending(early) {
-    const pending = this.pendingText;
-    this.pendingText = null;
-    if (pending === null) return;
-    const text = this.field.value;
-    this.submit(early.startsWith(pending) ? text.slice(0, text.length - (early.length - pending.length)) : text);
-  }
-
-  keepDraft() {
-    if (this.value) memory.set(draftKey(this.draftConversation), this.field.value);
-  }
-
-  /**
-   * Draw a new state of the server.
-   * @param {Page.ChatValue | null} value
-   */
-  update(value) {
-    if (!value) return;
-    if (value.stale) {
-      location.reload(); // the server no longer knows this tab; drafts and conversations are kept
+  async submit(text = this.composer.field.value) {
+    const { composer, feed } = this;
+    if (!feed.isOpen) {
+      this.pendingText ??= text;
       return;
     }
-    const early = this.value ? "" : this.field.value; // written while the page was loading
-    const isOther = !this.value || this.value.id !== value.id;
+    if (this.busy) this.say(WAIT);
+    if (this.busy || (!text.trim() && !composer.files.pending.length)) return;
+    const sent = composer.take(text);
+    this.flushSettings();
+    this.say("");
+    const found = await feed.act("send", { text: sent.text, files: sent.files, messageId: sent.id }, sent.conversation);
+    if (found) {
+      composer.deliver(sent, found.conversation);
+      if (feed.conversation !== found.conversation) return;
+      this.nameAddress(found.conversation);
+      if (sent.conversation === null) publish("opened", found.conversation);
+    } else if (this.notice.textContent === UNSENT) this.say(UNSENT_MESSAGE);
+    else composer.refuse();
+  }
+
+  /** @param {string} sentence */
+  refuse(sentence) {
+    this.refusals += 1;
+    this.say(sentence);
+  }
+
+  /** @param {string} sentence */
+  say(sentence) {
+    if (this.notice.textContent !== sentence) this.notice.textContent = sentence;
+  }
+
+  /**
+   * Draw a new value.
+   * @param {Page.ChatValue} value
+   * @param {boolean} isOther whether another conversation is shown than before
+   */
+  update(value, isOther) {
     const wasBusy = this.busy;
     const count = this.messages.size;
-    this.lastActivity = Date.now();
     const isAtEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < NEAR_END_PIXELS;
     this.value = value;
-    this.clearDelivered(value);
-    if (isOther) this.openConversation(value);
+    if (isOther) this.clear();
     this.drawMessages(value);
     this.contextNotice.update(value.context);
-    this.inspection.update(value, [...this.messages.values()]);
-    this.showNoticeAndDraft(value);
+    this.inspection.update(value, [...this.messages.values()], this.refusals);
     nameTab(value.title);
     const follow = isAtEnd && (this.busy || wasBusy || this.messages.size > count);
     const hadFocus = [this.sendButton, this.stopButton].some((one) => one === document.activeElement);
@@ -240,50 +282,34 @@ class Chat {
     this.redoButton.hidden = value.redo === null;
     if (follow || isOther || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
     this.scrollToTarget();
-    this.versions.update(value);
-    if (wasBusy && !this.busy && !isOther) this.announceEnd(value);
-    if (!this.busy && this.notice.textContent === WAIT) this.notice.textContent = "";
-    if (early) {
-      this.field.value = [this.field.value, early].filter(Boolean).join("\n\n");
-      this.keepDraft();
-    }
-    this.files.addEarly();
-    this.submitPending(early);
+    this.versions.update();
+    if (wasBusy && !this.busy && !isOther) announceEnd(value);
+    if (!this.busy && this.notice.textContent === WAIT) this.say("");
+    publish("chat", value);
   }
 
-  /**
-   * Announce to screen readers how the answer ended.
-   * @param {Page.ChatValue} value
-   */
-  announceEnd({ messages }) {
-    const last = messages.length ? this.parsed(messages[messages.length - 1]) : null;
-    if (last && last.role === "assistant") announce([last.error || endingOf(last) || "The answer is complete.", last.incomplete].filter(Boolean).join(" "));
-  }
-
-  /**
-   * Show another conversation.
-   * @param {Page.ChatValue} value
-   */
-  openConversation({ id }) {
+  /** Remove the messages of another conversation. */
+  clear() {
     this.messages.clear();
     this.scrollTarget = null;
     this.list.replaceChildren();
-    this.draftConversation = id;
-    this.field.value = memory.get(draftKey(id)) || "";
-    const url = new URL(location.href);
-    if (id) url.searchParams.set("c", id);
-    else url.searchParams.delete("c");
-    history.replaceState(null, "", url);
+    this.list.inert = false;
+  }
+
+  /** Scroll to the message that the user has gone to, once it is drawn. */
+  scrollToTarget() {
+    const element = this.scrollTarget === null ? undefined : this.messages.get(this.scrollTarget)?.element;
+    if (!element) return;
+    this.scrollTarget = null;
+    this.list.scrollTop += element.getBoundingClientRect().top - this.list.getBoundingClientRect().top;
+    element.tabIndex = -1;
+    element.focus({ preventScroll: true });
   }
 
   /** @param {Page.ChatValue} value */
   drawMessages({ messages, live }) {
-    const parsed = new Map(messages.map((text) => [text, this.parsed(text)]));
-    this.parsedMessages = parsed;
-    const data = [...parsed.values()];
-    if (live) {
-      data.push({ ...JSON.parse(live.message), blocks: live.blocks, tokens: live.tokens, stats: live.stats, live: true });
-    }
+    const data = [...messages];
+    if (live) data.push({ ...live.message, text: "", asTokens: this.feed.asTokens.has(live.message.node), blocks: live.blocks, tokens: live.tokens, stats: live.stats, live: true });
     const kept = new Set();
     const focused = document.activeElement;
     const { divider } = this.contextNotice;
@@ -314,73 +340,22 @@ class Chat {
     if (focused && focusedAt >= 0 && !this.list.contains(focused)) {
       const nearest = data[Math.min(focusedAt, data.length - 1)];
       if (nearest) this.messages.get(nearest.node)?.focus(nameOf(focused));
-      else this.field.focus();
+      else this.focusField();
     }
     this.list.classList.toggle("pl-empty", !data.length);
     const shown = data.map((one) => this.messages.get(one.node)?.element).filter((one) => one !== undefined);
     this.contextNotice.mark(this.value?.context ?? null, shown);
     markWrapped(this.list);
   }
-
-  /**
-   * Return the message of a JSON text: the same object for the same text.
-   * @param {string} text
-   * @returns {Page.ChatMessage}
-   */
-  parsed(text) {
-    return this.parsedMessages.get(text) ?? /** @type {Page.ChatMessage} */ (JSON.parse(text));
-  }
-
-  /**
-   * Remove the message that the server has saved from the field. Text that was written since then stays the conversation's draft.
-   * @param {Page.ChatValue} value
-   */
-  clearDelivered({ delivered }) {
-    const sent = this.outgoing;
-    if (!delivered || !sent || delivered.id !== sent.id) return;
-    this.outgoing = null;
-    this.files.remove(sent.files);
-    const isHere = sent.conversation === this.draftConversation; // else the field shows the draft of another conversation
-    const draft = isHere ? this.field.value : memory.get(draftKey(sent.conversation)) || "";
-    const rest = draft.startsWith(sent.text) ? draft.slice(sent.text.length) : draft;
-    memory.set(draftKey(sent.conversation), "");
-    memory.set(draftKey(delivered.conversation), rest);
-    if (isHere) this.field.value = rest;
-  }
-
-  /**
-   * Show a notice and put a draft into the field, each only once.
-   * @param {Page.ChatValue} value
-   */
-  showNoticeAndDraft({ notice, draft }) {
-    if (notice && notice.n !== this.lastShown.notice) {
-      this.lastShown.notice = notice.n;
-      this.notice.textContent = notice.text;
-      if (notice.text) this.outgoing = null; // it was refused: a corrected message is a new one
-    }
-    if (draft && draft.n !== this.lastShown.draft) {
-      this.lastShown.draft = draft.n;
-      const written = this.field.value === this.filledText ? "" : this.field.value;
-      this.field.value = this.filledText = [draft.text, written].filter(Boolean).join("\n\n");
-      this.keepDraft();
-      this.field.focus();
-    }
-  }
 }
 
 /**
- * @param {string | null} conversation null for a new one
- * @returns {string} the key of its draft in `memory`
+ * Announce to screen readers how the answer ended.
+ * @param {Page.ChatValue} value
  */
-const draftKey = (conversation) => `draft.${conversation || "new"}`;
-
-/**
- * Return a random id for a message, so that the server adds it once even if it receives it twice.
- * @returns {string}
- */
-function randomId() {
-  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+function announceEnd({ messages }) {
+  const last = messages.at(-1);
+  if (last?.role === "assistant") announce([last.error || endingOf(last) || "The answer is complete.", last.incomplete].filter(Boolean).join(" "));
 }
 
-/** @param {Page.Component<Page.ChatValue | null>} options */
-export const mountChat = (options) => new Chat(options);
+mount("pl-chat", (element) => new Chat(element));

@@ -20,7 +20,6 @@ export class VersionTree {
     this.chat = chat;
     /** @type {{ id: string, nodes: Page.VersionNode[] } | null} */
     this.data = null;
-    this.drawnJson = "";
     /** @type {Page.VersionRow[]} */
     this.rows = [];
     /** @type {HTMLElement[]} */
@@ -75,7 +74,6 @@ export class VersionTree {
     this.unfolded.clear();
     this.focused = node ?? this.chat.shown.at(-1) ?? null;
     this.requestedState = "";
-    this.drawnJson = "";
     this.data = null;
     this.rows = [];
     this.tree.replaceChildren();
@@ -87,13 +85,10 @@ export class VersionTree {
   }
 
   /**
-   * Draw the versions that have arrived, and request them again when the chat has changed.
-   * @param {Page.ChatValue} value
+   * Request the versions again when the chat has changed.
    */
-  update(value) {
-    if (!this.element.open) return;
-    if (value.versions && value.versions !== this.drawnJson) this.receive(value.versions, value.id);
-    if (this.requestedState && this.requestedState !== this.state) this.request();
+  update() {
+    if (this.element.open && this.requestedState && this.requestedState !== this.state) this.request();
   }
 
   /** What the versions depend on. */
@@ -101,23 +96,20 @@ export class VersionTree {
     return JSON.stringify([this.chat.busy, this.chat.shown]);
   }
 
-  request() {
-    this.requestedState = this.state;
-    this.chat.act("versions");
+  async request() {
+    const state = (this.requestedState = this.state);
+    const found = await this.chat.ask("versions", {});
+    if (found && state === this.requestedState) this.receive(/** @type {{ id: string, nodes: Page.VersionNode[] }} */ (found));
   }
 
   /**
    * Draw versions that have arrived.
-   * @param {string} json
-   * @param {string | null} conversation that is shown
+   * @param {{ id: string, nodes: Page.VersionNode[] }} found
    */
-  receive(json, conversation) {
-    const found = JSON.parse(json);
-    if (found.id !== conversation) return; // the answer to an earlier request
+  receive(found) {
     const isFirst = this.data === null;
-    this.drawnJson = json;
     this.data = found;
-    this.nodes = new Map(found.nodes.map((/** @type {Page.VersionNode} */ one) => [one.node, one]));
+    this.nodes = new Map(found.nodes.map((one) => [one.node, one]));
     this.selected = this.selected.filter((node) => this.nodes.has(node));
     this.drawRows();
     if (isFirst) this.focus(this.focused, "center");

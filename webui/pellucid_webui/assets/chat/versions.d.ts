@@ -46,7 +46,7 @@ declare namespace Page {
   interface VersionTree {
     readonly element: HTMLDialogElement;
     show(node?: number): void;
-    update(value: ChatValue): void;
+    update(): void;
   }
 
   /** A column of a comparison that begins in a chat: an answer as it is stored, or other settings for the same messages. */
@@ -83,11 +83,6 @@ declare namespace Page {
     readonly isOpened: boolean;
     readonly ask: (data: object) => void;
     fill(form: CompareFormValue): void;
-  }
-
-  interface ChatValue {
-    /** JSON of the versions of a conversation and its id, once they have been asked for. */
-    versions: string | null;
   }
 
   interface Chat {

@@ -110,14 +110,3 @@ export const draft = {
     tabMemory.set("compare.form", JSON.stringify(form));
   },
 };
-
-/**
- * Return the name of this browser tab, under which the server keeps its last comparison; a reload keeps it.
- * @returns {string}
- */
-export function tabId() {
-  const fresh = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  const kept = tabMemory.get("compare.tab") ?? fresh;
-  tabMemory.set("compare.tab", kept);
-  return kept;
-}

@@ -1,6 +1,6 @@
 // Compare: one prompt answered in two to four columns, each of which also scores the other answers.
 
-import { make, button, announce, copy, ServerFiles } from "../shared/dom.js";
+import { make, button, announce, copy, ServerFiles, tabId } from "../shared/dom.js";
 import { mount } from "../shared/mounts.js";
 import { call } from "../shared/wire.js";
 import { BatchPanel } from "./batch_panel.js";
@@ -15,7 +15,7 @@ import { CompareWhatIf } from "./compare_whatif.js";
 import { CompareCard } from "./compared_token_card.js";
 import * as comparisonPicture from "./comparison_picture.js";
 
-const { select, table, flags, merged, draft, tabId } = compareParts;
+const { select, table, flags, merged, draft } = compareParts;
 
 const NARROW = 640; // pixels below which the columns are below each other
 const WIDE = 1000; // pixels from which the card is next to two columns

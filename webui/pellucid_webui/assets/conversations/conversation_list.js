@@ -1,8 +1,12 @@
 // The list of conversations: grouped by pins, folders and dates; search, keys, menus, deletion with undo, export and import.
 
+import { chatSettings } from "../chat/chat_settings.js";
 import { make, announce, ServerFiles, hasModifier, nameTab } from "../shared/dom.js";
 import { iconButton, iconTextButton } from "../shared/icons.js";
+import { mount } from "../shared/mounts.js";
+import { actOn, follow, provide, publish } from "../shared/page_state.js";
 import { openMenu } from "../shared/popup_menu.js";
+import { call } from "../shared/wire.js";
 import { ConversationRows } from "./conversation_rows.js";
 import { UndoNotice, DeletedList } from "./deleted_list.js";
 import { SearchMatches } from "./search_match.js";
@@ -15,11 +19,8 @@ const HELD_ROW = ".pl-dragged, .pl-more[aria-expanded=true]";
 const ROW_BUTTONS = ".pl-title, .pl-folder-name"; // between which the arrow keys move
 
 class Conversations {
-  /**
-   * @param {Page.Component<Page.ConversationsValue | null>} component
-   */
-  constructor({ element, props, watch, act }) {
-    this.send = act;
+  /** @param {HTMLElement} element */
+  constructor(element) {
     /** @type {Page.ConversationsValue | null} */
     this.value = null;
     /** @type {string | null} */
@@ -31,7 +32,12 @@ class Conversations {
     this.isEditing = false; // whether a title or a name is being edited
     this.searchTimer = 0;
     this.lastRefresh = 0;
-    this.lastShown = { notice: 0, removed: 0, match: 0 }; // their numbers
+    this.searched = ""; // what the list is asked for
+    this.number = 0; // of the last request
+    this.newest = 0; // the number of the request whose list is drawn
+    this.opening = 0; // how often a conversation was chosen
+    /** @type {string | null} */
+    this.open = null; // the conversation that the chat shows
     this.files = new ServerFiles();
     this.search = make("input", { type: "search", class: "pl-search", placeholder: "Search", "aria-label": "Search all conversations" });
     this.file = make("input", { type: "file", accept: ".json,.jsonl,.md,.zip", class: "pl-visually-hidden", tabindex: "-1", "aria-label": "A conversation to import" });
@@ -40,21 +46,21 @@ class Conversations {
     this.notice = make("p", { class: "pl-notice", role: "alert" });
     this.undo = new UndoNotice((removed) => this.undelete(removed));
     this.deleted = new DeletedList((verb, more) => this.act(verb, more));
-    this.matches = new SearchMatches((node) => this.act("open", { id: this.matches.conversation, node }));
+    this.matches = new SearchMatches((node) => this.choose(this.matches.conversation, node));
     this.rows = new ConversationRows({
       act: (verb, more) => this.act(verb, more),
+      open: (id, node) => this.choose(id, node),
       menu: (item) => this.menu(item),
       folderMenu: (id) => this.folderMenu(id),
     });
     element.replaceChildren(this.panel());
     this.listen();
-    watch("value", () => this.update(props.value));
-    this.update(props.value);
+    this.act("refresh");
   }
 
   /** @returns {HTMLElement} */
   panel() {
-    const create = iconTextButton("add", "New chat", { class: "pl-button pl-first", onclick: () => this.act("new") });
+    const create = iconTextButton("add", "New chat", { class: "pl-button pl-first", onclick: () => this.choose(null) });
     const load = iconTextButton("upload", "Import", { onclick: () => this.file.click() }, "Import conversations from Pellucid, open-webui or ChatGPT, or OpenAI messages");
     const folder = iconButton("folderAdd", "New folder", { onclick: () => this.newFolder([]) });
     const all = make("details", { open: true }, make("summary", { class: "pl-quiet" }, "Conversations"));
@@ -65,7 +71,7 @@ class Conversations {
   listen() {
     this.search.addEventListener("input", () => {
       clearTimeout(this.searchTimer);
-      this.searchTimer = setTimeout(() => this.act("search", { text: this.search.value }), TYPING_MS);
+      this.searchTimer = setTimeout(() => this.find(this.search.value), TYPING_MS);
     });
     this.search.addEventListener("keydown", (event) => this.searchKey(event));
     this.file.addEventListener("change", () => this.import());
@@ -75,7 +81,20 @@ class Conversations {
     // Another tab may have changed the list, and the day may have ended.
     document.addEventListener("visibilitychange", () => this.refresh());
     window.addEventListener("focus", () => this.refresh());
+    document.addEventListener("pellucid-server-back", () => this.act("refresh"));
     setInterval(() => this.value && this.draw(this.value), MINUTE_MS);
+    provide("conversations", ({ verb, ...more }) => this.act(verb, more));
+    follow("opened", (id) => {
+      this.open = id;
+      if (this.value) this.draw(this.value);
+      if (this.matches.conversation !== null && this.matches.conversation !== id) this.matches.clear();
+    });
+    let shown = "";
+    follow("chat", (/** @type {Page.ChatValue} */ { id, title, live }) => {
+      const now = JSON.stringify([id, title, live === null]);
+      if (id !== null && now !== shown) this.act("refresh");
+      shown = now;
+    });
   }
 
   refresh() {
@@ -88,8 +107,32 @@ class Conversations {
    * @param {string} verb
    * @param {object} [more]
    */
-  act(verb, more = {}) {
-    this.send({ verb, ...more });
+  async act(verb, more = {}) {
+    const number = (this.number += 1);
+    if (verb !== "refresh") this.say("", false);
+    const onRefused = (/** @type {string} */ sentence) => {
+      this.say(sentence, true);
+      this.deletedAt.clear(); // a deletion may have failed
+      if (this.value) this.draw(this.value);
+    };
+    await call("conversations", { verb, search: this.searched, ...more }, (/** @type {Page.ConversationsValue} */ value) => this.receive(value, number), { onRefused });
+  }
+
+  /** @param {string} text to search for; empty to list all */
+  find(text) {
+    this.searched = text;
+    this.act("refresh");
+  }
+
+  /**
+   * Show a conversation, at a match of the search.
+   * @param {string | null} id null for a new one
+   * @param {number | null} [node] the message that matches
+   */
+  async choose(id, node = null) {
+    const number = (this.opening += 1);
+    if (node !== null) await this.act("match", { id, node });
+    if (number === this.opening) actOn("chat", { verb: "open", id });
   }
 
   async import() {
@@ -101,7 +144,7 @@ class Conversations {
     if (file.size > limit) this.say(`${file.name} is larger than ${limit / 1e6} MB: ${remedy}.`, true);
     else {
       try {
-        this.act("import", { name: file.name, data: await compressed(file) });
+        this.act("import", { name: file.name, data: await compressed(file), settings: await chatSettings() });
       } catch {
         this.say(`${file.name} cannot be read: choose a file that you have access to, not a folder.`, true);
       }
@@ -117,31 +160,32 @@ class Conversations {
     this.notice.className = isWrong ? "pl-notice" : "pl-done";
   }
 
-  /** @param {Page.ConversationsValue | null} value */
-  update(value) {
-    if (!value) return;
-    const { notice, removed, file, match, search } = value;
-    if (removed && removed.n !== this.lastShown.removed) {
-      this.lastShown.removed = removed.n;
+  /**
+   * Take the result of a request, and the list unless a newer list is there.
+   * @param {Page.ConversationsValue} value
+   * @param {number} number of the request
+   */
+  receive(value, number) {
+    const { notice, removed, file, match, opens, search } = value;
+    if (removed) {
       this.deletedAt.delete(removed.id);
-      this.undo.show(removed);
+      this.undo.show({ ...removed, wasOpen: this.open === removed.id });
+      if (this.open === removed.id) this.choose(null);
     }
-    if (notice && notice.n !== this.lastShown.notice) {
-      this.lastShown.notice = notice.n;
-      this.say(notice.text, notice.wrong);
-      if (notice.text) this.deletedAt.clear(); // a deletion may have failed
-    }
+    if (notice !== undefined) this.say(notice, false);
+    this.files.save(file);
+    if (opens) this.choose(opens);
+    if (match) this.matches.show(match);
+    if (number < this.newest) return;
+    this.newest = number;
     this.draw(value);
     this.deleted.draw(value);
-    const open = value.items.find((item) => item.id === value.open);
+    const open = value.items.find((item) => item.id === this.open);
     if (open) nameTab(open.title);
-    this.files.save(file);
     if (search !== this.announced) announce(search ? `${value.items.length} ${value.items.length === 1 ? "conversation" : "conversations"} found` : "");
     this.announced = search;
-    if (match && match.n !== this.lastShown.match) {
-      this.lastShown.match = match.n;
-      this.matches.show(match);
-    } else if (this.matches.conversation !== null && (this.matches.conversation !== value.open || !search)) this.matches.clear();
+    if (!search) this.matches.clear();
+    publish("conversations", value);
   }
 
   /**
@@ -151,14 +195,14 @@ class Conversations {
   draw(value) {
     this.value = value;
     const items = value.items.filter((item) => Date.now() - (this.deletedAt.get(item.id) ?? 0) > HIDDEN_MS);
-    const state = JSON.stringify([items, value.folders, value.open, value.search, value.isCut, new Date().toDateString()]);
+    const state = JSON.stringify([items, value.folders, this.open, value.search, value.isCut, new Date().toDateString()]);
     if (this.isEditing || this.list.querySelector(HELD_ROW) || state === this.drawn) return;
     this.drawn = state;
     const focused = /** @type {HTMLElement | null} */ (this.list.contains(document.activeElement) ? document.activeElement : null);
     const row = focused?.closest("[data-id]");
     const place = focused ? this.rowButtons().findIndex((one) => row?.contains(one)) : -1;
     const scrolled = this.list.scrollTop;
-    this.list.replaceChildren(...(value.search ? this.rows.results(items, value) : this.rows.groups(items, value)));
+    this.list.replaceChildren(...(value.search ? this.rows.results(items, this.open) : this.rows.groups(items, value, this.open)));
     this.list.scrollTop = scrolled;
     if (value.isCut) this.list.append(make("p", { class: "pl-quiet" }, "Search to find older conversations."));
     if (!items.length) this.list.append(make("p", { class: "pl-quiet" }, value.search ? "No matches." : "No conversations yet."));
@@ -279,7 +323,7 @@ class Conversations {
     } else if (event.key === "Enter" && !event.isComposing) {
       const first = this.value?.search === this.search.value ? this.value.items[0] : undefined;
       if (this.matches.conversation !== null) this.matches.step(event.shiftKey ? -1 : 1);
-      else if (first && this.search.value) this.act("open", { id: first.id, node: first.node });
+      else if (first && this.search.value) this.choose(first.id, first.node);
     }
   }
 
@@ -287,7 +331,7 @@ class Conversations {
     clearTimeout(this.searchTimer);
     this.search.value = "";
     this.matches.clear();
-    if (this.value?.search) this.act("search", { text: "" });
+    if (this.searched) this.find("");
   }
 
   /** @param {KeyboardEvent} event */
@@ -401,5 +445,4 @@ async function compressed(file) {
   return url.slice(url.indexOf(",") + 1);
 }
 
-/** @param {Page.Component<Page.ConversationsValue | null>} options */
-export const mountConversations = (options) => new Conversations(options);
+mount("pl-conversation-panel", (element) => new Conversations(element));

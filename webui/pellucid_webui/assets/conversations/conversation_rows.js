@@ -9,27 +9,29 @@ const DRAGGED = "application/x-pellucid-conversation";
 
 export class ConversationRows {
   /** @param {Page.RowActions} actions */
-  constructor({ act, menu, folderMenu }) {
+  constructor({ act, open, menu, folderMenu }) {
     this.act = act;
+    this.open = open;
     this.menu = menu;
     this.folderMenu = folderMenu;
   }
 
   /**
    * @param {Page.ConversationItem[]} items
-   * @param {Page.ConversationsValue} value
+   * @param {string | null} open id of the open conversation
    * @returns {HTMLElement[]}
    */
-  results(items, { open }) {
+  results(items, open) {
     return items.length ? [make("ul", { "aria-label": "Found conversations" }, ...items.map((item) => this.item(item, open)))] : [];
   }
 
   /**
    * @param {Page.ConversationItem[]} items
    * @param {Page.ConversationsValue} value
+   * @param {string | null} open id of the open conversation
    * @returns {HTMLElement[]}
    */
-  groups(items, { folders, open }) {
+  groups(items, { folders }, open) {
     const pinned = items.filter((item) => item.pinned);
     /** @type {Map<string, Page.ConversationItem[]>} */
     const dated = new Map();
@@ -104,7 +106,7 @@ export class ConversationRows {
         title: `${item.title}\n${about}`,
         "aria-current": chosen ? "true" : null,
         "aria-describedby": `pl-about-${item.id}`,
-        onclick: () => this.act("open", { id: item.id, node: item.node }),
+        onclick: () => this.open(item.id, item.node),
       },
       item.title,
     );

@@ -2,7 +2,7 @@
 
 import { showVersions } from "../chat/version_tree.js";
 import { make, pageTabs, isTabOpen, openTab, chatField } from "../shared/dom.js";
-import { follow, actOn } from "../shared/shared_components.js";
+import { follow, actOn } from "../shared/page_state.js";
 import * as drawers from "./drawers.js";
 import { showKeys } from "./keyboard_help.js";
 import * as theme from "./theme.js";
@@ -19,6 +19,9 @@ follow("conversations", (value) => {
   list = value;
   palette?.lookAgain();
 });
+/** @type {string | null} */
+let open = null; // the conversation that the chat shows
+follow("opened", (id) => (open = id));
 follow("header", (value) => {
   header = value;
   palette?.lookAgain();
@@ -38,22 +41,22 @@ const focusField = () => chatField()?.focus();
 
 /** @returns {Page.Command[]} */
 function commands() {
-  const open = list?.open ?? null;
   const models = header?.models ?? [];
+  const id = open;
   return [
-    { title: "New chat", run: inChat(() => (actOn("conversations", { verb: "new" }), focusField())) },
+    { title: "New chat", run: inChat(() => (actOn("chat", { verb: "open", id: null }), focusField())) },
     ...pageTabs().map((tab) => ({ title: `Go to ${tab.textContent?.trim()}`, run: () => (tab.click(), tab.focus()) })),
     { title: "Write a message", run: inChat(focusField) },
     { title: drawers.isOpen("settings") ? "Close model & settings" : "Open model & settings", run: inChat(() => drawers.toggle("settings")) },
     { title: drawers.isOpen("side") ? "Hide the conversations" : "Show the conversations", run: inChat(() => drawers.toggle("side")) },
     ...models
       .filter((model) => model.name !== header?.model)
-      .map((model) => ({ title: `Use model ${model.name}`, run: inChat(() => actOn("header", { model: model.name })) })),
-    ...(open
+      .map((model) => ({ title: `Use model ${model.name}`, run: inChat(() => actOn("chat", { verb: "model", model: model.name })) })),
+    ...(id
       ? [
           { title: "Show the versions of this conversation", hint: "v", run: inChat(showVersions) },
-          { title: "Export this conversation as JSON", run: () => actOn("conversations", { verb: "export", id: open, form: "json" }) },
-          { title: "Export this conversation as Markdown", run: () => actOn("conversations", { verb: "export", id: open, form: "markdown" }) },
+          { title: "Export this conversation as JSON", run: () => actOn("conversations", { verb: "export", id, form: "json" }) },
+          { title: "Export this conversation as Markdown", run: () => actOn("conversations", { verb: "export", id, form: "markdown" }) },
         ]
       : []),
     ...["light", "dark", "system"]
@@ -63,7 +66,7 @@ function commands() {
     ...("locked" in document.body.dataset ? [{ title: "Log out", run: () => location.assign("logout") }] : []),
     ...(list?.items ?? [])
       .filter((item) => item.id !== open)
-      .map((item) => ({ title: item.title, hint: "conversation", run: inChat(() => actOn("conversations", { verb: "open", id: item.id })) })),
+      .map((item) => ({ title: item.title, hint: "conversation", run: inChat(() => actOn("chat", { verb: "open", id: item.id })) })),
   ];
 }
 

@@ -1,7 +1,7 @@
 // The list of conversations at the left and the settings at the right: columns of a wide window, drawers of a narrow one.
 
 import { memory } from "../shared/dom.js";
-import { follow } from "../shared/shared_components.js";
+import { follow } from "../shared/page_state.js";
 
 const NARROW = matchMedia("(max-width: 60rem)"); // the same as in frame.css
 const FOCUSABLE = "button:not(:disabled), input:not([type=file]), textarea, select, a[href], summary";
@@ -73,10 +73,9 @@ NARROW.addEventListener("change", () => {
 
 /** @type {string | null | undefined} */
 let shown;
-follow("conversations", (value) => {
-  if (!value) return;
-  if (NARROW.matches && shown !== undefined && shown !== value.open) set("side", false); // its work is done
-  shown = value.open;
+follow("opened", (id) => {
+  if (NARROW.matches && shown !== undefined && shown !== id) set("side", false); // its work is done
+  shown = id;
 });
 
 // An on-screen keyboard covers the page in browsers that do not shrink it: the page then ends above the keyboard.

@@ -1,7 +1,7 @@
 // What an empty chat shows: what this page is, and prompts to begin with.
 
 import { make, chatField } from "../shared/dom.js";
-import { follow, actOn } from "../shared/shared_components.js";
+import { follow, actOn } from "../shared/page_state.js";
 
 /** @type {{ prompt: string, opensTokens?: boolean }[]} */
 const EXAMPLES = [
@@ -54,15 +54,16 @@ const welcome = make(
 
 follow("chat", (value) => {
   const list = document.querySelector("#pl-chat .pl-messages");
-  if (!value || !list) return;
+  if (!list) return;
   const isEmpty = !value.messages.length && !value.live;
   if (isEmpty) list.before(welcome);
   else welcome.remove();
   if (isEmpty || !awaitedPrompt) return;
-  const messages = [...value.messages, ...(value.live ? [value.live.message] : [])].map((text) => /** @type {Page.ChatMessage} */ (JSON.parse(text)));
+  /** @type {Page.ChatMessage[]} */
+  const messages = [...value.messages, ...(value.live ? [value.live.message] : [])];
   const [asked, answer] = messages;
   if (messages.length > 2 || asked.text.trim() !== awaitedPrompt) awaitedPrompt = ""; // the user has gone elsewhere
   if (!awaitedPrompt || answer?.role !== "assistant") return;
   awaitedPrompt = "";
-  if (!answer.asTokens) actOn("chat", { verb: "toggleTokens", conversation: value.id, node: answer.node });
+  if (!answer.asTokens) actOn("chat", { verb: "toggleTokens", node: answer.node });
 });

@@ -24,6 +24,7 @@ declare namespace Page {
     model: string;
     /** The reason why models cannot be listed. */
     problem: string;
+    menu: MenuUpdate;
     models: ModelFacts[];
   }
 
@@ -45,13 +46,5 @@ declare namespace Page {
     tokens: number;
     /** Tokens per second. */
     rate: number | null;
-  }
-
-  interface ChatValue {
-    use: ContextUse | null;
-  }
-
-  interface LiveAnswer {
-    use: ContextUse | null;
   }
 }

@@ -1,8 +1,11 @@
 // The header: the chosen model and its state, the context that the chat takes, and buttons for what concerns the whole page.
 
 import { make, announce, chatField } from "../shared/dom.js";
+import { choicesOf, formControls } from "../shared/form_controls.js";
 import { icon, iconButton } from "../shared/icons.js";
-import { follow } from "../shared/shared_components.js";
+import { mount } from "../shared/mounts.js";
+import { actOn, follow, publish } from "../shared/page_state.js";
+import { call } from "../shared/wire.js";
 import { showPalette } from "./command_palette.js";
 import * as drawers from "./drawers.js";
 import { showKeys, commandKey } from "./keyboard_help.js";
@@ -13,11 +16,8 @@ const NEARLY_FULL = 0.8;
 const CHARACTERS_PER_TOKEN = 4; // an estimate: only the model knows
 
 class Header {
-  /**
-   * @param {Page.Component<Page.HeaderValue | null>} component
-   */
-  constructor({ element, props, watch, act }) {
-    this.act = act;
+  /** @param {HTMLElement} element */
+  constructor(element) {
     /** @type {Page.HeaderValue | null} */
     this.value = null;
     /** @type {Page.ChatValue | null} */
@@ -60,8 +60,10 @@ class Header {
     drawers.draw();
     follow("chat", (chat) => {
       this.chat = chat;
-      this.value ??= props.value;
-      if (chat && !this.value) this.refresh(); // Gradio loses an update that comes while this script begins
+      this.draw();
+    });
+    follow("header", (value) => {
+      this.value = value;
       this.draw();
     });
     // What is being typed counts, without a call of the server.
@@ -75,14 +77,15 @@ class Header {
     });
     document.addEventListener("pellucid-locked", () => this.draw());
     document.addEventListener("pellucid-theme", () => this.drawTheme());
-    watch("value", () => this.update(props.value));
     this.drawTheme();
-    this.update(props.value);
   }
 
   /** Ask the server which models it serves now. */
   refresh() {
-    this.act({});
+    call("models", { model: this.value?.model ?? "" }, (/** @type {Page.HeaderValue} */ value) => {
+      publish("header", value);
+      formControls("chat").give([choicesOf(value.menu)]);
+    });
   }
 
   /** @param {boolean} isUnreachable */
@@ -107,16 +110,10 @@ class Header {
     this.theme.title = `${name}. Press for the next one.`;
   }
 
-  /** @param {Page.HeaderValue | null} value */
-  update(value) {
-    this.value = value;
-    this.draw();
-  }
-
   /** What is known about the chosen model; undefined if it is missing. */
   get model() {
     const { value } = this;
-    return value ? value.models.find((one) => one.name === value.model) : undefined; // Gradio gives "" before the first value
+    return value ? value.models.find((one) => one.name === value.model) : undefined;
   }
 
   draw() {
@@ -171,7 +168,7 @@ class Header {
     }
     this.missing.replaceChildren(
       make("span", {}, `The model ${name} of this conversation is not served any more. Choose another one to continue; nothing else changes.`),
-      ...value.models.map((one) => make("button", { type: "button", class: "pl-button", onclick: () => this.act({ model: one.name }) }, `Use ${one.name}`)),
+      ...value.models.map((one) => make("button", { type: "button", class: "pl-button", onclick: () => actOn("chat", { verb: "model", model: one.name }) }, `Use ${one.name}`)),
     );
   }
 
@@ -217,5 +214,4 @@ const sizeOf = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : byt
  */
 const deviceOf = ({ description }) => (/ on (\S+)$/.exec(description) ?? [])[1] ?? null;
 
-/** @param {Page.Component<Page.HeaderValue | null>} component */
-export const mountHeader = (component) => new Header(component);
+mount("pl-header", (element) => new Header(element));

@@ -1,42 +1,43 @@
 // Read: a text scored by a model, with its figures and its most surprising lines; or a diff, before and after.
 
-import { make, button, ServerFiles, tabMemory } from "../shared/dom.js";
+import { make, button, download, tabId, tabMemory } from "../shared/dom.js";
+import { choicesOf, formControls } from "../shared/form_controls.js";
+import { mount } from "../shared/mounts.js";
+import { call } from "../shared/wire.js";
 import { HeatMap } from "../tokens/heatmap.js";
 import * as bothModels from "./both_models.js";
 import { diffView } from "./diff_view.js";
 import { LineList } from "./line_list.js";
 import { chart } from "./reading_charts.js";
-import { readInputs } from "./reading_inputs.js";
+import { ReadingInputs } from "./reading_inputs.js";
 import { PartLoader } from "./reading_parts.js";
 import { TextMinimap } from "./text_minimap.js";
+import { TextOpener } from "./text_opener.js";
 
 const SETTLED_MS = 100; // after the last scroll, the alternatives of the tokens in view are asked for
 const PART_TOKENS = 256; // as in compressed_reading.py
 const STRONGEST_BITS = 6; // a difference of this many bits has the strongest colour
 const MARGIN = 0.25; // share of the map above a line that is gone to
-const READING = "read"; // in `tabMemory`, the key of this tab's last reading
-const TEXT = "read.text"; // in `tabMemory`, the text that was typed
+const TEXT = "read.text"; // in `tabMemory`, the text that was typed or opened
 const STALE = "These results are of the text that was read before: press Read.";
 const ONLY_READS = "Read only reads: to continue from an alternative, ask in the Chat tab.";
-
-/** @type {Reading | null} */
-let mounted = null;
-/** @type {Page.Component<Page.ReadPart | null> | null} */
-let channel = null;
+const INTERRUPTED = "The reading was interrupted: press Read to try again.";
 
 class Reading {
-  /**
-   * @param {Page.Component<Page.ReadValue | null>} component
-   */
-  constructor({ element, props, watch, act }) {
-    this.send = act;
-    /** @type {Page.ReadValue | null} */
-    this.value = null;
-    this.number = -1; // of the reading that is drawn
-    this.files = new ServerFiles();
+  /** @param {HTMLElement} element */
+  constructor(element) {
+    this.tab = tabId();
+    this.isRunning = false;
+    /** @type {Page.ReadResult | null} */
+    this.last = null;
+    /** @type {Page.ReadResult | null} */
+    this.result = null; // the last one, if it is drawn
+    this.number = 0; // of the reading that is drawn
+    this.total = 0; // the tokens that the server has
     /** @type {Page.TokenRecord[]} */
     this.records = [];
     this.isComplete = false;
+    this.hasDifferences = false;
     /** @type {Set<number>} */
     this.detailed = new Set(); // the parts whose alternatives are there
     /** @type {Map<number, (Page.BothFigures | null)[]>} */
@@ -46,14 +47,9 @@ class Reading {
     /** @type {Page.Mode | null} */
     this.modeBefore = null; // of the map, when the differences were asked for
     this.timer = 0;
-    this.loader = new PartLoader((part) => this.take(part));
+    this.loader = new PartLoader(this.tab, (kind, start, data) => this.take(kind, start, data));
     this.status = make("p", { class: "pl-note pl-visually-hidden", role: "status" }); // the same words are shown under the button
-    this.bar = make("progress", { max: 1, "aria-label": "How much of the text has been read" });
-    this.count = make("span", { class: "pl-quiet" });
-    this.progress = make("div", { class: "pl-row pl-progress" }, button("Stop", { onclick: () => this.send({ verb: "stop" }) }), this.bar, this.count);
-    readInputs.place.append(this.progress);
-    readInputs.onPress = () => this.press();
-    readInputs.onChange = () => this.markStale();
+    this.inputs = new ReadingInputs({ onChange: () => this.markStale(), onStop: () => this.ask({ verb: "stop" }, () => {}) });
     this.stale = make("p", { class: "pl-read-stale", hidden: true }, STALE);
     this.summary = make("p", { class: "pl-read-summary" });
     this.owner = make("p", { class: "pl-read-owner" });
@@ -62,14 +58,14 @@ class Reading {
     this.body = make("div", { class: "pl-body pl-read-body" });
     this.minimap = new TextMinimap({ onGo: (line) => this.scrollTo(line) });
     this.lines = new LineList({ onGo: (index) => this.goTo(index), onEnter: (index) => this.enter(index), onSort: () => this.drawMinimap() });
-    this.text = make("div", { class: "pl-read-text", onkeydown: (event) => this.key(event) }, this.body, this.minimap.element, this.lines.element);
+    this.text = make("div", { class: "pl-read-text", hidden: true, onkeydown: (event) => this.key(event) }, this.body, this.minimap.element, this.lines.element);
     this.diff = make("div", { class: "pl-diffs" });
     this.charts = make("div", { class: "pl-charts" });
     this.tools = make(
       "div",
-      { class: "pl-row" },
-      button("Export CSV", { onclick: () => this.send({ verb: "export", form: "csv" }) }),
-      button("Export JSON", { onclick: () => this.send({ verb: "export", form: "json" }) }),
+      { class: "pl-row", hidden: true },
+      button("Export CSV", { onclick: () => this.export("csv") }),
+      button("Export JSON", { onclick: () => this.export("json") }),
     );
     const results = [this.summary, this.owner, this.figures, this.note, this.text, this.diff, this.tools, this.charts];
     this.results = make("div", { class: "pl-read-results" }, ...results);
@@ -84,22 +80,108 @@ class Reading {
     this.tokens = /** @type {HTMLElement} */ (this.body.querySelector(".pl-tokens"));
     this.tokens.addEventListener("scroll", () => this.scrolled(), { passive: true });
     new ResizeObserver(() => this.scrolled()).observe(this.tokens);
-    watch("value", () => this.update(props.value));
-    this.update(props.value);
     document.addEventListener("input", ({ target }) => {
       if (target instanceof HTMLTextAreaElement && target.closest("#pl-read-text")) tabMemory.set(TEXT, target.value);
     });
-    const [key, text] = [tabMemory.get(READING), tabMemory.get(TEXT)];
-    if ((key || text) && !props.value) this.send({ verb: "restore", key, text });
+    document.addEventListener("click", ({ target }) => target instanceof Element && target.closest("#pl-read-go") && this.press(), true);
+    document.addEventListener("pellucid-server-back", () => {
+      this.open();
+      this.scrolled();
+    });
+    this.open();
   }
 
-  /** The button was pressed: show that at once, before the server has answered. */
+  /**
+   * @param {object} asked
+   * @param {(event: any) => void} onEvent
+   * @returns {Promise<boolean>} whether the answer has come whole
+   */
+  ask(asked, onEvent) {
+    return call("read", { tab: this.tab, ...asked }, onEvent);
+  }
+
+  /** Fill in the menus, and show the last reading of this tab after a reload. Text that was typed since stays. */
+  open() {
+    this.ask({ verb: "open" }, (/** @type {Page.ReadOpened} */ { model, second, asked, result }) => {
+      const { controls } = this.inputs;
+      const text = tabMemory.get(TEXT) ?? undefined;
+      if (result && asked && !this.last && !this.isRunning) {
+        controls.give([text ?? asked.text, choicesOf(model), choicesOf(second), asked.kind]);
+        this.inputs.read = asked;
+        this.draw(result);
+        return;
+      }
+      const now = this.inputs.asked;
+      controls.give([text, choicesOf({ ...model, value: now.model || model.value }), choicesOf({ ...second, value: now.second || second.value })]);
+    });
+  }
+
+  /**
+   * Show the text of a file in the field.
+   * @param {Page.FileContent} file
+   */
+  openFile(file) {
+    this.ask({ verb: "file", file }, (/** @type {{ text: string | null, status: string, wrong: boolean }} */ { text, status, wrong }) => {
+      this.say(status, wrong);
+      if (text === null) return;
+      tabMemory.set(TEXT, text);
+      this.inputs.controls.give([text]);
+    });
+  }
+
+  /** The button was pressed: show that at once, before Gradio has handed over the text. */
   press() {
-    if (!this.progress.hidden) return;
+    if (this.isRunning) return;
     this.say("Reading…", false);
-    this.bar.removeAttribute("value");
-    this.count.textContent = "";
-    this.progress.hidden = false;
+    this.inputs.begin();
+  }
+
+  /** Read what the controls ask for. Until a token is there, nothing is shown. */
+  async read() {
+    if (this.isRunning) return;
+    const { asked } = this.inputs;
+    this.isRunning = true;
+    this.results.hidden = true;
+    this.markStale();
+    let isEnded = false;
+    await this.ask({ verb: "read", ...asked }, (event) => {
+      isEnded = "status" in event;
+      if (isEnded) this.finish(event, asked);
+      else this.advance(event);
+    });
+    this.isRunning = false;
+    if (!isEnded) this.finish({ status: INTERRUPTED, wrong: true, result: null }, asked);
+    if (!this.result) this.draw(this.last); // in place of the tokens that were interrupted
+    this.markStale();
+  }
+
+  /** @param {Page.ReadProgress} progress */
+  advance(progress) {
+    this.inputs.advance(progress);
+    if (!progress.tokens) return;
+    if (progress.number !== this.number) this.begin(progress.number);
+    this.text.hidden = false;
+    this.total = progress.tokens;
+    this.fill();
+  }
+
+  /**
+   * @param {Page.ReadEnd} end
+   * @param {Page.ReadAsked} asked
+   */
+  finish({ status, wrong, result }, asked) {
+    this.inputs.progress.hidden = true;
+    this.results.hidden = false;
+    this.say(status, wrong);
+    if (!result) return;
+    this.inputs.read = { ...asked, model: asked.model || result.model };
+    this.draw(result);
+    this.inputs.point(this.results);
+  }
+
+  /** @param {string} form */
+  export(form) {
+    this.ask({ verb: "export", number: this.number, form }, (/** @type {Page.SavedText} */ { name, text, type }) => download(name, text, type));
   }
 
   /**
@@ -109,44 +191,25 @@ class Reading {
   say(text, isWrong) {
     if (this.status.textContent !== text) this.status.textContent = text; // else a screen reader would read it again
     this.status.classList.toggle("pl-wrong", isWrong);
-    readInputs.say(text, isWrong);
+    this.inputs.say(text, isWrong);
   }
 
   /** Dim results of another text, model or kind than the controls ask for. */
   markStale() {
-    const { value } = this;
-    const isStale = Boolean(value?.key) && value?.progress === null && readInputs.isStale;
+    const isStale = Boolean(this.result) && !this.isRunning && this.inputs.isStale;
     this.stale.hidden = !isStale;
     this.results.toggleAttribute("data-stale", isStale);
   }
 
-  /** @param {Page.ReadValue | null} value */
-  update(value) {
-    this.progress.hidden = !value || value.progress === null;
-    this.text.hidden = !value || !value.tokens;
-    this.tools.hidden = !value || !value.lines;
-    if (!value) return;
-    this.value = value;
-    this.say(value.status, value.wrong);
-    if (value.progress !== null) {
-      this.bar.value = value.progress.share;
-      this.count.textContent = value.progress.words;
-    }
-    if (value.number !== this.number) this.begin(value);
-    if (value.key) this.drawResult(value);
-    else if (this.records.length < value.tokens) this.loader.ask("tokens", this.records.length);
-    this.files.save(value.file);
-    this.markStale();
-  }
-
-  /** @param {Page.ReadValue} value */
-  begin(value) {
-    this.number = value.number;
+  /** @param {number} number of the reading that is drawn from now on */
+  begin(number) {
+    Object.assign(this, { number, result: null, total: 0, records: [], isComplete: false, hasDifferences: false, columns: null });
+    this.results.hidden = false;
+    this.text.hidden = this.tools.hidden = true;
     this.map.set([]);
-    Object.assign(this, { records: [], isComplete: false, columns: null });
     this.detailed.clear();
     this.both.clear();
-    this.loader.reset(value.number);
+    this.loader.reset(number);
     this.lines.set(null, [], "");
     this.minimap.set(0, [], []);
     for (const part of [this.summary, this.owner, this.note]) part.textContent = "";
@@ -155,40 +218,47 @@ class Reading {
     this.diff.replaceChildren();
   }
 
-  /** @param {Page.ReadValue} value */
-  drawResult(value) {
-    if (value.key !== tabMemory.get(READING)) readInputs.adopt(this.results, value.model);
-    tabMemory.set(READING, value.key);
-    if (this.records.length < value.tokens) this.loader.ask("tokens", this.records.length);
-    if (this.figures.childElementCount) {
-      this.complete();
-      return; // it is the same reading with another status
-    }
-    this.summary.textContent = value.summary;
-    this.owner.textContent = `Figures of ${value.model}`;
-    this.note.textContent = value.note;
-    this.figures.replaceChildren(...value.figures.map(([name, figure, hint], index) => explained(name, figure, hint, index)));
-    this.charts.replaceChildren(...value.charts.map((one) => chart(one)));
-    this.diff.replaceChildren(...(value.diff === null ? [] : diffView(JSON.parse(value.diff))));
-    this.complete();
+  /** @param {Page.ReadResult | null} result */
+  draw(result) {
+    if (result?.number !== this.number) this.begin(result?.number ?? 0);
+    if (!result) return;
+    this.result = this.last = result;
+    this.total = result.tokens;
+    this.text.hidden = !result.tokens;
+    this.tools.hidden = !result.lines;
+    this.summary.textContent = result.summary;
+    this.owner.textContent = `Figures of ${result.model}`;
+    this.note.textContent = result.note;
+    this.figures.replaceChildren(...result.figures.map(([name, figure, hint], index) => explained(name, figure, hint, index)));
+    this.charts.replaceChildren(...result.charts.map((one) => chart(one)));
+    this.diff.replaceChildren(...(result.diff === null ? [] : diffView(JSON.parse(result.diff))));
+    this.fill();
   }
 
-  /** Draw the lines, once all tokens are there. */
-  complete() {
-    const { value } = this;
-    if (this.isComplete || !value || value.lines === null || this.records.length < value.tokens) return;
+  /** Ask for tokens that are not there yet. Draw the lines once all are there, and ask for the differences. */
+  fill() {
+    const { result } = this;
+    if (this.records.length < this.total) this.loader.ask("tokens", this.records.length);
+    else if (result?.lines) {
+      if (!this.isComplete) this.complete(result, JSON.parse(result.lines));
+      if (result.second && !this.hasDifferences) this.loader.ask("saved", 0);
+    }
+  }
+
+  /**
+   * @param {Page.ReadResult} result
+   * @param {Page.LineColumns} columns
+   */
+  complete(result, columns) {
     this.isComplete = true;
-    /** @type {Page.LineColumns} */
-    const columns = JSON.parse(value.lines);
     const texts = this.records
       .map((record) => record.t)
       .join("")
       .split("\n");
     this.columns = columns;
-    this.lines.set(columns, texts, value.second);
+    this.lines.set(columns, texts, result.second);
     this.drawMinimap();
     this.modeBefore = this.map.mode;
-    if (value.compared) this.loader.ask("saved", 0);
     this.scrolled();
   }
 
@@ -200,12 +270,16 @@ class Reading {
 
   // Parts
 
-  /** @param {Page.ReadPart} part */
-  take({ kind, start, data }) {
-    if (kind === "tokens") this.takeTokens(JSON.parse(data), start);
-    else if (kind === "alternatives") this.takeAlternatives(JSON.parse(data), start);
-    else if (kind === "second") this.takeBoth(JSON.parse(data), start);
-    else this.takeSaved(JSON.parse(data));
+  /**
+   * @param {Page.ReadPartKind} kind
+   * @param {number} start
+   * @param {any} data
+   */
+  take(kind, start, data) {
+    if (kind === "tokens") this.takeTokens(data, start);
+    else if (kind === "alternatives") this.takeAlternatives(data, start);
+    else if (kind === "second") this.takeBoth(data, start);
+    else this.takeSaved(data);
   }
 
   /**
@@ -213,13 +287,11 @@ class Reading {
    * @param {number} start
    */
   takeTokens(columns, start) {
-    if (start !== this.records.length) return;
     const records = columns.t.map((text, at) => recordOf(columns, text, at));
+    if (start !== this.records.length || !records.length) return;
     this.records.push(...records);
     this.map.add(records);
-    const { value } = this;
-    if (value && records.length && this.records.length < value.tokens) this.loader.ask("tokens", this.records.length);
-    this.complete();
+    this.fill();
     this.scrolled();
   }
 
@@ -257,14 +329,15 @@ class Reading {
    */
   cardOf(index) {
     const both = this.both.get(Math.floor(index / PART_TOKENS))?.[index % PART_TOKENS] ?? null;
-    const { model = "", second = "" } = this.value ?? {};
+    const { model = "", second = "" } = this.result ?? {};
     if (both === null) return { hint: ONLY_READS };
     return { figures: bothModels.bothTable(this.records[index], both, [model, second]), hint: `The alternatives are those of ${model}. ${ONLY_READS}` };
   }
 
   /** @param {(number | null)[]} saved bits, for each token */
   takeSaved(saved) {
-    const second = this.value?.second ?? "";
+    const second = this.result?.second ?? "";
+    this.hasDifferences = true;
     const differences = saved.map((bits) => (bits === null ? null : savedDifference(bits, second)));
     this.map.setDifferences(differences, [`\u2212${STRONGEST_BITS}`, `+${STRONGEST_BITS} bits saved by ${second}`]);
     if (this.map.mode === this.modeBefore) this.map.setMode("difference"); // else the user has chosen another one meanwhile
@@ -278,7 +351,7 @@ class Reading {
   detail(from, to) {
     for (let part = Math.floor(from / PART_TOKENS); part * PART_TOKENS < Math.min(to, this.records.length); part += 1) {
       if (!this.detailed.has(part)) this.loader.ask("alternatives", part);
-      if (this.value?.compared && !this.both.has(part)) this.loader.ask("second", part);
+      if (this.result?.second && !this.both.has(part)) this.loader.ask("second", part);
     }
   }
 
@@ -289,6 +362,7 @@ class Reading {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       const { scrollTop, clientHeight } = this.tokens;
+      this.fill();
       if (clientHeight) this.detail(...this.map.cells.between(scrollTop, scrollTop + clientHeight));
     }, SETTLED_MS);
   }
@@ -380,19 +454,22 @@ function explained(name, figure, hint, index) {
   );
 }
 
-/** Connect the channel for tokens, which is another component. */
-function connect() {
-  if (mounted !== null && channel !== null) mounted.loader.connect(channel);
+/** @type {Reading | null} */
+let mounted = null;
+
+/**
+ * Read; the button does it.
+ * @param {any[]} values of the controls
+ */
+export function readText(values) {
+  formControls("read").hear(values, false);
+  mounted?.read();
 }
 
-/** @param {Page.Component<Page.ReadValue | null>} options */
-export const mountReading = (options) => {
-  mounted = new Reading(options);
-  connect();
-  return mounted;
-};
-/** @param {Page.Component<Page.ReadPart | null>} options */
-export const mountReadingParts = (options) => {
-  channel = options;
-  connect();
-};
+mount("pl-reading", (element) => {
+  const reading = (mounted = new Reading(element));
+  mount("pl-read-file", (place) => {
+    const opener = new TextOpener(/** @type {HTMLElement} */ (place.closest("#pl-read-side")), (file) => reading.openFile(file));
+    place.replaceChildren(reading.inputs.place, opener.element); // right below the button
+  });
+});

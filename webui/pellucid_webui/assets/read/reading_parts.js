@@ -1,25 +1,19 @@
 // Asks the server for the tokens of a reading, a part at a time: the page holds what it draws, and alternatives where they are shown.
 
-const PATIENCE_MS = 10_000; // after which a question is asked again, such as after a lost connection
+import { call } from "../shared/wire.js";
 
 export class PartLoader {
-  /** @param {(part: Page.ReadPart) => void} onPart */
-  constructor(onPart) {
+  /**
+   * @param {string} tab
+   * @param {(kind: Page.ReadPartKind, start: number, data: any) => void} onPart
+   */
+  constructor(tab, onPart) {
+    this.tab = tab;
     this.onPart = onPart;
-    /** @type {((data: object) => void) | null} */
-    this.send = null;
     this.number = 0; // of the reading
-    this.asked = 0; // the number of the last question
-    /** @type {{ kind: string, start: number }[]} */
+    /** @type {{ kind: Page.ReadPartKind, start: number }[]} */
     this.waiting = []; // the first one has been sent
-    this.timer = 0;
-  }
-
-  /** @param {Page.Component<Page.ReadPart | null>} component */
-  connect({ props, watch, act }) {
-    this.send = act;
-    watch("value", () => this.take(props.value));
-    if (this.waiting.length) this.next();
+    this.isAsking = false;
   }
 
   /**
@@ -29,33 +23,30 @@ export class PartLoader {
   reset(number) {
     this.number = number;
     this.waiting = [];
-    clearTimeout(this.timer);
   }
 
   /**
    * Ask for a part, once.
-   * @param {Page.ReadPart["kind"]} kind
+   * @param {Page.ReadPartKind} kind
    * @param {number} start
    */
   ask(kind, start) {
     if (this.waiting.some((one) => one.kind === kind && one.start === start)) return;
     this.waiting.push({ kind, start });
-    if (this.waiting.length === 1) this.next();
+    if (!this.isAsking) this.askAll();
   }
 
-  next() {
-    clearTimeout(this.timer);
-    if (this.send === null || !this.waiting.length) return;
-    this.asked += 1;
-    this.send({ n: this.asked, number: this.number, ...this.waiting[0] });
-    this.timer = setTimeout(() => this.next(), PATIENCE_MS);
-  }
-
-  /** @param {Page.ReadPart | null} part */
-  take(part) {
-    if (part === null || part.number !== this.number || part.n !== this.asked) return;
-    this.waiting.shift();
-    this.next();
-    this.onPart(part);
+  async askAll() {
+    this.isAsking = true;
+    while (this.waiting.length) {
+      const { number } = this;
+      const [{ kind, start }] = this.waiting;
+      const onEvent = (/** @type {{ data: string }} */ { data }) => number === this.number && this.onPart(kind, start, JSON.parse(data));
+      const isAnswered = await call("read", { tab: this.tab, verb: "part", number, kind, start }, onEvent);
+      if (number !== this.number) continue;
+      if (isAnswered) this.waiting.shift();
+      else this.waiting = []; // the page asks again when it is scrolled, and when the server is back
+    }
+    this.isAsking = false;
   }
 }

@@ -1,27 +1,25 @@
 // Opens a text file that is chosen or dropped. This script reads its bytes: the server never gets a path.
 
-import { make, button, contentOf, tabMemory } from "../shared/dom.js";
-import { readInputs } from "./reading_inputs.js";
+import { make, button, contentOf } from "../shared/dom.js";
 
-const TEXT = "read.text"; // as in read_tab.js
+const MAX_TEXT_BYTES = 1_000_000; // as in routes/read.py
 
-class TextOpener {
+export class TextOpener {
   /**
-   * @param {Omit<Page.Component<{ limit: number }>, "watch">} component
+   * @param {HTMLElement} place where a file can be dropped
+   * @param {(file: Page.FileContent) => void} onFile
    */
-  constructor({ element, props, act }) {
-    this.send = act;
-    this.limit = props.value.limit;
+  constructor(place, onFile) {
+    this.onFile = onFile;
     this.input = make("input", { type: "file", class: "pl-visually-hidden", tabindex: "-1", "aria-label": "A text file to read" });
     this.notice = make("p", { class: "pl-notice", role: "alert" });
     const choose = button("Open a file", { onclick: () => this.input.click() }, "Open a text file; its text replaces the one above");
-    element.replaceChildren(make("div", { class: "pl-row" }, choose, this.input, make("span", { class: "pl-quiet" }, "or drop one here")), this.notice);
-    element.prepend(readInputs.place); // right below the button
+    this.element = make("div", {}, make("div", { class: "pl-row" }, choose, this.input, make("span", { class: "pl-quiet" }, "or drop one here")), this.notice);
     this.input.addEventListener("change", async () => {
       await this.open(/** @type {FileList} */ (this.input.files));
       this.input.value = ""; // so that the same file can be chosen again
     });
-    this.takeDrops(/** @type {HTMLElement} */ (element.closest("#pl-read-side")));
+    this.takeDrops(place);
   }
 
   /**
@@ -56,13 +54,9 @@ class TextOpener {
     this.notice.textContent = files.length > 1 ? "Open one file at a time." : "";
     if (files.length !== 1) return;
     try {
-      this.send(await contentOf(files[0], this.limit));
-      tabMemory.set(TEXT, null); // the file's text replaces it
+      this.onFile(await contentOf(files[0], MAX_TEXT_BYTES));
     } catch {
       this.notice.textContent = `${files[0].name} cannot be read: choose a file that you have access to, not a folder.`;
     }
   }
 }
-
-/** @param {Omit<Page.Component<{ limit: number }>, "watch">} options */
-export const mountOpener = (options) => new TextOpener(options);

@@ -179,6 +179,17 @@ export const memory = new Memory(() => localStorage); // of all tabs, for good
 export const tabMemory = new Memory(() => sessionStorage); // of this tab, until it is closed; a reload keeps it
 
 /**
+ * Return the name of this browser tab, under which the server keeps its last results; a reload keeps it.
+ * @returns {string}
+ */
+export function tabId() {
+  const fresh = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const kept = tabMemory.get("tab") ?? fresh;
+  tabMemory.set("tab", kept);
+  return kept;
+}
+
+/**
  * Name the browser's tab after the conversation that it shows.
  * @param {string} title
  */

@@ -1,6 +1,6 @@
 // Gradio's form controls, by the name of their group.
 
-/** Values of the controls of a group, in the order of `connect_controls`. */
+/** The controls of a group, in the order of `connect_controls`. */
 class FormControls {
   /** @param {string} name */
   constructor(name) {
@@ -9,26 +9,33 @@ class FormControls {
     this.values = [];
     /** @type {any[]} */
     this.given = []; // what the controls are to show
-    /** @type {(values: any[], before: any[]) => void} */
+    /** @type {(values: any[], before: any[], byUser: boolean) => void} */
     this.onChange = () => {};
+    this.resolveReady = () => {};
+    /** @type {Promise<void>} */
+    this.ready = new Promise((resolve) => (this.resolveReady = () => resolve(undefined))); // once the values are known
   }
 
   /**
    * Take the values that the controls show.
    * @param {any[]} values
+   * @param {boolean} byUser
    */
-  hear(values) {
+  hear(values, byUser) {
     const before = this.values;
     this.values = values;
-    this.onChange(values, before);
+    this.resolveReady();
+    this.onChange(values, before, byUser);
   }
 
   /**
    * Have the controls show other values. A value may be an update from `choicesOf`; undefined changes nothing.
    * @param {any[]} values
    */
-  give(values) {
-    this.given = values.map((value) => (value === undefined ? { __type__: "update" } : value));
+  async give(values) {
+    await this.ready;
+    this.given = this.values.map((_, at) => (values[at] === undefined ? { __type__: "update" } : values[at]));
+    this.values = this.values.map((value, at) => (values[at] === undefined ? value : values[at]?.__type__ ? values[at].value : values[at]));
     document.getElementById(`pl-give-${this.name}`)?.click();
   }
 }
@@ -51,4 +58,4 @@ export function formControls(name) {
  * @param {Page.MenuUpdate} menu
  * @returns {object}
  */
-export const choicesOf = ({ choices, value, info }) => ({ __type__: "update", choices, value, info });
+export const choicesOf = (menu) => ({ __type__: "update", ...menu });

@@ -11,6 +11,7 @@ function fill() {
     const element = document.getElementById(id);
     if (!element) continue;
     waiting.delete(id);
+    for (const name of ["class", "style"]) element.removeAttribute(name); // the layout of a column of Gradio's
     draw(element);
   }
   if (!waiting.size) observer.disconnect();

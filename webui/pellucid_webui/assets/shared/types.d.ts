@@ -140,36 +140,27 @@ declare namespace Page {
     act: (data: object) => void;
   }
 
-  /** A sentence that is shown once: its number tells two with the same text apart. */
-  interface Notice {
-    n: number;
-    text: string;
-  }
-
-  /** A file for the browser to save, once for each number. */
-  interface SavedFile {
-    n: number;
+  /** A file for the browser to save. */
+  interface SavedText {
     name: string;
     type: string;
     text: string;
   }
 
-  interface ChatValue {
+  /** A file that is saved once for each number. */
+  interface SavedFile extends SavedText {
+    n: number;
+  }
+
+  /** The state of a conversation, as routes/conversation_display.py writes it. */
+  interface ChatState {
     id: string | null;
     title: string;
     /** JSON of a ChatMessage each. */
     messages: string[];
-    live: LiveAnswer | null;
-    notice: Notice | null;
-    draft: Notice | null;
+    /** An answer that is being generated, without its text. */
+    live: ChatMessage | null;
     redo: number | null;
-    /** The last message that was saved: the id that this tab gave it. */
-    delivered: { id: string; conversation: string } | null;
-    opened: OpenedTokens | null;
-    /** Whether the server has dropped the state of this tab: the page is then loaded again. */
-    stale: boolean;
-    /** A value with a lower order than one before is out of date. */
-    order: number;
     /** Bytes. */
     fileLimit: number;
     /** Bytes of all attached files together. */
@@ -179,6 +170,29 @@ declare namespace Page {
     /** All models. */
     models: string[];
     context: ContextState | null;
+    use: ContextUse | null;
+    /** While the conversation is opened: its settings, and the served models. */
+    settings?: Record<string, any> | null;
+    header?: HeaderValue;
+  }
+
+  /** What a tab shows. */
+  interface ChatValue extends Omit<ChatState, "messages" | "live"> {
+    messages: ChatMessage[];
+    live: LiveAnswer | null;
+  }
+
+  /** What an answer has gained: `n` numbers the event, `blocks` replace all blocks from `keep` on. */
+  interface TurnEvent {
+    n: number;
+    keep: number;
+    blocks: string[];
+    tokens?: Batch[];
+    stats: string;
+    use: ContextUse | null;
+    end?: boolean;
+    /** Why the answer could not be saved. */
+    error?: string | null;
   }
 
   /** What the model sees of a conversation. */
@@ -270,11 +284,11 @@ declare namespace Page {
   }
 
   interface LiveAnswer {
-    /** JSON of a ChatMessage without content. */
-    message: string;
+    message: ChatMessage;
     blocks: string[];
     tokens: Batch[];
     stats: string;
+    use: ContextUse | null;
   }
 
   interface ChatMessage {
@@ -343,14 +357,16 @@ declare namespace Page {
     deleted: { id: string; title: string; deleted: number }[];
     /** Days for which they can be restored. */
     keptDays: number;
-    open: string | null;
     search: string;
-    notice: (Notice & { wrong: boolean }) | null;
+    /** Bytes. */
+    importLimit: number;
+    /** Results of an action. */
+    notice?: string;
     removed?: Removed;
     match?: SearchMatch;
     file?: SavedFile;
-    /** Bytes. */
-    importLimit: number;
+    /** A conversation to open. */
+    opens?: string;
   }
 
   interface ConversationItem {
@@ -385,7 +401,6 @@ declare namespace Page {
 
   /** The match of a search to show, among all matching messages of its conversation. */
   interface SearchMatch {
-    n: number;
     conversation: string;
     node: number;
     nodes: number[];
@@ -394,6 +409,7 @@ declare namespace Page {
 
   interface RowActions {
     act: (verb: string, more?: object) => void;
+    open: (id: string, node?: number | null) => void;
     menu: (item: ConversationItem) => MenuItem[];
     folderMenu: (id: string) => MenuItem[];
   }
@@ -402,7 +418,7 @@ declare namespace Page {
   interface MenuUpdate {
     choices: [name: string, value: string][];
     value: string | null;
-    info: string;
+    info?: string;
   }
 
   interface MenuItem {
@@ -597,20 +613,21 @@ declare namespace Page {
     isApart: boolean;
   }
 
-  interface ReadValue {
+  /** A running reading. */
+  interface ReadProgress {
     number: number;
-    /** Names the reading for this tab after a reload. */
-    key: string;
-    status: string;
-    wrong: boolean;
-    progress: { share: number; words: string } | null;
-    model: string;
-    /** The second model, if one has read the text. */
-    second: string;
     /** How many tokens there are: the page asks for them. */
     tokens: number;
-    /** Whether the bits that the second model saves can be asked for. */
-    compared: boolean;
+    share: number;
+    words: string;
+  }
+
+  interface ReadResult {
+    number: number;
+    model: string;
+    /** The second model, if one has read the text: the bits that it saves can be asked for. */
+    second: string;
+    tokens: number;
     summary: string;
     /** How a text that is longer than the context was read. */
     note: string;
@@ -620,18 +637,29 @@ declare namespace Page {
     charts: Chart[];
     /** JSON of DiffHunk[]. */
     diff: string | null;
-    file?: SavedFile;
   }
 
-  interface ReadChoices {
-    model: string;
-    second: string;
-    kind: string;
+  interface ReadEnd {
+    status: string;
+    wrong: boolean;
+    /** Null for a reading without a token. */
+    result: ReadResult | null;
+  }
+
+  /** The menus, and the tab's last reading. */
+  interface ReadOpened {
+    model: MenuUpdate;
+    second: MenuUpdate;
+    asked: ReadAsked | null;
+    result: ReadResult | null;
   }
 
   /** What the controls ask to be read. */
-  interface ReadAsked extends ReadChoices {
+  interface ReadAsked {
     text: string;
+    model: string;
+    second: string;
+    kind: string;
   }
 
   /** Bits and tokens of a piece by both models, the second one's rank and bounds of its entropy (nats), and the text of a piece of several tokens. */
@@ -671,17 +699,7 @@ declare namespace Page {
     rows: [DiffSide, DiffSide][];
   }
 
-  /** A part of a reading that the page has asked for. */
-  interface ReadPart {
-    /** The question's number. */
-    n: number;
-    /** The reading's number. */
-    number: number;
-    kind: "tokens" | "saved" | "alternatives" | "second";
-    start: number;
-    /** JSON. */
-    data: string;
-  }
+  type ReadPartKind = "tokens" | "saved" | "alternatives" | "second";
 
   /** Tokens without alternatives, one item in each list. */
   interface TokenColumns {
@@ -693,12 +711,6 @@ declare namespace Page {
     h?: Record<string, [least: number, most: number]>;
     /** Base64 of the bytes that are not those of the text, by index. */
     b: Record<string, string>;
-  }
-
-  interface PartLoader {
-    connect(component: Component<ReadPart | null>): void;
-    reset(number: number): void;
-    ask(kind: ReadPart["kind"], start: number): void;
   }
 
   interface LineListOptions {
@@ -877,8 +889,8 @@ declare namespace Page {
   }
 
   interface MoreSamples {
-    begin(branch: BranchRequest, count: number, versions: number, notice: number): void;
-    update(value: ChatValue, messages: Message[]): void;
+    begin(branch: BranchRequest, count: number, versions: number, refusals: number): void;
+    update(value: ChatValue, messages: Message[], refusals: number): void;
   }
 
   interface Inspection {
@@ -888,7 +900,8 @@ declare namespace Page {
     readonly bar: HTMLElement;
     /** The messages with the inspector next to them. */
     readonly stage: HTMLElement;
-    update(value: ChatValue, messages: Message[]): void;
+    update(value: ChatValue, messages: Message[], refusals: number): void;
+    arrive(opened: OpenedTokens): void;
     drawLegend(): void;
     askForTokens(node: number): void;
     canBranch(message: Message): boolean;
@@ -1001,7 +1014,10 @@ declare namespace Page {
     readonly busy: boolean;
     readonly models: string[];
     readonly inspection: Inspection;
-    act(verb: string, more?: object): void;
+    act(verb: string, more?: Record<string, any>): Promise<Record<string, any> | null>;
+    ask(verb: string, more: object): Promise<Record<string, any> | null>;
+    toggleTokens(node: number): void;
+    inspect(nodes: number[], open: number | null): void;
     focusField(): void;
   }
 

@@ -2,34 +2,35 @@
 
 import { reason, report } from "./server_banner.js";
 
-const UNSENT = "The server does not answer, so nothing was sent: try again when the server is back.";
+export const UNSENT = "The server does not answer, so nothing was sent: try again when the server is back.";
 
 /**
- * Send a request, and call back with each event of the answer. A refusal is shown in the page's banner.
+ * Send a request, and call back with each event of the answer.
  * @template Value
  * @param {string} route below page/
  * @param {object} asked
  * @param {(value: Value) => void} onEvent
- * @param {AbortSignal} [signal] ends the answer
+ * @param {{ signal?: AbortSignal, onRefused?: (sentence: string) => void }} [options] a signal ends the answer; by default, the page's
+ *   banner shows a refusal
  * @returns {Promise<boolean>} whether the answer has come whole
  */
-export async function call(route, asked, onEvent, signal) {
+export async function call(route, asked, onEvent, { signal, onRefused = showRefused } = {}) {
   let response;
   try {
     response = await fetch(`page/${route}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked), signal });
   } catch {
-    if (!signal?.aborted) report("refused", UNSENT);
+    if (!signal?.aborted) onRefused(UNSENT);
     return false;
   }
   if (!response.ok || response.body === null) {
-    report("refused", reason(await response.text(), response.status));
+    onRefused(reason(await response.text(), response.status));
     return false;
   }
-  report("refused", "");
+  showRefused("");
   try {
     for await (const event of eventsOf(response.body)) {
       if (event.error?.message) {
-        report("refused", event.error.message);
+        onRefused(event.error.message);
         return false;
       }
       onEvent(event);
@@ -40,6 +41,9 @@ export async function call(route, asked, onEvent, signal) {
     throw error;
   }
 }
+
+/** @param {string} sentence */
+const showRefused = (sentence) => report("refused", sentence);
 
 /**
  * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body

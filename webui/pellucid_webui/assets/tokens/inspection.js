@@ -46,6 +46,7 @@ export class Inspection {
     this.value = null;
     /** @type {Page.Message | null} */
     this.last = null; // the last answer that has ended
+    this.refusals = 0;
     this.wantsLeast = false;
     this.timer = 0;
     this.frame = 0;
@@ -123,16 +124,16 @@ export class Inspection {
    * Take a new state of the chat.
    * @param {Page.ChatValue} value
    * @param {Page.Message[]} messages
+   * @param {number} refusals how often the server has refused something
    */
-  update(value, messages) {
+  update(value, messages, refusals) {
+    this.refusals = refusals;
     const moved = this.value?.id !== value.id;
     this.value = value;
     if (moved) this.forget();
-    if (value.opened) this.arrive(value.opened);
     for (const message of messages) {
       const before = this.seen.get(message);
       if (before === message.data) continue;
-      if (before?.marks && !message.data.marks) this.asked.delete(message.data.node); // the server keeps those of some answers only
       if (!this.seen.has(message)) {
         this.messages.set(message.element, message);
         this.observer.observe(message.element);
@@ -143,7 +144,7 @@ export class Inspection {
     this.last = messages.filter(({ data }) => isAnswer(data)).at(-1) ?? null;
     this.fit();
     this.askForPlaces();
-    this.samples.update(value, messages);
+    this.samples.update(value, messages, refusals);
   }
 
   forget() {
@@ -209,7 +210,7 @@ export class Inspection {
       const nodes = [...this.inView].filter(({ data }) => this.isWanted(data)).map(({ data }) => data);
       if (!nodes.length) return;
       for (const { node, versions } of nodes) this.asked.set(node, versions.length);
-      this.chat.act("inspect", { nodes: nodes.map(({ node }) => node), open: null });
+      this.chat.inspect(nodes.map(({ node }) => node), null);
     }, ASK_MS);
   }
 
@@ -228,9 +229,9 @@ export class Inspection {
    * @param {number} node
    */
   askForTokens(node) {
-    if (this.opened === node && this.value?.opened?.node !== node) return; // on its way
+    if (this.opened === node && !this.records.has(node)) return; // on its way
     this.opened = node;
-    this.chat.act("inspect", { nodes: [], open: node });
+    this.chat.inspect([], node);
   }
 
   /** Show the inspector, and the switch, where there is something to inspect. */
@@ -427,7 +428,7 @@ export class Inspection {
     const message = [...this.inView].find(({ data }) => data.node === node);
     if (node === null || !message || this.chat.busy) return;
     this.unpin();
-    this.samples.begin({ node, index, alternative }, count, message.data.versions.length, this.value?.notice?.n ?? 0);
+    this.samples.begin({ node, index, alternative }, count, message.data.versions.length, this.refusals);
   }
 
   /**

@@ -1,7 +1,7 @@
 // Several versions that continue from one alternative, generated one after the other.
 
-/** `versions` is how many versions there were, and `notice` the number of the last notice, when the last sample was started. */
-/** @typedef {{ branch: Page.BranchRequest, left: number, versions: number, notice: number }} PendingSamples */
+/** `versions` is how many versions there were, and `refusals` how often the server had refused something, when the last sample was started. */
+/** @typedef {{ branch: Page.BranchRequest, left: number, versions: number, refusals: number }} PendingSamples */
 
 export class MoreSamples {
   /** @param {(branch: Page.BranchRequest) => void} onStart generates a version */
@@ -16,10 +16,10 @@ export class MoreSamples {
    * @param {Page.BranchRequest} branch
    * @param {number} count of samples
    * @param {number} versions
-   * @param {number} notice
+   * @param {number} refusals
    */
-  begin(branch, count, versions, notice) {
-    this.pending = { branch, left: count - 1, versions, notice };
+  begin(branch, count, versions, refusals) {
+    this.pending = { branch, left: count - 1, versions, refusals };
     this.onStart(branch);
   }
 
@@ -27,13 +27,13 @@ export class MoreSamples {
    * Start the next sample once the last one is complete. A sample that was stopped, failed or refused ends them.
    * @param {Page.ChatValue} value
    * @param {Page.Message[]} messages
+   * @param {number} refusals
    */
-  update({ live, notice }, messages) {
+  update({ live }, messages, refusals) {
     const { pending } = this;
     if (!pending || live) return;
     const data = messages.find((message) => message.data.versions.includes(pending.branch.node))?.data;
-    const isRefused = Boolean(notice?.text) && notice?.n !== pending.notice;
-    if (!data || isRefused) this.pending = null;
+    if (!data || refusals !== pending.refusals) this.pending = null;
     else if (data.versions.length > pending.versions) {
       const isWhole = data.end !== "cancelled" && data.end !== "error";
       this.pending = isWhole && pending.left > 0 ? { ...pending, left: pending.left - 1, versions: data.versions.length } : null;

@@ -1,10 +1,10 @@
-"""Data of a conversation for the chat's script."""
+"""The state of a conversation for the browser."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+import threading
+from collections import OrderedDict
 from typing import Any
 
 from pellucid.vocabulary.finish import FinishReason, Usage
@@ -14,11 +14,10 @@ from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, N
 from pellucid_webui.conversations.markdown.highlighting import highlighting_ends_after
 from pellucid_webui.conversations.markdown.json_as_code import is_json, json_as_code
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks
-from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turn
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.views.chat.context_notice import ModelContext, context_payload
-from pellucid_webui.views.chat.json_value_tree import trees
+from pellucid_webui.routes.context_notice import ModelContext, context_payload
+from pellucid_webui.routes.json_value_tree import trees
 
 INCOMPLETE = "The JSON is incomplete."
 """Shown if an answer ended before the format was complete."""
@@ -30,41 +29,61 @@ HIGHLIGHTING_SECONDS = 5.0
 
 LIVE_HIGHLIGHTING_SECONDS = 1.0
 
+MAX_RENDERED_CHARACTERS = 64_000_000
+
+
+class RenderedMessages:
+    """JSON of finished messages, for all tabs. Rendering a long conversation takes seconds."""
+
+    def __init__(self, most: int = MAX_RENDERED_CHARACTERS) -> None:
+        self._most = most
+        self._size = 0
+        self._lock = threading.Lock()
+        self._messages: OrderedDict[int, tuple[object, str]] = OrderedDict()
+
+    def of(self, conversation: Conversation, node: Node) -> str:
+        """Return a message as JSON, rendered again only after changes."""
+        versions = [other.id for other in conversation.versions(node)]
+        key = (node.text, node.end, versions)
+        with self._lock:
+            cached = self._messages.get(node.id)
+            if cached is not None and cached[0] == key:
+                self._messages.move_to_end(node.id)
+                return cached[1]
+        text = json.dumps(_about(conversation, node) | _content(node), ensure_ascii=False)
+        with self._lock:
+            _, before = self._messages.pop(node.id, (None, ""))
+            self._messages[node.id] = (key, text)
+            self._size += len(text) - len(before)
+            while self._size > self._most and len(self._messages) > 1:
+                self._size -= len(self._messages.popitem(last=False)[1][1])
+        return text
+
 
 @highlighting_ends_after(HIGHLIGHTING_SECONDS)
-def payload(
-    tab: TabState,
+def state_of(
+    rendered: RenderedMessages,
     conversation: Conversation | None,
     turn: Turn | None,
     context: ModelContext | None = None,
-    order: int = 0,
+    last: Turn | None = None,
 ) -> dict[str, Any]:
-    """Return the content of a tab.
+    """Return what a tab shows of a conversation; ``last`` is an answer refused as too long.
 
-    The first call for a long conversation takes seconds. A later state has a higher ``order``.
-    Finished messages are JSON strings: Gradio compares updates and sends only differences, and
-    strings compare the fastest.
+    The first call for a long conversation takes seconds. Finished messages are JSON strings, so
+    that a tab parses only new messages.
     """
     path = [] if conversation is None else conversation.path()
     finished = [node for node in path if turn is None or node.id != turn.node]
-    number, sentence = tab.notice
-    draft, text = tab.draft
     return {
         "id": None if conversation is None else conversation.id,
         "title": "" if conversation is None else conversation.title,
-        "messages": [_message(tab, conversation, node) for node in finished if conversation is not None],
-        "live": None if turn is None or conversation is None else live_payload(tab, conversation, turn),
-        "notice": {"n": number, "text": sentence},
-        "draft": {"n": draft, "text": text} if draft else None,
+        "messages": [rendered.of(conversation, node) for node in finished if conversation is not None],
+        "live": None if turn is None or conversation is None else _about(conversation, conversation.nodes[turn.node]),
         "redo": None if conversation is None or turn is not None else _redo_node(conversation),
-        "context": None if conversation is None else context_payload(tab, conversation, turn, context),
+        "context": None if conversation is None else context_payload(conversation, turn, context, last),
         "model": "" if context is None else context.model,
         "models": [] if context is None else list(context.models),
-        "delivered": None if tab.delivered is None else asdict(tab.delivered),
-        "opened": None if tab.opened is None else {"node": tab.opened[0], "batches": list(tab.opened[1])},
-        "versions": tab.versions,
-        "stale": not tab.owner,
-        "order": order,
         "fileLimit": MAX_FILE_BYTES,
         "filesLimit": MAX_MESSAGE_BYTES,
         "use": None if conversation is None else context_use.of_path(finished, conversation.settings),
@@ -72,16 +91,8 @@ def payload(
 
 
 @highlighting_ends_after(LIVE_HIGHLIGHTING_SECONDS)
-def live_payload(tab: TabState, conversation: Conversation, turn: Turn) -> dict[str, Any]:
-    node = conversation.nodes[turn.node]
-    as_tokens = turn.node in tab.tokens
-    return {
-        "message": json.dumps(_about(conversation, node, as_tokens) | {"text": ""}),
-        "blocks": [] if as_tokens else turn.blocks,
-        "tokens": list(turn.batches) if as_tokens else [],
-        "stats": turn_stats(turn),
-        "use": context_use.of_turn(node.model, turn),
-    }
+def blocks_of(turn: Turn) -> list[str]:
+    return turn.blocks
 
 
 def turn_stats(turn: Turn) -> str:
@@ -111,31 +122,11 @@ def _redo_node(conversation: Conversation) -> int | None:
     return max((node.id for node in conversation.children(conversation.leaf)), default=None)
 
 
-def _message(tab: TabState, conversation: Conversation, node: Node) -> str:
-    """Return a message as a JSON string, rebuilt only after changes."""
-    versions = tuple(other.id for other in conversation.versions(node))
-    tokens = tab.tokens.get(node.id)
-    marks = tab.marks.get(node.id)
-    key = (node.text, node.end, versions, None if tokens is None else len(tokens), marks and marks["versions"])
-    cached = tab.rendered.get(node.id)
-    if cached is not None and cached[0] == key:
-        return cached[1]
-    fields = (
-        _about(conversation, node, tokens is not None)
-        | _content(node, tokens)
-        | ({} if marks is None else {"marks": marks})
-    )
-    text = json.dumps(fields, ensure_ascii=False)
-    tab.rendered[node.id] = (key, text)
-    return text
-
-
-def _content(node: Node, tokens: Sequence[str] | None) -> dict[str, Any]:
+def _content(node: Node) -> dict[str, Any]:
     has_format = node.settings is not None and node.settings.answer_format != "free"
     return {
         "text": node.text,
-        "blocks": blocks(json_as_code(node.text) if has_format and node.text else node.text) if tokens is None else [],
-        "tokens": list(tokens or ()),
+        "blocks": blocks(json_as_code(node.text) if has_format and node.text else node.text),
         "stats": node_stats(node.usage) if node.usage is not None else "",
         "idle": node.origin is not None
         and node.end is FinishReason.STOP
@@ -154,13 +145,12 @@ def _incomplete(node: Node) -> str:
     return CUT_OFF if node.end is FinishReason.LENGTH else INCOMPLETE
 
 
-def _about(conversation: Conversation, node: Node, as_tokens: bool) -> dict[str, Any]:
+def _about(conversation: Conversation, node: Node) -> dict[str, Any]:
     settings = node.settings
     fields: dict[str, Any] = {
         "node": node.id,
         "role": node.role,
         "versions": [other.id for other in conversation.versions(node)],
-        "asTokens": as_tokens,
         "about": _description(conversation, node),
     }
     if settings is not None and node.role == ASSISTANT:

@@ -12,24 +12,6 @@ from pellucid_webui.inspection.histograms import histograms
 from pellucid_webui.inspection.reading_difference import ReadingDifference
 from pellucid_webui.inspection.reading_figures import ReadingFigures
 
-NOTHING: Mapping[str, Any] = {
-    "number": 0,
-    "key": "",
-    "status": "",
-    "wrong": False,
-    "progress": None,
-    "model": "",
-    "second": "",
-    "tokens": 0,
-    "compared": False,
-    "summary": "",
-    "note": "",
-    "figures": [],
-    "lines": None,
-    "charts": [],
-    "diff": None,
-}
-
 
 def figures(reading: ReadingFigures) -> list[tuple[str, str, str]]:
     found = [("Tokens", str(len(reading.tokens)), "The pieces into which this model's tokenizer splits the text.")]
@@ -104,18 +86,22 @@ def text_result(reading: ReadingFigures, difference: ReadingDifference | None) -
         "model": reading.model,
         "second": "" if difference is None else difference.second.model,
         "tokens": len(reading.tokens),
-        "compared": difference is not None,
         "summary": "" if difference is None else difference.summary(),
         "figures": figures(reading),
         "lines": line_columns(reading, difference),
         "charts": [asdict(one) for one in histograms(reading)],
+        "diff": None,
     }
 
 
 def diff_result(readings: Sequence[HunkReading], model: str) -> dict[str, Any]:
     return {
         "model": model,
+        "second": "",
+        "tokens": 0,
         "summary": summary(readings, model),
         "figures": diff_figures(readings),
+        "lines": None,
+        "charts": [],
         "diff": as_json(diff_json(readings)),
     }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
+from contextlib import closing
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -14,50 +14,51 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.client.assistant_protocol import shared
+from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.storage.store import ConversationStore
-from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.views.chat.chat_view import ChatView
-from pellucid_webui.views.chat.version_tree import MAX_CHARACTERS, words
+from pellucid_webui.routes.chat import ChatRoute
+from pellucid_webui.routes.version_tree import MAX_CHARACTERS, words
+from support.page.route_tab import FollowedAnswer, RouteTab
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token, tokens
-
-SETTINGS = TurnSettings(model=MODEL, temperature=0.5)
+from support.scripted_answers import Item
 
 
 @pytest.fixture
-def view(tmp_path: Path) -> Iterator[ChatView]:
-    store = ConversationStore(tmp_path / "conversations.db")
-    yield ChatView(store, shared(ScriptedPageAssistant()), Turns())
-    store.close()
+def tab(tmp_path: Path) -> Iterator[RouteTab]:
+    with closing(ConversationStore(tmp_path / "conversations.db")) as store:
+        route = ChatRoute(store, shared(ScriptedPageAssistant()), Turns())
+        yield RouteTab(route, settings=TurnSettings(model=MODEL, temperature=0.5))
 
 
-async def act(view: ChatView, tab: TabState, verb: str, *answer: str, **event: Any) -> dict[str, Any]:
-    """Run an action with the tokens of the answer, and return the last state of the tab."""
-    assistant = view.assistant_for(tab.owner)
+def answer_with(tab: RouteTab, *script: Item) -> None:
+    assistant = tab.route.assistant_for(tab.owner)
     assert isinstance(assistant, ScriptedPageAssistant)
-    assistant.scripts = [tokens(*answer)]
-    return [shown async for shown in view.act(tab, {"verb": verb, **event}, lambda: SETTINGS)][-1]
+    assistant.scripts = [script]
 
 
-async def versions(view: ChatView, tab: TabState) -> dict[int, dict[str, Any]]:
+async def versions(tab: RouteTab) -> dict[int, dict[str, Any]]:
     """Return the versions received by the page, by node."""
-    shown = await act(view, tab, "versions")
-    found = json.loads(shown["versions"])
-    assert found["id"] == shown["id"]
+    found = await tab.act("versions")
+    assert found["id"] == tab.conversation
     return {one["node"]: one for one in found["nodes"]}
 
 
-async def test_how_each_came_to_be(view: ChatView) -> None:
+async def test_how_each_came_to_be(tab: RouteTab) -> None:
     """Each version names the parent and the origin; a branch has both tokens."""
-    tab = TabState("me")
-    await act(view, tab, "send", " A", " b", text="Hello", messageId="1")
-    await act(view, tab, "retry", " C", node=2)
-    await act(view, tab, "branch", " d", node=2, index=1, alternative=1)
-    await act(view, tab, "resume", " e", node=3)
-    await act(view, tab, "edit", node=2, text="Mine")
-    await act(view, tab, "edit", " F", node=1, text="Hi")
-    found = await versions(view, tab)
+
+    async def act(verb: str, *answer: str, **more: Any) -> None:
+        answer_with(tab, *tokens(*answer))
+        await tab.act_and_wait(verb, **more)
+
+    await act("send", " A", " b", text="Hello", messageId="1")
+    await act("retry", " C", node=2)
+    await act("branch", " d", node=2, index=1, alternative=1)
+    await act("resume", " e", node=3)
+    await act("edit", node=2, text="Mine")
+    await act("edit", " F", node=1, text="Hi")
+    found = await versions(tab)
     assert {node: (one["parent"], one["made"]) for node, one in found.items()} == {
         1: (None, "written"),
         2: (1, "answered"),
@@ -78,35 +79,22 @@ async def test_how_each_came_to_be(view: ChatView) -> None:
     assert {node for node, one in found.items() if "branch" in one} == {4}
 
 
-async def test_an_answer_that_grows(view: ChatView) -> None:
+async def test_an_answer_that_grows(tab: RouteTab) -> None:
     """A running answer is marked in the tree, and the tree can be opened meanwhile."""
-    tab = TabState("me")
-    assistant = view.assistant_for(tab.owner)
-    assert isinstance(assistant, ScriptedPageAssistant)
     hold = asyncio.Event()
-    assistant.scripts = [[token("A"), hold]]
-    stream = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "1"}, lambda: SETTINGS)
-    async for shown in stream:
-        if shown["live"] and shown["live"]["blocks"]:
-            break
-    async for shown in view.act(tab, {"verb": "versions"}, lambda: SETTINGS):
-        found = json.loads(shown["versions"])["nodes"]
-        break
-    assert [one.get("live") for one in found] == [None, True]
+    answer_with(tab, token("A"), hold)
+    node = await tab.send()
+    await FollowedAnswer().grow(tab.follow(node), until=1)
+    assert [one.get("live") for one in (await versions(tab)).values()] == [None, True]
     hold.set()
-    await act(view, tab, "refresh")
-    assert "live" not in (await versions(view, tab))[2]
+    await tab.ended(node)
+    assert "live" not in (await versions(tab))[node]
 
 
-async def test_without_a_conversation(view: ChatView) -> None:
-    """An empty chat has no versions, and a change of conversation forgets the versions."""
-    tab = TabState("me")
-    shown = await act(view, tab, "versions")
-    assert (shown["versions"], shown["notice"]["text"]) == (None, "There is no conversation yet: send a message first.")
-    await act(view, tab, "send", "A", text="Hello", messageId="1")
-    await versions(view, tab)
-    tab.show_conversation(None)
-    assert tab.versions is None
+async def test_without_a_conversation(tab: RouteTab) -> None:
+    """An empty chat has no versions."""
+    with pytest.raises(InvalidRequestError, match="There is no conversation yet: send a message first"):
+        await tab.act("versions")
 
 
 @given(st.text(st.characters(exclude_characters="XY")), st.text(), st.text())

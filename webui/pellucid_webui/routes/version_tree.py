@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from math import exp
 from typing import Any
 
-from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import record_at
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
-from pellucid_webui.conversations.tab_state import TabState
-
-VERSIONS = "versions"
-"""Sent by the script itself while the picture is open; the notice is kept."""
 
 MAX_CHARACTERS = 160
 
@@ -22,16 +16,6 @@ LEAST_SHARED = 40
 """Versions with an equal beginning of this length are shown from the difference on."""
 
 LEAD_CHARACTERS = 24
-
-
-async def open_versions(tab: TabState, actions: ChatActions) -> None:
-    """Store the versions of the tab's conversation for the script."""
-    if tab.conversation is None:
-        raise InvalidRequestError("There is no conversation yet: send a message first.")
-    conversation = await actions.conversation(tab.conversation)
-    tab.versions = json.dumps(
-        {"id": conversation.id, "nodes": await versions_of(conversation, actions)}, ensure_ascii=False
-    )
 
 
 async def versions_of(conversation: Conversation, actions: ChatActions) -> list[dict[str, Any]]:

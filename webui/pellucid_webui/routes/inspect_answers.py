@@ -10,37 +10,24 @@ from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import record_at
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.markdown.json_as_code import json_as_code
-from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.inspection.token_places import marks_of
 from pellucid_webui.page_threads import in_page_thread
 
-INSPECT = "inspect"
-"""Sent by the script itself for the answers in view; the notice is kept."""
-
 MAX_ANSWERS = 20
 
-KEPT_ANSWERS = 60
-"""Every update of the page compares these answers' places."""
 
-
-async def inspect(tab: TabState, event: Mapping[str, Any], actions: ChatActions) -> None:
-    """Place the tokens of the answers ``nodes``, and open the answer ``open``."""
-    if tab.conversation is None:
-        return
-    conversation = await actions.conversation(tab.conversation)
-    asked, wanted = event.get("nodes"), event.get("open")
-    for number in asked[:MAX_ANSWERS] if isinstance(asked, list) else []:
+async def inspected(conversation: Conversation, asked: Mapping[str, Any], actions: ChatActions) -> dict[str, Any]:
+    """Return the places of the tokens of the answers ``nodes``, and the tokens of ``open``."""
+    nodes, marks = asked.get("nodes"), dict[int, Any]()
+    for number in nodes[:MAX_ANSWERS] if isinstance(nodes, list) else []:
         node = _finished(conversation, number, actions)
         if node is not None:
-            marks = await in_page_thread(_marks, node, await actions.batches_in(conversation, node.id))
-            versions = {
-                "versions": len(conversation.versions(node)),
-                "branched": await _branched(conversation, node, actions),
-            }
-            tab.keep_marks(node.id, marks | versions, KEPT_ANSWERS)
-    node = _finished(conversation, wanted, actions)
-    if node is not None:
-        tab.opened = (node.id, await actions.batches_in(conversation, node.id))
+            found = await in_page_thread(_marks, node, await actions.batches_in(conversation, node.id))
+            count, branched = len(conversation.versions(node)), await _branched(conversation, node, actions)
+            marks[node.id] = found | {"versions": count, "branched": branched}
+    node = _finished(conversation, asked.get("open"), actions)
+    batches = [] if node is None else list(await actions.batches_in(conversation, node.id))
+    return {"marks": marks, "opened": None if node is None else {"node": node.id, "batches": batches}}
 
 
 def _finished(conversation: Conversation, number: object, actions: ChatActions) -> Node | None:

@@ -13,7 +13,7 @@ from pellucid_webui.conversations.answer_details import (
     StoredField,
     StoredOther,
 )
-from pellucid_webui.views.chat.json_value_tree import MAX_ROWS, trees
+from pellucid_webui.routes.json_value_tree import MAX_ROWS, trees
 
 
 def value(path: str, value: str | float | bool | None = 1, probability: float = 0.5, **more: object) -> StoredField:

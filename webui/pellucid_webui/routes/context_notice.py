@@ -10,7 +10,6 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
 from pellucid_webui.conversations.model_view import Remedy, estimated_tokens, estimated_whole, nodes_in_view, view_of
-from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Overflow, Turn
 
 NEARLY_FULL = 0.85
@@ -45,7 +44,7 @@ async def model_context(assistant: Assistant, conversation: Conversation | None)
 
 
 def context_payload(
-    tab: TabState, conversation: Conversation, turn: Turn | None, context: ModelContext | None
+    conversation: Conversation, turn: Turn | None, context: ModelContext | None, last: Turn | None
 ) -> dict[str, Any]:
     """Return the first message read, the summary, and a notice if room is scarce."""
     path = conversation.path()
@@ -54,7 +53,7 @@ def context_payload(
         "begins": view.begins,
         "summary": view.summary,
         "fits": context is not None and estimated_whole(path, conversation.settings) < context.tokens,
-        "notice": None if context is None else _notice(tab, conversation, path, turn, context),
+        "notice": None if context is None else _notice(conversation, path, turn, context, last),
     }
 
 
@@ -75,9 +74,9 @@ def remedy_of(event: Mapping[str, Any]) -> Remedy | None:
     raise InvalidRequestError("The page sent no valid remedy: reload it.")
 
 
-def full_error(tab: TabState, conversation: Conversation, context: ModelContext | None) -> ContextLengthError:
+def full_error(conversation: Conversation, context: ModelContext | None, last: Turn | None) -> ContextLengthError:
     """Return the conversation's overflow. Raises InvalidRequestError if there is room."""
-    found = _overflow(tab, conversation)
+    found = _overflow(conversation, last)
     if found is not None:
         return ContextLengthError(found.tokens, found.limit)
     used = estimated_tokens(conversation.path(), conversation.settings)
@@ -86,18 +85,18 @@ def full_error(tab: TabState, conversation: Conversation, context: ModelContext 
     return ContextLengthError(used, context.tokens)
 
 
-def _overflow(tab: TabState, conversation: Conversation) -> Overflow | None:
+def _overflow(conversation: Conversation, last: Turn | None) -> Overflow | None:
     """Return the overflow of the last answer, if the path has the same end."""
-    found = None if tab.turn is None else tab.turn.overflow
+    found = None if last is None else last.overflow
     return found if found is not None and found.leaf == conversation.leaf else None
 
 
 def _notice(
-    tab: TabState, conversation: Conversation, path: Sequence[Node], turn: Turn | None, context: ModelContext
+    conversation: Conversation, path: Sequence[Node], turn: Turn | None, context: ModelContext, last: Turn | None
 ) -> dict[str, Any] | None:
-    found = _overflow(tab, conversation)
-    if found is not None and turn is None and tab.turn is not None:
-        action = tab.turn.action or {"verb": "retry", "node": found.leaf}
+    found = _overflow(conversation, last)
+    if found is not None and turn is None and last is not None:
+        action = last.action or {"verb": "retry", "node": found.leaf}
         return _full(f"{found.tokens:,}", f"{found.limit:,}", context.model, action, can_drop=not found.is_narrowest)
     before = path if turn is None else [node for node in path if node.id != turn.node]
     used, limit = estimated_tokens(before, conversation.settings), context.tokens

@@ -20,18 +20,19 @@ from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.query import ChatQuery
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.storage.store import ConversationStore
-from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.routes.chat import ChatRoute
 from pellucid_webui.routes.compare import CompareRoute
 from pellucid_webui.routes.compare_batch import BatchRoute
 from pellucid_webui.routes.infill import complete
-from pellucid_webui.views.chat.chat_view import ChatView
-from pellucid_webui.views.read_session import ReadRequest, ReadState, read
+from pellucid_webui.routes.read import ReadRoute
+from support.page.route_tab import RouteTab
 from support.page.scripted_assistant import ScriptedPageAssistant, tokens
 from support.servers.http_servers import TINY, tiny_assistant
 
 USED_UP = "anna has used 1 tokens within a minute, the limit of user_tokens_per_minute: try again in 61 seconds."
+SETTINGS = TurnSettings(model=TINY, max_tokens=4)
 COLUMN = {"model": TINY, "max_tokens": 4}
 FORM = {"prompt": "u", "reference": "", "columns": [COLUMN, COLUMN | {"temperature": 1}, COLUMN | {"system": "s"}]}
 
@@ -69,34 +70,26 @@ async def limited() -> AsyncIterator[LimitedPage]:
     await asyncio.to_thread(engine.close)
 
 
-async def send(view: ChatView, tab: TabState, text: str) -> dict[str, Any]:
-    """Send a message, and return the tab's last payload."""
-    event = {"verb": "send", "text": text, "messageId": text}
-    return [shown async for shown in view.act(tab, event, lambda: TurnSettings(model=TINY, max_tokens=4))][-1]
-
-
 async def test_chat(limited: LimitedPage, tmp_path: Path) -> None:
     """An answer is a request of the tab's owner; a refused answer can be retried later."""
     limited.limit(requests=1, tokens_per_minute=1)
     with closing(ConversationStore(tmp_path / "conversations.db")) as store:
-        view, tab = ChatView(store, limited.assistant_for, Turns()), TabState("anna")
-        await send(view, tab, "One")
+        tab = RouteTab(ChatRoute(store, limited.assistant_for, Turns()), "anna", settings=SETTINGS)
+        await tab.send_and_wait("One")
         assert (limited.counts, limited.running) == ((1, 0), 0)
-        await send(view, tab, "Two")
-        path = store.conversation("anna", str(tab.conversation)).path()
-        assert [(node.role, node.error) for node in path] == [
+        messages = (await tab.send_and_wait("Two"))["messages"]
+        assert [(one["role"], one["error"]) for one in messages] == [
             ("user", None),
             ("assistant", None),
             ("user", None),
             ("assistant", USED_UP),
         ]
-        assert (path[2].text, path[3].text, limited.counts) == ("Two", "", (1, 1))
-        await send(view, TabState("ben"), "Three")
+        assert (messages[2]["text"], messages[3]["text"], limited.counts) == ("Two", "", (1, 1))
+        await RouteTab(tab.route, "ben", settings=SETTINGS).send_and_wait("Three")
         assert limited.users.totals("ben").requests == 1
         limited.now += 61
-        retry = {"verb": "retry", "node": path[3].id}
-        assert [shown async for shown in view.act(tab, retry, lambda: TurnSettings(model=TINY, max_tokens=4))]
-        assert store.conversation("anna", str(tab.conversation)).path()[3].error is None
+        retried = await tab.act_and_wait("retry", node=messages[3]["node"])
+        assert retried["messages"][3]["error"] is None
 
 
 class Waiting(ScriptedPageAssistant):
@@ -116,45 +109,39 @@ async def test_an_answer_whose_tab_was_closed(tmp_path: Path) -> None:
     users, turns, go_on = Users(UserLimits(requests=1)), Turns(), asyncio.Event()
     assistant = Waiting([[go_on, *tokens("yes")]])
     with closing(ConversationStore(tmp_path / "conversations.db")) as store:
-        view = ChatView(store, partial(UserAssistant, assistant, users), turns)
-        shown = view.act(TabState("anna"), {"verb": "send", "text": "One", "messageId": "1"}, TurnSettings)
-        await anext(shown)
-        await shown.aclose()  # type: ignore[attr-defined]  # A generator
-        tab = TabState("anna")
-        await send(view, tab, "Two")
-        answer = store.conversation("anna", str(tab.conversation)).path()[1]
-        assert (
-            answer.error
-            == "anna already has 1 requests that run or wait, the limit of user_requests: wait until one has ended."
-        )
+        closed = RouteTab(ChatRoute(store, partial(UserAssistant, assistant, users), turns), "anna")
+        stream = closed.follow(await closed.send("One"))
+        await anext(stream)
+        await stream.aclose()
+        tab = RouteTab(closed.route, "anna")
+        assert (await tab.send_and_wait("Two"))["messages"][1][
+            "error"
+        ] == "anna already has 1 requests that run or wait, the limit of user_requests: wait until one has ended."
         go_on.set()
         await turns.wait_until_idle()
-        await send(view, tab, "Three")
-        assert store.conversation("anna", str(tab.conversation)).path()[3].text == "yes"
+        assert (await tab.send_and_wait("Three"))["messages"][3]["text"] == "yes"
 
 
 async def test_tokens_of_a_message(limited: LimitedPage, tmp_path: Path) -> None:
     """Reading a message for its tokens is a request of the tab's owner."""
     with closing(ConversationStore(tmp_path / "conversations.db")) as store:
-        view, tab = ChatView(store, limited.assistant_for, Turns()), TabState("anna")
-        await send(view, tab, "One")
-        message = store.conversation("anna", str(tab.conversation)).path()[0]
-        assert [shown async for shown in view.act(tab, {"verb": "toggleTokens", "node": message.id}, TurnSettings)]
+        tab = RouteTab(ChatRoute(store, limited.assistant_for, Turns()), "anna", settings=SETTINGS)
+        message = (await tab.send_and_wait("One"))["messages"][0]
+        assert (await tab.act("tokens", node=message["node"]))["tokens"]
     assert (limited.counts, limited.users.totals("anna").generated) == ((2, 0), 4)
 
 
 async def test_read(limited: LimitedPage) -> None:
     """A reading is a single request, even of both sides of a diff, and a refusal has the reason."""
 
-    async def status(request: ReadRequest) -> str:
-        return str([shown async for shown in read(limited.assistant_for("anna"), ReadState(), request)][-1]["status"])
+    async def status(text: str) -> str:
+        asked = {"verb": "read", "tab": "1", "text": text, "model": TINY}
+        return str([shown async for shown in ReadRoute(limited.assistant_for).act("anna", asked)][-1]["status"])
 
     limited.limit(requests=1, tokens_per_minute=1)
-    assert (
-        await status(ReadRequest("--- a/f\n+++ b/f\n@@ -1 +1 @@\n-one\n+two\n@@ -9 +9 @@\n-three\n+four\n", TINY)) == ""
-    )
+    assert await status("--- a/f\n+++ b/f\n@@ -1 +1 @@\n-one\n+two\n@@ -9 +9 @@\n-three\n+four\n") == ""
     assert (limited.counts, limited.running) == ((1, 0), 0)
-    assert await status(ReadRequest("abc", TINY)) == USED_UP
+    assert await status("abc") == USED_UP
     assert limited.counts == (1, 1)
 
 

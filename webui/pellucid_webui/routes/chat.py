@@ -1,0 +1,306 @@
+"""The chat: actions on a conversation, the state of a conversation, and the stream of an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from pellucid.client.assistant_protocol import Assistant, AssistantFor
+from pellucid.errors import InvalidRequestError
+from pellucid.vocabulary.query import ScoreQuery
+from pellucid.vocabulary.token import Token
+from pellucid_webui.conversations import context_use
+from pellucid_webui.conversations.attachments import attach, content_of
+from pellucid_webui.conversations.chat_actions import ChatActions
+from pellucid_webui.conversations.compact_tokens import pack
+from pellucid_webui.conversations.conversation import Conversation, Node
+from pellucid_webui.conversations.model_view import ALL_MESSAGES, messages_of, nodes_in_view, view_of
+from pellucid_webui.conversations.retry_settings import other_settings
+from pellucid_webui.conversations.storage.store import ConversationStore
+from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
+from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings, settings_of_controls
+from pellucid_webui.inspection.alignment import message_tokens
+from pellucid_webui.inspection.scoring import score
+from pellucid_webui.page_threads import in_page_thread, in_rendering_thread
+from pellucid_webui.routes.context_notice import full_error, model_context, remedy_of, repeatable_action
+from pellucid_webui.routes.conversation_display import RenderedMessages, blocks_of, state_of, turn_stats
+from pellucid_webui.routes.inspect_answers import inspected
+from pellucid_webui.routes.models import models_payload
+from pellucid_webui.routes.version_tree import versions_of
+
+FULL_PACE_TABS = 4
+"""With more streams of a user, all streams are updated less often."""
+
+MAX_SENT = 1000
+"""Messages whose ids are known, so that a message that arrives twice is added once."""
+
+Asked = Mapping[str, Any]
+"""``verb`` names the action, ``conversation`` the conversation that the tab shows."""
+
+Payload = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRoute:
+    """Answers requests of tabs, which own all state of what they show."""
+
+    store: ConversationStore
+    assistant_for: AssistantFor
+    turns: Turns
+    rendered: RenderedMessages = field(default_factory=RenderedMessages)
+    following: Counter[str] = field(default_factory=Counter)
+    _sent: OrderedDict[tuple[str, str], asyncio.Task[Payload]] = field(default_factory=OrderedDict)
+
+    async def act(self, owner: str, asked: Asked) -> AsyncGenerator[Payload]:
+        """Run an action, and yield the result."""
+        verb = str(asked.get("verb"))
+        if verb not in ACTIONS:
+            raise InvalidRequestError(f"The chat has no action {verb!r}: reload the page.")
+        yield await ACTIONS[verb](self, owner, asked)
+
+    async def follow(self, owner: str, asked: Asked) -> AsyncGenerator[Payload]:
+        """Yield what an answer gains after the first ``after`` batches of tokens, up to the end.
+
+        An event is numbered by the batches so far. ``blocks`` replace all blocks from ``keep`` on.
+        """
+        conversation = await self._actions(owner).conversation(_conversation_id(asked))
+        turn = self._actions(owner).running(conversation, _number(asked, "node"))
+        after, known = _number(asked, "after"), list[str]()
+        if turn is None:
+            yield {"n": after, "end": True, "error": None}
+            return
+        model, with_tokens = conversation.nodes[turn.node].model, asked.get("tokens") is True
+        with self._counted(owner):
+            async for _ in turn.updates():
+                count = len(turn.batches)
+                blocks = await in_rendering_thread(blocks_of, turn)
+                keep = next((at for at, (a, b) in enumerate(zip(known, blocks, strict=False)) if a != b), len(known))
+                keep = min(keep, len(blocks))
+                event = {"n": count, "keep": keep, "blocks": blocks[keep:], "stats": turn_stats(turn)}
+                event |= {"use": context_use.of_turn(model, turn)}
+                yield event | ({"tokens": turn.batches[after:count]} if with_tokens else {})
+                after, known = count, blocks
+                if turn.end is None:
+                    await asyncio.sleep(pause(self.following[owner]))
+        yield {"n": len(turn.batches), "end": True, "error": turn.error if turn.is_unsaved else None}
+
+    def _actions(self, owner: str) -> ChatActions:
+        return ChatActions(owner, self.store, self.assistant_for(owner), self.turns)
+
+    async def _show(self, owner: str, asked: Asked) -> Payload:
+        """Return the state of a conversation; with ``opens`` also settings and models."""
+        assistant, id = self.assistant_for(owner), asked.get("conversation")
+        conversation = turn = None
+        if id is not None:
+            conversation = await self._actions(owner).conversation(str(id))
+            turn = self.turns.find(conversation.leaf)
+            if turn is None and conversation.is_unfinished:
+                conversation = await self._actions(owner).conversation(str(id))  # The answer has ended since.
+        context = await model_context(assistant, conversation)
+        last = None if conversation is None else self.turns.overflowed(conversation.id)
+        shown = await in_rendering_thread(state_of, self.rendered, conversation, turn, context, last)
+        if asked.get("opens") is not True:
+            return shown
+        settings = None if conversation is None else conversation.settings
+        chosen = str(asked.get("model") or "") if settings is None else settings.model
+        record = None if settings is None else settings.record()
+        return shown | {"settings": record, "header": await models_payload(assistant, owner, chosen)}
+
+    async def _send(self, owner: str, asked: Asked) -> Payload:
+        """Send a message, once even if the message arrives twice."""
+        key = (owner, str(asked.get("messageId", "")))
+        task = self._sent.get(key)
+        if task is None:
+            task = self._sent[key] = asyncio.create_task(self._send_new(owner, asked))
+            task.add_done_callback(lambda done: self._forget_refused(key, done))
+            while len(self._sent) > MAX_SENT:
+                self._sent.popitem(last=False)
+        return await asyncio.shield(task)
+
+    def _forget_refused(self, key: tuple[str, str], task: asyncio.Task[Payload]) -> None:
+        if (task.cancelled() or task.exception() is not None) and self._sent.get(key) is task:
+            del self._sent[key]
+
+    async def _send_new(self, owner: str, asked: Asked) -> Payload:
+        settings, files, id = _settings(asked), asked.get("files"), asked.get("conversation")
+        contents = [content_of(file) for file in files] if isinstance(files, list) else []
+        text = attach(str(asked.get("text", "")), contents)
+        if id is None:
+            id, turn = await self._actions(owner).send_first(text, settings)
+        else:
+            turn = await self._actions(owner).send(str(id), text, settings)
+        return await self._started(owner, str(id), settings, turn) | {"delivered": str(asked.get("messageId", ""))}
+
+    async def _retry(self, owner: str, asked: Asked) -> Payload:
+        id, settings, node = (
+            _conversation_id(asked),
+            _settings(asked),
+            _number(asked, "node"),
+        )
+        actions = self._actions(owner)
+        if "with" in asked:  # Settings for this answer only.
+            turn = await actions.retry(id, node, other_settings(settings, asked["with"]))
+            return {"conversation": id, "node": turn.node}
+        reads_all = asked.get("remedy") == "all"
+        turn = await actions.retry(id, node, settings, remedy=remedy_of(asked), reads_all=reads_all)
+        return await self._started(owner, id, settings, turn, asked)
+
+    async def _resume(self, owner: str, asked: Asked) -> Payload:
+        id, settings, node = (
+            _conversation_id(asked),
+            _settings(asked),
+            _number(asked, "node"),
+        )
+        turn = await self._actions(owner).resume(id, node, settings, remedy=remedy_of(asked))
+        return await self._started(owner, id, settings, turn, asked)
+
+    async def _branch(self, owner: str, asked: Asked) -> Payload:
+        id, settings, node = (
+            _conversation_id(asked),
+            _settings(asked),
+            _number(asked, "node"),
+        )
+        index, alternative = _number(asked, "index"), _number(asked, "alternative")
+        turn = await self._actions(owner).branch(id, node, index, alternative, settings, remedy=remedy_of(asked))
+        return await self._started(owner, id, settings, turn, asked)
+
+    async def _fork(self, owner: str, asked: Asked) -> Payload:
+        id, settings = _conversation_id(asked), _settings(asked)
+        conversation = await self._actions(owner).conversation(id)
+        context = await model_context(self.assistant_for(owner), conversation)
+        full = full_error(conversation, context, self.turns.overflowed(id))
+        copy, _ = await self._actions(owner).fork(id, settings, full)
+        return {"opens": copy}
+
+    async def _edit(self, owner: str, asked: Asked) -> Payload:
+        id, settings, node = (
+            _conversation_id(asked),
+            _settings(asked),
+            _number(asked, "node"),
+        )
+        turn = await self._actions(owner).edit(id, node, str(asked.get("text", "")), settings)
+        return {"conversation": id} if turn is None else await self._started(owner, id, settings, turn)
+
+    async def _started(
+        self, owner: str, id: str, settings: TurnSettings, turn: Turn, asked: Asked | None = None
+    ) -> Payload:
+        """Save settings, and the action for repeating it with a remedy."""
+        turn.action = {} if asked is None else repeatable_action(asked)
+        await in_page_thread(self.store.set_settings, owner, id, settings)
+        return {"conversation": id, "node": turn.node}
+
+    async def _save_settings(self, owner: str, asked: Asked) -> Payload:
+        settings = _settings(asked)
+        await in_page_thread(self.store.set_settings, owner, _conversation_id(asked), settings)
+        return {}
+
+    async def _stop(self, owner: str, asked: Asked) -> Payload:
+        await self._actions(owner).stop(_conversation_id(asked), _number(asked, "node"))
+        return {}
+
+    async def _undo(self, owner: str, asked: Asked) -> Payload:
+        return {"draft": await self._actions(owner).undo(_conversation_id(asked))}
+
+    async def _select_version(self, owner: str, asked: Asked) -> Payload:
+        await self._actions(owner).select_version(_conversation_id(asked), _number(asked, "node"))
+        return {}
+
+    async def _inspect(self, owner: str, asked: Asked) -> Payload:
+        actions = self._actions(owner)
+        return await inspected(await actions.conversation(_conversation_id(asked)), asked, actions)
+
+    async def _versions(self, owner: str, asked: Asked) -> Payload:
+        actions = self._actions(owner)
+        conversation = await actions.conversation(_conversation_id(asked))
+        return {"id": conversation.id, "nodes": await versions_of(conversation, actions)}
+
+    async def _tokens(self, owner: str, asked: Asked) -> Payload:
+        """Return the tokens of a message; score a message by a person."""
+        id, node = _conversation_id(asked), _number(asked, "node")
+        actions = self._actions(owner)
+        conversation = await actions.conversation(id)
+        message = conversation.nodes.get(node)
+        if message is None:
+            raise InvalidRequestError("This conversation has no such message.")
+        batches = await actions.batches_in(conversation, node)
+        if not batches and message.text and actions.running(conversation, node) is None:
+            batches = [pack(await _score(self.assistant_for(owner), conversation, message))]
+        return {"node": node, "tokens": list(batches)}
+
+    @contextmanager
+    def _counted(self, owner: str) -> Iterator[None]:
+        self.following[owner] += 1
+        try:
+            yield
+        finally:
+            self.following[owner] -= 1
+            if not self.following[owner]:
+                del self.following[owner]
+
+
+Action = Callable[[ChatRoute, str, Asked], Awaitable[Payload]]
+"""Runs an action for a user, and returns the result, or raises a PellucidError."""
+
+ACTIONS: Mapping[str, Action] = {
+    "show": ChatRoute._show,
+    "send": ChatRoute._send,
+    "retry": ChatRoute._retry,
+    "resume": ChatRoute._resume,
+    "branch": ChatRoute._branch,
+    "fork": ChatRoute._fork,
+    "edit": ChatRoute._edit,
+    "stop": ChatRoute._stop,
+    "undo": ChatRoute._undo,
+    "selectVersion": ChatRoute._select_version,
+    "settings": ChatRoute._save_settings,
+    "tokens": ChatRoute._tokens,
+    "inspect": ChatRoute._inspect,
+    "versions": ChatRoute._versions,
+}
+
+
+def pause(following: int) -> float:
+    """Return seconds between updates, so that all tabs cost no more than FULL_PACE_TABS."""
+    return 0.0 if following <= FULL_PACE_TABS else TICK_SECONDS * following / FULL_PACE_TABS
+
+
+async def _score(assistant: Assistant, conversation: Conversation, node: Node) -> Sequence[Token]:
+    """Return a person's message as tokens, as read by the answering model."""
+    answer = conversation.nodes.get(node.chosen) if node.chosen is not None else None
+    settings = node.settings or (answer.settings if answer is not None else None) or conversation.settings
+    path = conversation.path(node.id)
+    view = view_of(path if answer is None else [*path, answer])
+    if node not in nodes_in_view(path, view):
+        view = ALL_MESSAGES
+    messages = messages_of(path, "", settings, view)
+    tokens: list[Token] = []
+    query = ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES, tools=settings.functions())
+    await score(
+        assistant, query, tokens.append, lambda _: "Scoring this message was interrupted: open its tokens again."
+    )
+    found = message_tokens(tokens, node.text)
+    if found is None:
+        raise InvalidRequestError("The model's chat template changes this message, so its tokens cannot be shown.")
+    return found
+
+
+def _conversation_id(asked: Asked) -> str:
+    id = asked.get("conversation")
+    if not isinstance(id, str):
+        raise InvalidRequestError("There is no conversation yet: send a message first.")
+    return id
+
+
+def _settings(asked: Asked) -> TurnSettings:
+    return settings_of_controls(asked.get("settings"))
+
+
+def _number(asked: Asked, name: str) -> int:
+    value = asked.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidRequestError(f"The page sent no valid {name}: reload it.")
+    return value

@@ -1,1 +1,0 @@
-"""The chat tab and the list of conversations."""
