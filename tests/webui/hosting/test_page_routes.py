@@ -190,6 +190,17 @@ async def test_too_many_requests() -> None:
     await client.begin()
 
 
+async def test_limit_for_a_burst() -> None:
+    """The limit holds for requests that arrive at the same time."""
+    client = Client(Waiting())
+    begun = asyncio.gather(*(client.begin() for _ in range(MAX_RUNNING + 5)), return_exceptions=True)
+    responses = [one for one in await begun if isinstance(one, Response)]
+    assert len(responses) == MAX_RUNNING
+    client.gone.set()
+    await asyncio.gather(*(client.events(response) for response in responses))
+    assert client.routes._running == {}
+
+
 @pytest.mark.parametrize("events", [0, 1])
 @pytest.mark.parametrize("end", ["gone", "closing"])
 async def test_ends(events: int, end: str) -> None:

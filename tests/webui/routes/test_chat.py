@@ -78,6 +78,13 @@ class TestSending:
         assert store.list("me") == []
         assert len((await tab.send_and_wait(messageId="a"))["messages"]) == 2
 
+    async def test_a_message_without_an_id(self, store: ConversationStore) -> None:
+        """A message without an id is refused: a repetition could not be recognised."""
+        tab = tab_with(store, tokens("yes"))
+        with pytest.raises(InvalidRequestError, match="a message without an id"):
+            await tab.act("send", text="Hello")
+        assert store.list("me") == []
+
     async def test_a_message_that_arrives_twice(self, store: ConversationStore) -> None:
         """A message that arrives twice, even at the same time, is added once for each user."""
         route = route_with(store, tokens("yes"))
@@ -320,15 +327,15 @@ class StoreReadSlowly(ConversationStore):
 
 class TestShowing:
     async def test_opening(self, store: ConversationStore) -> None:
-        """Only an opening restores the settings of the conversation, and names the models."""
+        """Only an opening restores the settings, with the exact seed, and names the models."""
         tab = tab_with(store, tokens("yes"))
         new = await tab.show(opens=True)
         assert (new["settings"], new["header"]["owner"], new["header"]["menu"]["value"]) == (None, "me", "scripted")
         tab.settings = TurnSettings(model="scripted", temperature=0.25, seed=7)
         assert not {"settings", "header"} & set(await tab.send_and_wait())
-        await tab.act("settings", settings=shown(TurnSettings(model="gone", seed=8)))
+        await tab.act("settings", settings=shown(TurnSettings(model="gone", seed=2**62 + 1)))
         opened = await tab.show(opens=True)
-        assert opened["settings"] == TurnSettings(model="gone", seed=8).record()
+        assert opened["settings"] == TurnSettings(model="gone").record() | {"seed": str(2**62 + 1)}
         assert opened["header"]["menu"]["choices"] == [["scripted", "scripted"], ["gone (missing)", "gone"]]
 
     async def test_ended_while_the_conversation_is_read(self, tmp_path: Path) -> None:
@@ -458,6 +465,15 @@ class TestRenderedMessages:
         store.finish(node, FinishReason.STOP, usage(1))
         assert rendered() == ("ab", "stop")
         assert kept._size == sum(len(text) for _, text in kept._messages.values())
+
+    def test_without_time_for_highlighting(self, store: ConversationStore) -> None:
+        """Code without highlighting for lack of time is highlighted the next time."""
+        id, kept = store.create("me", TurnSettings()), RenderedMessages()
+        node = store.add("me", id, None, ASSISTANT, "```python\nx = 1\n```", end=FinishReason.STOP)
+        found = store.conversation("me", id)
+        late = highlighting.highlighting_ends_after(0.0)(kept.of)(found, found.nodes[node])
+        assert "<span class=" not in late
+        assert "<span class=" in kept.of(found, found.nodes[node])
 
     def test_limit(self, store: ConversationStore, rendered: list[str]) -> None:
         """The least recently shown messages are dropped; the newest always stays."""

@@ -85,6 +85,8 @@ def test_no_settings(values: object) -> None:
     [
         ("max_tokens", [None, "", "5", True, nan, inf, []], "Max output tokens is empty: enter a number."),
         ("max_tokens", [2**53], "max_tokens must be at most 9007199254740991."),
+        ("top_k", [10**399], "Top-k is too large: enter a smaller number."),
+        ("top_k", [1.5], "Top-k is 1.5: enter a whole number."),
         ("seed", ["x", "1.5", "9" * 5000, True, []], "is not a whole number: change it, or leave it empty."),
         ("temperature", [-1], "temperature must be 0 (greedy), or between 0.0001 and 100, not -1.0."),
         ("system", [5], "The setting system of a turn must be of the type str, not 5."),

@@ -132,7 +132,7 @@ def settings_of_controls(values: object) -> TurnSettings:
         raise InvalidRequestError("The page sent no settings: reload it.")
     found = {one.name: values[one.name] for one in fields(TurnSettings) if values.get(one.name) is not None}
     found |= {name: _number(label, found.get(name)) for name, label in NUMBERS.items()}
-    found |= {name: int(found[name]) for name in ("top_k", "max_tokens")}
+    found |= {name: _whole(NUMBERS[name], found[name]) for name in ("top_k", "max_tokens")}
     found["seed"] = _seed(str(found.get("seed", "")))
     settings = TurnSettings.read(found)
     settings.sampling()
@@ -143,13 +143,23 @@ def _seed(text: str) -> int | None:
     try:
         return int(text) if text.strip() else None
     except ValueError:
-        raise InvalidRequestError(f"The seed {text!r} is not a whole number: change it, or leave it empty.") from None
+        shown = repr(text[:_MAX_SHOWN])
+        raise InvalidRequestError(f"The seed {shown} is not a whole number: change it, or leave it empty.") from None
 
 
 def _number(label: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
-        raise InvalidRequestError(f"{label} is empty: enter a number.")
-    return float(value)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
+            return float(value)
+    except OverflowError:
+        raise InvalidRequestError(f"{label} is too large: enter a smaller number.") from None
+    raise InvalidRequestError(f"{label} is empty: enter a number.")
+
+
+def _whole(label: str, value: float) -> int:
+    if not value.is_integer():
+        raise InvalidRequestError(f"{label} is {value:g}: enter a whole number.")
+    return int(value)
 
 
 _KINDS: Mapping[str, tuple[type, ...]] = {

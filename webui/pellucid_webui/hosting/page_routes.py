@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import ExitStack, aclosing, contextmanager
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -54,25 +54,37 @@ class PageRoutes:
             raise QueueFullError(
                 f"You already have {MAX_RUNNING} requests running: stop one or close a tab, then try again."
             )
+        place = ExitStack()
+        place.enter_context(self._place(owner))
+        events = _released(handler(owner, asked), place)
         try:
-            return await event_stream(
-                request, self._closing, self._counted(owner, handler(owner, asked)), format=SSE_WITHOUT_DONE
-            )
+            return await event_stream(request, self._closing, events, format=SSE_WITHOUT_DONE)
         except StopAsyncIteration:
             return Response(media_type=SSE_WITHOUT_DONE.media_type)
+        except BaseException:
+            place.close()  # A generator that has not begun releases nothing.
+            raise
 
-    async def _counted(self, owner: str, events: AsyncGenerator[dict[str, Any]]) -> AsyncGenerator[dict[str, Any]]:
+    @contextmanager
+    def _place(self, owner: str) -> Iterator[None]:
         self._running[owner] += 1
+        try:
+            yield
+        finally:
+            self._running[owner] -= 1
+            if not self._running[owner]:
+                del self._running[owner]
+
+
+async def _released(events: AsyncGenerator[dict[str, Any]], place: ExitStack) -> AsyncGenerator[dict[str, Any]]:
+    """Yield events, and an error as an event; release the place at the end."""
+    with place:
         try:
             async with aclosing(events):
                 async for event in events:
                     yield event
         except PellucidError as error:
             yield error_body(error)  # Not a status: a refused action is no error of the page's script.
-        finally:
-            self._running[owner] -= 1
-            if not self._running[owner]:
-                del self._running[owner]
 
 
 async def _object_in(request: Request) -> Mapping[str, Any]:

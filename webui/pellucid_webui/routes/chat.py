@@ -108,11 +108,16 @@ class ChatRoute:
         settings = None if conversation is None else conversation.settings
         chosen = str(asked.get("model") or "") if settings is None else settings.model
         record = None if settings is None else settings.record()
+        if record is not None and record["seed"] is not None:
+            record["seed"] = str(record["seed"])  # Browsers round large numbers.
         return shown | {"settings": record, "header": await models_payload(assistant, owner, chosen)}
 
     async def _send(self, owner: str, asked: Asked) -> Payload:
         """Send a message, once even if the message arrives twice."""
-        key = (owner, str(asked.get("messageId", "")))
+        id = asked.get("messageId")
+        if not isinstance(id, str) or not id:
+            raise InvalidRequestError("The page sent a message without an id: reload it.")
+        key = (owner, id)
         task = self._sent.get(key)
         if task is None:
             task = self._sent[key] = asyncio.create_task(self._send_new(owner, asked))

@@ -11,7 +11,7 @@ from pellucid.vocabulary.finish import FinishReason, Usage
 from pellucid_webui.conversations import context_use
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
-from pellucid_webui.conversations.markdown.highlighting import highlighting_ends_after
+from pellucid_webui.conversations.markdown.highlighting import highlighting_ends_after, is_over
 from pellucid_webui.conversations.markdown.json_as_code import is_json, json_as_code
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.turn import Turn
@@ -51,6 +51,8 @@ class RenderedMessages:
                 self._messages.move_to_end(node.id)
                 return cached[1]
         text = json.dumps(_about(conversation, node) | _content(node), ensure_ascii=False)
+        if is_over():
+            return text  # Perhaps not highlighted.
         with self._lock:
             _, before = self._messages.pop(node.id, (None, ""))
             self._messages[node.id] = (key, text)

@@ -58,6 +58,11 @@ def highlighting_ends_after(seconds: float) -> Iterator[None]:
         _DEADLINE.reset(token)
 
 
+def is_over() -> bool:
+    """Return whether the time for highlighting has run out, so that later texts are plain."""
+    return time.monotonic() >= _DEADLINE.get()
+
+
 def highlighted(source: str, language: str) -> str:
     """Return code as HTML, highlighted within the limits. Waits for the process."""
     language = language.lower()
