@@ -41,7 +41,11 @@ STYLES = (
 )
 
 THEME = gr.themes.Base(
-    primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    primary_hue="blue",
+    neutral_hue="slate",
+    radius_size=gr.themes.Size("0.5rem", "0.5rem", "0.5rem", "0.5rem", "0.5rem", "0.5rem", "0.75rem", "radius_page"),
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
 ).set(
     body_text_color_subdued="*neutral_600",
     body_text_color_subdued_dark="*neutral_300",
@@ -58,7 +62,7 @@ THEME = gr.themes.Base(
     input_placeholder_color_dark="*neutral_300",
 )
 """Local fonts, because the page loads nothing from elsewhere, and darker hints, because Gradio's
-hints fail the contrast check.
+hints fail the contrast check. ``frame.css`` has the tokens that are the same in both themes.
 """
 
 SETTINGS_TITLE = """<h2 id="pl-settings-title">Model &amp; settings</h2>
