@@ -66,7 +66,7 @@ def row(page: Page, id: str) -> Locator:
 async def shown_list(page: Page) -> list[tuple[str, list[str]]]:
     """Return the groups of the list: their headings with their titles."""
     found = await page.locator(".pl-conversations section").evaluate_all(
-        "all => all.map((one) => [one.querySelector('h3').innerText.trim().split('\\n')[0],"
+        "all => all.map((one) => [one.querySelector('h2').innerText.trim().split('\\n')[0],"
         " [...one.querySelectorAll('.pl-title')].map((title) => title.innerText)])"
     )
     return [(head, titles) for head, titles in found]

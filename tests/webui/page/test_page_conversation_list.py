@@ -126,7 +126,7 @@ async def test_keys(browser_page: Page, ids: dict[str, str]) -> None:
 async def pin(page: Page, ids: dict[str, str]) -> None:
     """A conversation is pinned by menu and unpinned by key, and keeps focus and pin."""
     await choose_action(page, ids["Cats"], "Pin")
-    await page.wait_for_function("() => document.querySelector('.pl-conversations h3').innerText.includes('Pinned')")
+    await page.wait_for_function("() => document.querySelector('.pl-conversations h2').innerText.includes('Pinned')")
     assert (await shown_list(page))[0] == ("Pinned", ["Cats"])
     assert await page.evaluate(FOCUSED) == ids["Cats"]
     await page.reload()

@@ -11,6 +11,7 @@ import "./frame/header.js";
 import "./frame/keyboard_help.js";
 import "./frame/other_tabs.js";
 import "./frame/server_connection.js";
+import "./frame/skip_button.js";
 import "./infill_tab.js";
 import "./review_tab.js";
 import { openTabOfLink } from "./compare/compare_link.js";

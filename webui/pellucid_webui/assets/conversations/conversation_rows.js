@@ -40,9 +40,9 @@ export class ConversationRows {
       const name = dates.groupOf(item.updated);
       dated.set(name, [...(dated.get(name) ?? []), item]);
     }
-    const groups = [...dated].map(([name, inside]) => this.group(make("h3", { class: "pl-group-name" }, name), inside, open, null));
+    const groups = [...dated].map(([name, inside]) => this.group(make("h2", { class: "pl-group-name" }, name), inside, open, null));
     const inFolders = folders.map((folder) => this.folder(folder, items.filter((item) => item.folder === folder.id && !item.pinned), open));
-    const top = pinned.length ? [this.group(make("h3", { class: "pl-group-name" }, icon("pin"), "Pinned"), pinned, open)] : [];
+    const top = pinned.length ? [this.group(make("h2", { class: "pl-group-name" }, icon("pin"), "Pinned"), pinned, open)] : [];
     return [...top, ...inFolders, ...groups];
   }
 
@@ -70,7 +70,7 @@ export class ConversationRows {
     const title = make("button", { type: "button", class: "pl-folder-name", "aria-expanded": String(!collapsed), onclick: toggle });
     title.append(icon("chevron"), icon("folder"), make("span", { dir: "auto" }, name), make("span", { class: "pl-folder-count", "aria-label": `${items.length} in it` }, String(items.length)));
     const more = this.more(`Actions for the folder “${name}”`, () => this.folderMenu(id));
-    const head = make("h3", { class: "pl-folder-head", "data-id": id }, title, more);
+    const head = make("h2", { class: "pl-folder-head", "data-id": id }, title, more);
     const section = this.group(head, collapsed ? [] : items, open, id);
     if (!collapsed && !items.length) section.append(make("p", { class: "pl-quiet pl-folder-empty" }, "Empty: move a conversation here."));
     return section;

@@ -55,7 +55,6 @@ class Header {
       make("span", { class: "pl-account" }),
       this.missing,
     );
-    document.getElementById("pl-top")?.setAttribute("role", "banner");
     this.account = /** @type {HTMLElement} */ (element.querySelector(".pl-account"));
     drawers.draw();
     follow("chat", (chat) => {
