@@ -63,6 +63,7 @@ async def test_the_row_stays(tab: Tab, teller: Storyteller) -> None:
         "Regenerate",
         "Retry with…",
         "Compare with…",
+        "Details",
         "Continue",
     ]
     await expect(answer.get_by_role("button", name="Regenerate", exact=True)).to_be_disabled()

@@ -20,6 +20,7 @@ const ENDINGS = {
 const RETRY = { name: "Retry with…", label: "Retry with another model or temperature", verb: "Regenerate", needsIdle: true };
 const COMPARE = { name: "Compare with…", label: "Compare with another model or temperature", verb: "Compare", needsIdle: false };
 const CONTEXT_FULL = "Stopped: the context is full.";
+const DETAILS = "details"; // in `memory`: "shown" if the settings and costs of answers are shown
 
 export class Message {
   /**
@@ -159,7 +160,7 @@ export class Message {
 
   drawHead() {
     const { data } = this;
-    this.head.replaceChildren(make("strong", {}, ROLES[data.role] || data.role), make("span", { class: "pl-quiet" }, data.about || ""));
+    this.head.replaceChildren(make("strong", {}, ROLES[data.role] || data.role), make("span", { class: "pl-quiet pl-detail" }, data.about || ""));
   }
 
   drawNote() {
@@ -169,8 +170,8 @@ export class Message {
     else if (!data.live && data.role === "assistant") sentences.push(endingOf(data));
     if (data.incomplete) sentences.push(data.incomplete);
     if (data.idle) sentences.push("The model added nothing.");
-    if (data.stats) sentences.push(data.stats);
-    this.note.textContent = sentences.filter(Boolean).join(" ");
+    const said = sentences.filter(Boolean).join(" ");
+    this.note.replaceChildren(said, ...(data.stats ? [make("span", { class: "pl-detail" }, said ? ` ${data.stats}` : data.stats)] : []));
     this.note.classList.toggle("pl-wrong", Boolean(data.error || data.incomplete));
     this.continueButton.hidden = !isUnfinished(data);
     this.continueButton.disabled = this.chat.busy;
@@ -201,6 +202,7 @@ export class Message {
       tools.push(tipIconButton("regenerate", "Regenerate", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"));
       tools.push(tipIconButton("options", RETRY.name, { "data-needs": "idle", onclick: () => this.retryWith() }, "Generate another version with another model or temperature"));
       tools.push(tipIconButton("compare", COMPARE.name, { "data-needs": "end", onclick: () => this.compareWith() }, "Compare this answer with that of another model or temperature"));
+      tools.push(tipIconButton("details", "Details", { "aria-pressed": String(areDetailsShown()), class: "pl-button pl-details-button", onclick: toggleDetails }, "Show the settings and costs of all answers"));
       if (!isUnfinished(data)) tools.push(tipIconButton("continue", "Continue", { "data-needs": "idle", onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"));
     } else if (this.isLast) {
       tools.push(tipIconButton("answer", "Answer", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
@@ -320,6 +322,20 @@ export class Message {
     field.focus();
   }
 }
+
+const areDetailsShown = () => memory.get(DETAILS) === "shown";
+
+function toggleDetails() {
+  memory.set(DETAILS, areDetailsShown() ? null : "shown");
+  drawDetails();
+}
+
+function drawDetails() {
+  document.body.toggleAttribute("data-details", areDetailsShown());
+  for (const one of document.querySelectorAll(".pl-details-button")) one.setAttribute("aria-pressed", String(areDetailsShown()));
+}
+
+drawDetails();
 
 /**
  * @param {number} node

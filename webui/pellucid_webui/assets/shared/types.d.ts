@@ -233,6 +233,7 @@ declare namespace Page {
     | "regenerate"
     | "continue"
     | "options"
+    | "details"
     | "answer"
     | "settings"
     | "palette"
@@ -761,6 +762,8 @@ declare namespace Page {
     /** Whether the rater has logged in, so that the name is fixed. */
     isLoggedIn: boolean;
     status: string;
+    /** What to run in a terminal, or nothing. */
+    command: string;
     wrong: boolean;
     reasons: string[];
     pair: number | null;
@@ -838,6 +841,14 @@ declare namespace Page {
     wait(owner: TokenOwner): void;
   }
 
+  /** A word that is worth a look, with the step of its colour. */
+  interface OfferedWord {
+    token: number;
+    text: string;
+    step: number;
+    go: () => void;
+  }
+
   /** What the rendered text of answers shows: nothing, underlined unsure words, or a colour for each token. */
   type InspectState = "text" | "unsure" | "heat";
 
@@ -853,6 +864,7 @@ declare namespace Page {
     clearSteps(): void;
     clear(): void;
     ranges(token: number): Range[];
+    worthALook(least: number | null): Omit<OfferedWord, "go">[];
     at(x: number, y: number): number | null;
     next(token: number | null, direction: number, among?: number[]): number | null;
   }
