@@ -58,11 +58,14 @@ export class Inspection {
     this.legend = make("span", { class: "pl-heat pl-inspect-legend", role: "group", "aria-label": "What the marks mean", "data-mode": "probability" });
     this.least = button("Least likely", { class: "pl-button pl-inspect-least", onclick: () => this.goToLeast() }, "Go to the least likely word of the answer in view (l)");
     this.choices = /** @type {Page.InspectState[]} */ (Object.keys(STATES)).map((state) => this.choice(state));
-    const radios = make("div", { class: "pl-inspect-switch", role: "radiogroup", "aria-label": "Inspect tokens" }, make("span", { "aria-hidden": "true" }, "Inspect tokens"), make("span", { class: "pl-inspect-choices" }, ...this.choices));
+    const radios = make("div", { class: "pl-inspect-choices", role: "radiogroup", "aria-label": "Inspect tokens" }, ...this.choices);
     this.bar = make("div", { class: "pl-inspect-bar" }, radios, this.least, this.legend);
     this.stage = make("div", { class: "pl-stage" }, list, this.inspector.element);
     this.observer = new IntersectionObserver((entries) => this.scrolled(entries), { root: list, rootMargin: "100px" });
-    new ResizeObserver(() => this.stage.toggleAttribute("data-wide", this.stage.clientWidth >= WIDE)).observe(this.stage);
+    new ResizeObserver(() => {
+      this.stage.toggleAttribute("data-wide", this.stage.clientWidth >= WIDE);
+      this.placeBar();
+    }).observe(this.stage);
     new ResizeObserver(() => this.answers.forEach((answer) => answer.placeBranch())).observe(list);
     this.listen();
     this.choose(this.state);
@@ -96,12 +99,15 @@ export class Inspection {
     const shown = isColoured ? "heat" : this.state;
     if (this.legend.dataset.shown === shown) return;
     this.legend.dataset.shown = shown;
+    this.stage.dataset.shown = shown;
     this.legend.hidden = shown === "text";
+    this.legend.title = "";
     if (isColoured) {
       const parts = colours.legend("probability", []).flatMap((part) => ("scale" in part ? [legendScale(part)] : []));
       this.legend.replaceChildren(...parts);
     } else {
-      this.legend.replaceChildren(make("i", { class: "pl-unsure-sample" }, "word"), ": less than 30 % likely. At most a tenth of the text is marked.");
+      this.legend.replaceChildren(make("i", { class: "pl-unsure-sample" }, "word"), ": less than 30 % likely");
+      this.legend.title = "At most a tenth of the text is marked.";
     }
   }
 
@@ -174,6 +180,7 @@ export class Inspection {
       else this.inView.delete(message);
       this.refresh(message);
     }
+    this.offerWords();
     this.askForPlaces();
   }
 
@@ -241,6 +248,19 @@ export class Inspection {
     this.bar.hidden = isEmpty;
     this.least.disabled = this.state === "text" || !this.last;
     this.stage.dataset.inspect = isEmpty || (this.state === "text" && !isMap) ? "off" : "on";
+    this.placeBar();
+    this.offerWords();
+  }
+
+  /** While no token is shown, offer what is worth a look in the answer in view: its unsure words, and its least likely one. */
+  offerWords() {
+    const answer = this.answers.get(Math.max(-1, ...this.answers.keys()));
+    if (!answer || this.state === "text") this.inspector.offer([]);
+    else this.inspector.offer(answer.tokens.worthALook(answer.marks.least).map((word) => ({ ...word, go: () => answer.go(word.token) })));
+  }
+
+  placeBar() {
+    this.bar.toggleAttribute("data-beside", this.stage.dataset.inspect === "on" && this.stage.hasAttribute("data-wide"));
   }
 
   // The pointer

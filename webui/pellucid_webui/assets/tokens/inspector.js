@@ -26,6 +26,7 @@ export class Inspector {
     this.sliders = new WhatIfSliders((settings) => this.owner?.verdicts.change(settings));
     this.place = make("strong", { class: "pl-inspector-place" }, TITLE);
     this.hint = make("p", { class: "pl-hint pl-inspector-hint" }, HINT);
+    this.words = make("div", { class: "pl-heat pl-inspector-words", "data-mode": "probability" });
     /** @param {number} direction */
     const step = (direction) => (this.owner ? this.owner.step(direction) : onStep(direction));
     this.again = button("Regenerate from this token", { onclick: () => this.regenerate(1) }, "Generate the text after this token again, as another version");
@@ -37,10 +38,10 @@ export class Inspector {
         "header",
         { class: "pl-inspector-head" },
         this.place,
-        button("‹ unsure", { "aria-label": "Previous unsure word", onclick: () => step(-1) }, "Previous unsure word (p)"),
-        button("unsure ›", { "aria-label": "Next unsure word", onclick: () => step(1) }, "Next unsure word (n)"),
+        button("‹", { "aria-label": "Previous unsure word", onclick: () => step(-1) }, "Previous unsure word (p)"),
+        button("›", { "aria-label": "Next unsure word", onclick: () => step(1) }, "Next unsure word (n)"),
       ),
-      make("div", { class: "pl-inspector-body" }, this.hint, this.card.element),
+      make("div", { class: "pl-inspector-body" }, this.hint, this.words, this.card.element),
       make("div", { class: "pl-inspector-actions" }, this.again, this.samples),
       this.sliders.element,
     );
@@ -64,6 +65,14 @@ export class Inspector {
     this.card.show({ ...options, hint: options.onBranch ? CHOOSE : "", onClose: () => this.close(options) });
     this.place.textContent = `Token ${options.index + 1} of ${count}`;
     this.draw();
+  }
+
+  /**
+   * Offer words while no token is shown. The keys n and p reach them too, so that they are no stops of the Tab key.
+   * @param {Page.OfferedWord[]} words
+   */
+  offer(words) {
+    this.words.replaceChildren(...words.map(({ text, step, go }) => button(text, { class: `pl-button pl-inspector-word p${step}`, tabindex: "-1", onclick: go })));
   }
 
   /**
@@ -125,6 +134,7 @@ export class Inspector {
     const isIdle = this.options === null;
     this.element.toggleAttribute("data-open", this.isOpen);
     this.hint.hidden = !isIdle;
+    this.words.hidden = this.isOpen;
     this.hint.textContent = this.isOpen ? WAITING : HINT;
     const canBranch = Boolean(this.options?.onBranch) && this.alternative >= 0;
     this.again.disabled = this.samples.disabled = !canBranch;

@@ -5,6 +5,7 @@ import * as colours from "./colours.js";
 import { DrawnMarks, paintsHighlights } from "./drawn_marks.js";
 
 const FIELDS = 5; // numbers for each piece in `places`
+const OFFERED = 12; // words at most
 const CONTROLS = "figcaption, button"; // whose text is the page's, not the answer's
 
 /** Names of the highlights, from the lowest to the highest. Their looks are in inspector.css. */
@@ -176,6 +177,20 @@ export class RenderedTokens {
    */
   textOf({ block, from, to }) {
     return this.partsIn(block, from, to).map((part) => part.node.data.slice(Math.max(0, from - part.from), Math.max(0, to - part.from))).join("");
+  }
+
+  /**
+   * Return the unsure tokens that come first in the text, and the least likely one.
+   * @param {number | null} least
+   * @returns {{ token: number, text: string, step: number }[]}
+   */
+  worthALook(least) {
+    const tokens = [...new Set([...this.stops.slice(0, OFFERED), ...(least === null ? [] : [least])])].sort((one, other) => one - other);
+    return tokens.flatMap((token) => {
+      const pieces = this.byToken.get(token) ?? [];
+      const text = pieces.map((piece) => this.textOf(piece)).join("").trim();
+      return text ? [{ token, text, step: Math.max(...pieces.map(({ step }) => step)) }] : [];
+    });
   }
 
   /**

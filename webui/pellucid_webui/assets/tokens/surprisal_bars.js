@@ -9,7 +9,7 @@ const HEIGHT = 32;
 const MIN_TOP = 8; // bits; a text without surprises is drawn low
 const MIN_COLUMN = 1.5; // pixels; a column for several tokens shows the most surprising one
 const MAX_COLUMN = 12;
-const CURSOR = 1.5; // pixels
+const CURSOR = 4; // pixels at least
 
 export class SurprisalBars {
   /**
@@ -27,7 +27,7 @@ export class SurprisalBars {
     /** @type {number | null} */
     this.focused = null;
     this.bars = makeSvg("path", { class: "pl-spark-bars" });
-    this.cursor = makeSvg("rect", { class: "pl-spark-cursor", y: 0, width: CURSOR, height: HEIGHT, visibility: "hidden" });
+    this.cursor = makeSvg("rect", { class: "pl-spark-cursor", y: 0, height: HEIGHT, visibility: "hidden" });
     this.line = makeSvg("svg", { class: "pl-spark", role: "img", height: HEIGHT, preserveAspectRatio: "none" }, this.cursor, this.bars);
     this.line.addEventListener("click", (event) => this.columns.length && onGo(this.at(event)));
     this.line.addEventListener("pointermove", (event) => this.columns.length && this.onPoint(this.at(event)));
@@ -118,7 +118,9 @@ export class SurprisalBars {
     const known = focused !== null && focused < this.records.length && this.columns.length > 0;
     this.cursor.setAttribute("visibility", known ? "visible" : "hidden");
     if (!known) return;
-    this.cursor.setAttribute("x", String((Math.floor(focused / this.perColumn) + 0.5) * this.step - CURSOR / 2));
+    const width = Math.max(this.step, CURSOR);
+    this.cursor.setAttribute("width", String(width));
+    this.cursor.setAttribute("x", String((Math.floor(focused / this.perColumn) + 0.5) * this.step - width / 2));
   }
 
   name() {
