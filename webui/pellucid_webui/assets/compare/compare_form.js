@@ -117,9 +117,9 @@ export class CompareForm {
       "div",
       { class: "pl-compare-form" },
       this.origin.element,
-      make("div", { class: "pl-compare-top" }, labelled("Prompt", this.prompt), this.go, this.stop),
+      labelled("Prompt", this.prompt),
       this.list,
-      make("div", { class: "pl-compare-extra" }, this.more, button("Copy link", { onclick: (event) => onLink(event.currentTarget) }, "A link that fills in this form"), this.fold, this.many),
+      make("div", { class: "pl-compare-extra" }, this.more, button("Copy link", { onclick: (event) => onLink(event.currentTarget) }, "A link that fills in this form"), this.fold, this.many, this.go, this.stop),
     );
   }
 
