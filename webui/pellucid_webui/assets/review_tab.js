@@ -1,6 +1,6 @@
 // Review: two answers side by side, without the names of their models, and a rater's verdict.
 
-import { make, button, announce, hasModifier, memory } from "./shared/dom.js";
+import { make, button, announce, copy, hasModifier, memory } from "./shared/dom.js";
 import { mount } from "./shared/mounts.js";
 import { call } from "./shared/wire.js";
 
@@ -22,6 +22,13 @@ class Review {
     this.rater = make("input", { class: "pl-field", "aria-label": "Your name", placeholder: "Your name", autocomplete: "off", onchange: () => this.rename() });
     this.choice = make("div", { class: "pl-row" }, this.names, this.rater);
     this.status = make("p", { class: "pl-note", role: "status" });
+    this.command = make("code", {});
+    this.terminal = make(
+      "figure",
+      { class: "pl-code pl-review-command", hidden: true },
+      make("figcaption", {}, make("span", {}, "Terminal"), make("button", { type: "button", onclick: (event) => copy(this.command.textContent ?? "", event.currentTarget) }, "Copy")),
+      make("pre", { tabindex: "0" }, this.command),
+    );
     this.prompt = make("div", { class: "pl-body pl-review-prompt", role: "region", tabindex: "0", "aria-label": "The prompt" });
     /** @type {("left" | "right")[]} */
     const sides = ["left", "right"];
@@ -42,7 +49,7 @@ class Review {
       this.note,
       make("div", { class: "pl-row" }, ...this.verdicts, this.previousButton),
     );
-    this.root = make("section", { class: "pl-review", "aria-label": "Review" }, this.choice, this.status, this.pair);
+    this.root = make("section", { class: "pl-review", "aria-label": "Review" }, this.choice, this.status, this.terminal, this.pair);
     element.replaceChildren(this.root);
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.rater.value = memory.get("rater") || "";
@@ -113,6 +120,8 @@ class Review {
     if (value.isLoggedIn) this.rater.value = value.rater;
     this.rater.disabled = value.isLoggedIn;
     this.say(value.status, value.wrong);
+    this.command.textContent = value.command;
+    this.terminal.hidden = !value.command;
     const refused = value.wrong && value.pair === null && !this.pair.hidden; // keep the pair, with the reasons that were chosen
     if (refused) return;
     this.pair.hidden = value.pair === null;
