@@ -62,9 +62,8 @@ def _format_controls() -> list[Component]:
         schema = gr.Textbox(
             "",
             label="JSON schema",
-            info="for the format JSON schema, for example: "
-            '{"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}}',
-            placeholder=SCHEMA_EXAMPLE,
+            info="for the format JSON schema",
+            placeholder=f"Empty. For example:\n{SCHEMA_EXAMPLE}",
             lines=4,
             max_lines=12,
             elem_id="pl-schema",
@@ -75,8 +74,8 @@ def _format_controls() -> list[Component]:
             "",
             label="Tools",
             info="a JSON list of functions that the model may call, in OpenAI's shape; the page shows the calls "
-            'and runs none. For example: [{"type": "function", "function": {"name": "now"}}]',
-            placeholder=TOOLS_EXAMPLE,
+            "and runs none",
+            placeholder=f"Empty. For example:\n{TOOLS_EXAMPLE}",
             lines=6,
             max_lines=16,
             elem_id="pl-tools",
