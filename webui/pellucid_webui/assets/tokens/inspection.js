@@ -260,7 +260,7 @@ export class Inspection {
   }
 
   placeBar() {
-    this.bar.toggleAttribute("data-beside", this.stage.dataset.inspect === "on" && this.stage.hasAttribute("data-wide"));
+    this.bar.toggleAttribute("data-next", this.stage.dataset.inspect === "on" && this.stage.hasAttribute("data-wide"));
   }
 
   // The pointer
