@@ -288,7 +288,7 @@ async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None
 async def test_button_is_in_view(reading: Tab) -> None:
     """The button and the progress are in the window without scrolling, as are errors."""
     page = reading.page
-    for width, height in ((390, 844), (1366, 850)):
+    for width, height in ((390, 700), (1366, 850)):
         await page.set_viewport_size({"width": width, "height": height})
         button = page.get_by_role("button", name="Read", exact=True)
         await expect(button).to_be_in_viewport(ratio=0.99)

@@ -13,7 +13,7 @@ export function comparisonLegend(mode, [a, b]) {
   const scale = (classes) => make("span", { class: "pl-steps", "aria-hidden": "true" }, ...classes.map((name) => make("i", { class: `pl-swatch ${name}` }, "\u00a0")));
   /** @param {string} name */
   const steps = (name) => scale([0, 2, 4, 6, 8].map((at) => `${name}${at}`));
-  const bold = [make("strong", { class: "pl-apart" }, "bold"), ": only in some answers"];
+  const bold = [make("strong", { class: "pl-apart" }, "bold"), " only in some answers"];
   if (mode === "surprisal") return ["0 ", steps("s"), " 12 bits; ", ...bold];
   if (mode === "probability") return ["100 % ", steps("p"), " 0 %; ", ...bold];
   const toA = [8, 6, 4, 2].map((at) => `pl-d${at} pl-more-${a}`);
