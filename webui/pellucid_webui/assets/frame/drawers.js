@@ -74,6 +74,7 @@ NARROW.addEventListener("change", () => {
 /** @type {string | null | undefined} */
 let shown;
 follow("opened", (id) => {
+  if (shown === undefined) draw(); // Gradio may have added a toggle since
   if (NARROW.matches && shown !== undefined && shown !== id) set("side", false); // its work is done
   shown = id;
 });
