@@ -95,7 +95,8 @@ async def page(http: httpx.AsyncClient) -> None:
         await asyncio.sleep(0.1)
     for path in {"/config", "/theme.css", *re.findall(r'(?:src|href)="\.?(/(?:assets|static)/[^"]+)"', text)}:
         assert (await http.get(path)).status_code in (200, 404), path
-    shown = await http.post("/page/chat", json={"verb": "show", "conversation": None, "opens": True})
+    asked = {"verb": "show", "conversation": None, "opens": True}
+    shown = await http.post("/page/chat", json=asked, headers={"origin": str(http.base_url).rstrip("/")})
     assert shown.status_code == 200
 
 

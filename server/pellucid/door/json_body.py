@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
+from math import isfinite
 from typing import Any, NoReturn
 
 from fastapi import HTTPException, Request, Response
@@ -11,6 +12,8 @@ from fastapi.routing import APIRoute
 
 _MAX_EXACT_INTEGER = 2**53
 """Limit up to which a float represents every integer."""
+
+_SHOWN_DIGITS = 20
 
 _MAX_DIGITS = 400
 """More digits than any float has."""
@@ -80,6 +83,8 @@ def _check_keys(value: object) -> None:
 
 def _number(text: str) -> float | int:
     value = float(text)
+    if not isfinite(value):
+        raise ValueError(f"the number {text[:_SHOWN_DIGITS]} is too large")
     return int(value) if value.is_integer() and abs(value) < _MAX_EXACT_INTEGER else value
 
 

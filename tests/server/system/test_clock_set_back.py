@@ -39,7 +39,6 @@ DATES = {
     "pellucid_webui/hosting/login_sessions.py",
     "pellucid_webui/inspection/batch/comparison_batch.py",
     "pellucid_webui/inspection/comparison.py",
-    "pellucid_webui/views/compare_batch.py",
 }
 """The files with dates.
 

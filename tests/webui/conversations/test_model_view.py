@@ -206,6 +206,14 @@ class TestTooLong:
         assert copy.title == f"New conversation{FORKED}"
         assert view_of(copy.path()) == ModelView()
 
+    async def test_a_refused_fork(self, chat: LongChat) -> None:
+        """A fork that cannot be continued leaves no copy."""
+        chat.add(*LONG, "an answer")
+        settings = replace(SETTINGS, answer_format="json_object")
+        with pytest.raises(InvalidRequestError, match="cannot be continued under an answer format"):
+            await chat.actions.fork(chat.id, settings, ContextLengthError(112, 100))
+        assert len(chat.store.list("ann")) == 1
+
     async def test_one_message_that_is_too_long(self, chat: LongChat) -> None:
         """A message that does not fit alone is reported and kept, for any remedy."""
         chat.add("q" * 200)

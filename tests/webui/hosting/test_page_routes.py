@@ -126,6 +126,7 @@ async def test_no_event() -> None:
         ({"body": b"\xff"}, 400, "The body is not UTF-8: encode it as UTF-8."),
         ({"body": b'{"a": "\\ud800"}'}, 400, "The body cannot be read: a \\u escape is half of a surrogate pair."),
         ({"body": b'{"a": NaN}'}, 400, "The body cannot be read: NaN is not a JSON number."),
+        ({"body": b'{"a": 1e400}'}, 400, "The body cannot be read: the number 1e400 is too large."),
         ({"body": b"[" * 100_000}, 400, "The body cannot be read: it is nested too deeply."),
     ],
 )

@@ -306,6 +306,7 @@ async def test_palette_and_empty_chat(framed: Tab) -> None:
     """In an empty chat the palette, keys and example prompts can be used."""
     await palette_finds_what_comes_later(framed)
     await framed.page.keyboard.press("Escape")
+    await menus(framed)
     await new_chat(framed)
     await palette_by_keys(framed)
     await new_chat(framed)
@@ -315,7 +316,7 @@ async def test_palette_and_empty_chat(framed: Tab) -> None:
 
 
 async def help_with_keys(framed: Tab) -> None:
-    """A question mark shows all keys, except while typing."""
+    """A question mark shows all keys, except while typing, or with single letters switched off."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
     await field.press_sequentially("why?")
@@ -325,8 +326,28 @@ async def help_with_keys(framed: Tab) -> None:
     await expect(page.get_by_role("dialog", name="Keys and words")).to_contain_text(
         "go to the next or previous unsure token"
     )
+    letters = page.get_by_label("Keys of a single letter")
+    await letters.uncheck()
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("tab", name="Chat")).to_be_focused()
+    await page.keyboard.press("?")
+    await expect(letters).to_be_hidden()
+    await page.get_by_role("button", name="Keys and words").click()
+    await letters.check()
+    await page.keyboard.press("Escape")
+
+
+async def menus(framed: Tab) -> None:
+    """A menu opens again after Escape, and closes when the focus leaves the menu."""
+    menu = framed.page.get_by_role("combobox", name="Model").first
+    await menu.click()
+    await expect(menu).to_have_attribute("aria-expanded", "true")
+    await framed.page.keyboard.press("Escape")
+    await expect(menu).to_have_attribute("aria-expanded", "false")
+    await menu.click()
+    await expect(menu).to_have_attribute("aria-expanded", "true")
+    await framed.page.keyboard.press("Tab")
+    await expect(menu).to_have_attribute("aria-expanded", "false")
 
 
 async def examples_of_an_empty_chat(framed: Tab) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from playwright.async_api import Page, Route, expect
 
-from support.page.page_fixtures import Tab, watched
+from support.page.page_fixtures import Tab, Upload, watched
 from support.page.scripted_assistant import tokens
 from support.page.small_page_server import PagedServer
 from support.page.storyteller import Storyteller
@@ -75,3 +76,98 @@ async def reload(tab: Tab) -> None:
     await tab.tab("Read")
     await expect(text).to_have_value("A text that was not read yet.")
     assert tab.problems == []
+
+
+async def held_show(page: Page, id: str) -> asyncio.Event:
+    """Hold the requests for the state of a conversation until the event is set."""
+    released = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked = route.request.post_data_json or {}
+        if asked["verb"] == "show" and asked["conversation"] == id:
+            await released.wait()
+        await route.continue_()
+
+    await page.route("**/page/chat", hold)
+    return released
+
+
+async def test_while_another_conversation_opens(tab: Tab, teller: Storyteller) -> None:
+    """Typed text and attached files stay with their conversation, also while another opens."""
+    teller.script = tokens("Yes.")
+    page, ids = tab.page, []
+    for title in ("First", "Second"):
+        await page.get_by_role("button", name="New chat").click()
+        await expect(page.locator(".pl-message")).to_have_count(0)
+        await tab.answer(title)
+        ids.append(await page.evaluate("new URL(location.href).searchParams.get('c')"))
+    await tab.attach(Upload("second.txt", b"of the second"))
+    system = page.get_by_label("System prompt")
+    await tab.show_settings()
+    undo, field = page.get_by_role("button", name="Undo"), page.get_by_role("textbox", name="Your message")
+    released = await held_show(page, ids[0])
+    await page.route("**/page/chat", answered_late(undone := asyncio.Event()))
+    await undo.click()
+    await page.locator(f".pl-conversations [data-id='{ids[0]}'] .pl-title").click()
+    await field.press_sequentially("for the first")
+    await system.press_sequentially("changed early")
+    await expect(undo).to_be_disabled()
+    await expect(page.locator(".pl-attached li")).to_have_count(0)
+    undone.set()
+    released.set()
+    await expect(page.locator(".pl-user")).to_contain_text("First")
+    await expect(field).to_have_value("for the first")
+    await expect(system).to_have_value("")
+    await page.unroute_all(behavior="wait")
+    await page.locator(f".pl-conversations [data-id='{ids[1]}'] .pl-title").click()
+    await expect(field).to_have_value("Second")
+    await expect(page.locator(".pl-attached li")).to_contain_text("second.txt")
+    await expect(page.locator(".pl-message")).to_have_count(0)
+
+
+def answered_late(released: asyncio.Event) -> Callable[[Route], Awaitable[None]]:
+    """Hold the answer to an undo until the event is set."""
+
+    async def hold(route: Route) -> None:
+        if (route.request.post_data_json or {})["verb"] != "undo":
+            await route.fallback()
+            return
+        response = await route.fetch()
+        await released.wait()
+        await route.fulfill(response=response)
+
+    return hold
+
+
+async def test_a_lost_response(tab: Tab, teller: Storyteller) -> None:
+    """A message without a response is sent once, even after a reload, and whole after a change."""
+    teller.script = tokens("Yes.")
+    page = tab.page
+    await tab.answer("Hello")
+
+    async def lose(route: Route) -> None:
+        if (route.request.post_data_json or {})["verb"] == "send":
+            await route.fetch()
+            await route.abort()
+        else:
+            await route.continue_()
+
+    await page.route("**/page/chat", lose)
+    await tab.send("Once only")
+    await expect(tab.notice).to_contain_text("the message was not sent")
+    await page.unroute_all(behavior="wait")
+    await page.reload()
+    await tab.answered(4)
+    field = page.get_by_role("textbox", name="Your message")
+    await expect(field).to_have_value("Once only")
+    await field.press("Enter")
+    await expect(field).to_have_value("")
+    assert [text for text in await tab.texts() if "Once" in text] == ["Once only"]
+    await page.route("**/page/chat", lambda route: route.abort())
+    await tab.send("Delete it")
+    await expect(tab.notice).to_contain_text("the message was not sent")
+    await page.unroute_all(behavior="wait")
+    await field.press_sequentially(" not")
+    await field.press("Enter")
+    await tab.answered(6)
+    assert (await tab.texts())[4] == "Delete it not"

@@ -60,12 +60,9 @@ class Chat:
 
     async def form(self, *columns: dict[str, Any], owner: str = "ann") -> dict[str, Any]:
         """Return the form received by the page for these columns."""
-        asked = {"verb": "chat", "tab": "1", "n": 5, "conversation": self.id, "columns": list(columns)}
+        asked = {"verb": "chat", "tab": "1", "conversation": self.id, "columns": list(columns)}
         *_, shown = [shown async for shown in self.view.act(owner, asked)]
-        if shown["wrong"]:
-            raise PellucidError(shown["status"])
-        assert (shown["offer"]["n"], shown["models"]) == (5, [MODEL])
-        found = shown["offer"]["form"]
+        found = shown["form"]
         assert isinstance(found, dict)
         return found
 

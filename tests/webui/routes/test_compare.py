@@ -62,6 +62,14 @@ async def test_a_text_without_a_prompt() -> None:
     assert last["form"]["columns"][0].get("answer") is None
 
 
+async def test_long_prompts_are_not_kept() -> None:
+    """The memory for kept comparisons counts their texts too."""
+    found = view(*[tokens("It")] * 4, max_tokens=1000)
+    for tab in "12":
+        await act(found, tab=tab, verb="compare", form=FORM | {"prompt": "word " * 1000})
+    assert [(await act(found, tab=tab, verb="open"))[0]["number"] > 0 for tab in "12"] == [False, True]
+
+
 async def test_a_reload() -> None:
     """The last comparison of a browser tab survives a reload, invisible to other tabs and users."""
     found = view(tokens("It"), tokens("He"))

@@ -83,7 +83,6 @@ async def test_delete_and_undo(listed: ListTab, store: ConversationStore) -> Non
     shown = await listed.act("restore", id=id, open=True)
     assert ([one["id"] for one in shown["items"]], shown["opens"], shown["deleted"]) == ([id], id, [])
     assert store.conversation(ME, id).path()[-1].end is FinishReason.CANCELLED
-    assert (await listed.act("delete", id=id))["removed"]["n"] > removed["n"], "the script undoes each once"
     assert "opens" not in await listed.act("restore", id=id)
     await listed.act("delete", id=id)
     assert (await listed.act("erase", id=id))["deleted"] == []
@@ -169,6 +168,8 @@ async def test_what_is_refused(listed: ListTab, store: ConversationStore) -> Non
         {"verb": "move", "id": id, "folder": "x"},
         {"verb": "createFolder", "name": " "},
         {"verb": "eraseAll"},
+        {"verb": "erase", "id": id},
+        {"verb": "rename", "id": id, "title": "T" * 301},
         {"verb": "export", "id": id, "form": "pdf"},
     ]
     for event in events:

@@ -59,7 +59,9 @@ class Infill {
     this.status.textContent = HINT;
     for (const part of [this.ghost, this.body, this.gate, this.more]) part.hidden = true;
     this.insertButton.disabled = true;
+    this.asking = new AbortController();
     this.open();
+    this.insertPendingCode();
   }
 
   /** Fill in the model menu. */
@@ -81,7 +83,9 @@ class Infill {
     const at = this.field.selectionStart;
     const [model, language, level] = this.controls.values;
     const asked = { verb: "complete", before: this.field.value.slice(0, at), after: this.field.value.slice(at), model, language, level };
-    call("infill", asked, (/** @type {Page.InfillValue} */ value) => this.update(value));
+    this.asking.abort(); // the suggestion for an earlier cursor
+    this.asking = new AbortController();
+    call("infill", asked, (/** @type {Page.InfillValue} */ value) => this.update(value), { signal: this.asking.signal });
   }
 
   /** Insert the suggestion at the cursor. */
@@ -145,7 +149,7 @@ let pendingCode = null; // to be inserted once the tab is shown
 export function insertIntoInfill(code) {
   pendingCode = code;
   openTab("Infill");
-  requestAnimationFrame(() => mounted?.insertPendingCode()); // when the tab is shown; a new one does it once it has its value
+  requestAnimationFrame(() => mounted?.insertPendingCode()); // when the tab is shown; a new tab does it when it is made
 }
 
 mount("pl-infill", (element) => (mounted = new Infill(element)));

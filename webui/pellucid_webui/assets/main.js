@@ -1,4 +1,4 @@
-// The page's modules: what starts by itself, and what Gradio's components mount.
+// The page's modules. Each starts by itself, or draws its part as soon as the frame has the area.
 
 import "./chat/chat_tab.js";
 import "./chat/copied_formulas.js";
@@ -7,6 +7,7 @@ import "./conversations/conversation_list.js";
 import "./frame/command_palette.js";
 import "./frame/drawers.js";
 import "./frame/empty_chat.js";
+import "./frame/gradio_menus.js";
 import "./frame/header.js";
 import "./frame/keyboard_help.js";
 import "./frame/other_tabs.js";

@@ -139,13 +139,18 @@ class ChatActions:
             view = narrower(path, view_of(path), "", settings, full)
             if view is None:
                 raise full
+            if path[-1].role == ASSISTANT:
+                _require_continuable(path[-1], settings)
             archive = await in_page_thread(self._store.archive, self._owner, id)
             copy = await in_page_thread(self._store.restore, self._owner, _copy_from(archive, path, view.begins))
         leaf = (await self.conversation(copy)).leaf
         assert leaf is not None, "it has the last message"
-        if path[-1].role == USER:
-            return copy, await self.retry(copy, leaf, settings, remedy="drop")
-        return copy, await self.resume(copy, leaf, settings, remedy="drop")
+        again = self.retry if path[-1].role == USER else self.resume
+        try:
+            return copy, await again(copy, leaf, settings, remedy="drop")
+        except BaseException:
+            await in_page_thread(self._store.deleted.erase, self._owner, copy)
+            raise
 
     async def undo(self, id: str) -> str:
         """End the path before the user's last message, and return the text for editing."""
@@ -190,7 +195,7 @@ class ChatActions:
         """Lock a conversation without a running answer."""
         async with self._turns.lock(id):
             conversation = await self.conversation(id)
-            if self.running(conversation) is not None or self._turns.find(node) is not None:
+            if self.running(conversation) is not None or self.running(conversation, node) is not None:
                 raise InvalidRequestError(
                     "An answer is being generated in this conversation: stop it, or wait until it is complete."
                 )

@@ -32,7 +32,7 @@ TICK_SECONDS = 0.05
 """Time between batches: faster updates cannot be seen."""
 
 IDLE_SECONDS = 2.0
-"""Maximum time between two updates, so that a reader notices a lost connection."""
+"""Maximum time between two updates, so that the browser notices a lost connection."""
 
 MAX_OVERFLOWED = 1000
 """Conversations whose last answer was discarded because the messages were too long."""
@@ -158,8 +158,10 @@ class Turn:
             yield
             if ended:
                 return
+            # Unlike wait_for in Python 3.11, timeout() never loses a cancellation.
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), IDLE_SECONDS)
+                async with asyncio.timeout(IDLE_SECONDS):
+                    await changed.wait()
 
     async def _generate(
         self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings, fitting: ContextFitting | None

@@ -145,6 +145,8 @@ class Page:
             raise UnavailableError("The page is not ready yet: open / first.")
         if not path.startswith(ROUTES):
             return self._page.app
+        # With keys the owner is known: exempt the connection before its body. Without keys, only a
+        # request that has come whole is exempt.
         if self._settings.keys is not None:
             admit(request.scope, owner)
         receive = await self._bodies.receive(request.scope, request.receive)

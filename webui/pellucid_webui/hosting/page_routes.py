@@ -85,6 +85,8 @@ async def _released(events: AsyncGenerator[dict[str, Any]], place: ExitStack) ->
                     yield event
         except PellucidError as error:
             yield error_body(error)  # Not a status: a refused action is no error of the page's script.
+        except OverflowError:
+            yield error_body(InvalidRequestError("A number is too large: enter a smaller number."))
 
 
 async def _object_in(request: Request) -> Mapping[str, Any]:

@@ -108,6 +108,10 @@ class ComparedText:
     tokens: dict[int, list[Token]] = field(default_factory=dict)
 
 
+TOKEN_CHARACTERS = 4
+"""A short token, so that texts without tokens count too."""
+
+
 @dataclass(eq=False)
 class Comparison:
     """A comparison of columns, and the progress.
@@ -141,9 +145,10 @@ class Comparison:
 
     @property
     def size(self) -> int:
-        return sum(len(column.tokens) for column in self.columns) + sum(
-            len(one) for text in self.texts for one in text.tokens.values()
-        )
+        """The memory that the comparison takes, in tokens."""
+        read = sum(len(one) for text in self.texts for one in text.tokens.values())
+        asked = [self.prompt, self.reference, *(column.settings.system for column in self.columns)]
+        return sum(len(column.tokens) for column in self.columns) + read + sum(map(len, asked)) // TOKEN_CHARACTERS + 1
 
     @property
     def same_reader(self) -> bool:

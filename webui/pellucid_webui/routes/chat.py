@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +53,7 @@ class ChatRoute:
     turns: Turns
     rendered: RenderedMessages = field(default_factory=RenderedMessages)
     following: Counter[str] = field(default_factory=Counter)
+    _running: set[asyncio.Task[Payload]] = field(default_factory=set)
     _sent: OrderedDict[tuple[str, str], asyncio.Task[Payload]] = field(default_factory=OrderedDict)
 
     async def act(self, owner: str, asked: Asked) -> AsyncGenerator[Payload]:
@@ -60,12 +61,20 @@ class ChatRoute:
         verb = str(asked.get("verb"))
         if verb not in ACTIONS:
             raise InvalidRequestError(f"The chat has no action {verb!r}: reload the page.")
-        yield await ACTIONS[verb](self, owner, asked)
+        running = asyncio.create_task(ACTIONS[verb](self, owner, asked))
+        self._running.add(running)
+        running.add_done_callback(self._ended)
+        yield await asyncio.shield(running)  # A lost connection leaves no action half done.
+
+    def _ended(self, task: asyncio.Task[Payload]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # Otherwise asyncio would report errors for a client that has gone.
 
     async def follow(self, owner: str, asked: Asked) -> AsyncGenerator[Payload]:
-        """Yield what an answer gains after the first ``after`` batches of tokens, up to the end.
+        """Yield what an answer gains up to the end, with the tokens after ``after`` batches.
 
-        An event is numbered by the batches so far. ``blocks`` replace all blocks from ``keep`` on.
+        ``n`` is the number of batches so far. ``blocks`` replace all blocks from ``keep`` on.
         """
         conversation = await self._actions(owner).conversation(_conversation_id(asked))
         turn = self._actions(owner).running(conversation, _number(asked, "node"))
@@ -138,7 +147,7 @@ class ChatRoute:
             id, turn = await self._actions(owner).send_first(text, settings)
         else:
             turn = await self._actions(owner).send(str(id), text, settings)
-        return await self._started(owner, str(id), settings, turn) | {"delivered": str(asked.get("messageId", ""))}
+        return await self._started(owner, str(id), settings, turn)
 
     async def _retry(self, owner: str, asked: Asked) -> Payload:
         id, settings, node = (
@@ -247,7 +256,7 @@ class ChatRoute:
                 del self.following[owner]
 
 
-Action = Callable[[ChatRoute, str, Asked], Awaitable[Payload]]
+Action = Callable[[ChatRoute, str, Asked], Coroutine[Any, Any, Payload]]
 """Runs an action for a user, and returns the result, or raises a PellucidError."""
 
 ACTIONS: Mapping[str, Action] = {

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 from pellucid.client.assistant_protocol import AssistantFor
@@ -37,8 +36,6 @@ NOTHING: Mapping[str, Any] = {
     "form": None,
 }
 
-_NUMBERS = count(1)
-
 
 @dataclass
 class _Kept:
@@ -64,6 +61,9 @@ class CompareRoute:
             if kept is not None:
                 kept.comparison.stop()
             return
+        if data.get("verb") == "chat" and self.chats is not None:
+            yield {"form": await self.chats.form(owner, data)}
+            return
         shown = dict(NOTHING) if kept is None else kept.shown
         try:
             match data.get("verb"):
@@ -73,9 +73,6 @@ class CompareRoute:
                             yield shown
                 case "row":
                     yield await self._open_row(tab, data.get("row"))
-                case "chat" if self.chats is not None:
-                    form = await self.chats.form(owner, data)
-                    yield shown | {"offer": {"n": data.get("n"), "form": form}, "models": await self._models(owner)}
                 case "export":
                     yield shown | {"file": await in_page_thread(_file, kept, str(data.get("kind")))}
                 case _:
@@ -150,4 +147,4 @@ def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
     if kept is None or not kept.comparison.ended:
         raise InvalidRequestError("The server no longer has this comparison: compare again, then export.")
     name, media, text = export(kept.comparison, form_of(kept.comparison), kind)
-    return {"n": next(_NUMBERS), "name": name, "type": media, "text": text}
+    return {"name": name, "type": media, "text": text}

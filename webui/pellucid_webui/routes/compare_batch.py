@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -50,10 +49,8 @@ NO_BATCH: Mapping[str, Any] = {
     "form": None,
 }
 
-_ORDERS = count(int(1000 * time.time()))
-"""Numbers keep rising after a restart: the page ignores older payloads."""
-
-_NUMBERS = count(1)
+_ORDERS = count(1)
+"""Streams of a tab overlap: the page ignores the older payload."""
 
 
 @dataclass(eq=False)
@@ -247,4 +244,4 @@ def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
     if kept is None:
         raise InvalidRequestError("The server no longer has this batch: run it again, then export.")
     name, media, text = export(kept.batch, form_of_batch(kept.batch), kind)
-    return {"n": next(_NUMBERS), "name": name, "type": media, "text": text}
+    return {"name": name, "type": media, "text": text}

@@ -6,7 +6,6 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import count
 from typing import Any
 
 from pellucid.client.assistant_protocol import AssistantFor
@@ -21,10 +20,10 @@ from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings, settings_of_controls
 from pellucid_webui.page_threads import in_page_thread
 
+MAX_TITLE_CHARACTERS = 300
+
 MAX_LISTED = 500
 """Older conversations are found by searching."""
-
-_NUMBERS = count(1)
 
 Asked = Mapping[str, Any]
 """``verb`` names the action, ``id`` the conversation or folder, ``search`` the tab's search."""
@@ -76,7 +75,10 @@ class ConversationListRoute:
         return {"match": {"conversation": id, "node": node, "nodes": nodes, "search": search}}
 
     async def _rename(self, owner: str, asked: Asked) -> Payload:
-        await in_page_thread(self.store.rename, owner, _id(asked), str(asked.get("title", "")))
+        title = str(asked.get("title", ""))
+        if len(title) > MAX_TITLE_CHARACTERS:
+            raise InvalidRequestError(f"A title has at most {MAX_TITLE_CHARACTERS} characters: shorten it.")
+        await in_page_thread(self.store.rename, owner, _id(asked), title)
         return {}
 
     async def _pin(self, owner: str, asked: Asked) -> Payload:
@@ -87,7 +89,7 @@ class ConversationListRoute:
         id = _id(asked)
         title = (await in_page_thread(self.store.conversation, owner, id)).title
         await ChatActions(owner, self.store, self.assistant_for(owner), self.turns).delete(id)
-        return {"removed": {"n": next(_NUMBERS), "kind": "conversation", "id": id, "title": title}}
+        return {"removed": {"kind": "conversation", "id": id, "title": title}}
 
     async def _restore(self, owner: str, asked: Asked) -> Payload:
         id = _id(asked)
@@ -95,6 +97,9 @@ class ConversationListRoute:
         return {"opens": id} if asked.get("open") is True else {}
 
     async def _erase(self, owner: str, asked: Asked) -> Payload:
+        deleted = await in_page_thread(self.store.deleted.list, owner, MAX_LISTED)
+        if _id(asked) not in [one.id for one in deleted]:
+            raise InvalidRequestError("Only a deleted conversation can be erased: delete it first.")
         await in_page_thread(self.store.deleted.erase, owner, _id(asked))
         return {}
 
@@ -127,7 +132,7 @@ class ConversationListRoute:
         id = _id(asked)
         name = next((one.name for one in await in_page_thread(self.store.folders.list, owner) if one.id == id), "")
         ids = await in_page_thread(self.store.folders.delete, owner, id)
-        return {"removed": {"n": next(_NUMBERS), "kind": "folder", "id": id, "title": name, "ids": ids}}
+        return {"removed": {"kind": "folder", "id": id, "title": name, "ids": ids}}
 
     async def _export(self, owner: str, asked: Asked) -> Payload:
         return {"file": await in_page_thread(self._exported, owner, _id(asked), str(asked.get("form", "")))}
@@ -144,14 +149,12 @@ class ConversationListRoute:
         name = re.sub(r"[^\w.-]+", "-", title).strip("-.") or "conversation"
         if form == "json":
             return {
-                "n": next(_NUMBERS),
                 "name": f"{name}.json",
                 "type": "application/json",
                 "text": import_export.as_json(self.store, owner, id),
             }
         if form == "markdown":
             return {
-                "n": next(_NUMBERS),
                 "name": f"{name}.md",
                 "type": "text/markdown",
                 "text": import_export.as_markdown(self.store, owner, id),

@@ -1,1 +1,1 @@
-"""The tabs of the page."""
+"""The frame: Gradio's tabs and controls."""

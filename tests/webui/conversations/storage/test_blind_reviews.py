@@ -170,7 +170,8 @@ class TestReviewRoute:
             )
         assert {(one.verdict, one.reasons) for one in reviews.judgements("first")} == {(Verdict.A, ("clearer",))}
         shown = await act(reviews, verb="look", review="first", rater="ann")
-        assert shown["status"] == "You have judged all 20 pairs. To see the results, run: pellucid review first"
+        assert shown["status"] == "You have judged all 20 pairs. To see the results, run:"
+        assert shown["command"] == "pellucid review first"
 
     @pytest.mark.parametrize(
         "event", [{}, {"verb": "look", "review": "first", "rater": " "}, {"verb": "show", "review": "first", "pair": 3}]

@@ -4,8 +4,7 @@ import { compareFromChat } from "../compare/compare_from_chat.js";
 import { mountCodeBlocks, markWrapped } from "../shared/code_blocks.js";
 import { make, button, announce, nameTab, nameOf } from "../shared/dom.js";
 import { mount } from "../shared/mounts.js";
-import { provide, publish } from "../shared/page_state.js";
-import { UNSENT } from "../shared/wire.js";
+import { follow, provide, publish } from "../shared/page_state.js";
 import { Inspection } from "../tokens/inspection.js";
 import { Message, endingOf } from "./chat_message.js";
 import { ChatSettings } from "./chat_settings.js";
@@ -28,7 +27,9 @@ class Chat {
     this.messages = new Map();
     /** @type {Page.HeaderValue | null} */
     this.header = null;
-    this.refusals = 0; // how often the server has refused something
+    this.wasSent = true; // what was refused last; false if the server could not be reached
+    /** @type {import("./composer.js").OutgoingMessage | null} */
+    this.sending = null;
     /** @type {string | null} */
     this.pendingText = null; // the text to send as soon as the conversation is open
     this.settingsTimer = 0;
@@ -37,11 +38,13 @@ class Chat {
     this.notice = make("p", { class: "pl-notice", role: "alert" });
     this.feed = new ConversationFeed(new ChatSettings(() => this.keepSettings()), {
       onValue: (value, isOther) => this.update(value, isOther),
-      onRefused: (sentence) => this.refuse(sentence),
+      onRefused: (sentence, status) => this.refuse(sentence, status),
       onOpened: (state) => this.opened(state),
       onGone: (sentence) => {
+        const written = this.composer.field.value;
         this.open(null);
-        this.refuse(sentence);
+        if (written) this.composer.fill(written, null);
+        this.say(sentence);
       },
       onTokens: (opened) => this.inspection.arrive(opened),
     });
@@ -65,6 +68,8 @@ class Chat {
       if (event.key === "Escape" && this.busy && !event.defaultPrevented) this.stop();
     });
     provide("chat", (asked) => this.actFor(asked));
+    follow("header", (header) => this.takeHeader(header));
+    document.addEventListener("pellucid-server-back", () => this.wasSent || this.say("")); // the cause is over
     if (document.activeElement === document.body) this.focusField();
     this.open(new URL(location.href).searchParams.get("c"));
   }
@@ -123,6 +128,7 @@ class Chat {
    * @param {Record<string, any>} [more]
    */
   async act(verb, more = {}) {
+    if (!this.feed.isOpen) return null; // what is shown belongs to another conversation
     this.say("");
     const result = await this.feed.act(verb, more);
     if (result?.opens) this.open(result.opens);
@@ -169,6 +175,7 @@ class Chat {
     publish("opened", id);
     this.feed.open(id);
     this.list.inert = this.value !== null && this.value.id !== id; // until the other conversation is there
+    for (const one of [this.undoButton, this.redoButton, this.stopButton]) one.disabled = this.list.inert;
   }
 
   /**
@@ -185,24 +192,25 @@ class Chat {
   /** @param {Page.ChatState} state */
   opened(state) {
     this.nameAddress(state.id);
-    if (state.header) this.takeHeader(state.header);
+    if (state.header) publish("header", state.header);
     this.composer.files.addEarly();
     if (this.feed.conversation !== this.composer.conversation) this.composer.open(this.feed.conversation);
     const pending = this.pendingText;
     this.pendingText = null;
-    if (pending !== null) queueMicrotask(() => this.submit(pending));
+    if (pending !== null && this.composer.field.value.startsWith(pending)) queueMicrotask(() => this.submit(pending));
   }
 
   /** @param {Page.HeaderValue} header */
   takeHeader(header) {
     if (this.header && this.header.owner !== header.owner) location.reload(); // another user has logged in
     this.header = header;
-    publish("header", header);
+    this.composer.belongTo(header.owner);
   }
 
   keepSettings() {
     const { model } = this.feed.settings;
-    if (this.header && this.header.model !== model) this.takeHeader({ ...this.header, model });
+    if (this.header && this.header.model !== model) publish("header", { ...this.header, model });
+    this.say(""); // a refusal of the settings before
     clearTimeout(this.settingsTimer);
     this.settingsTimer = setTimeout(() => this.flushSettings(), SETTINGS_MS);
   }
@@ -218,38 +226,44 @@ class Chat {
 
   /** Stop the answer that is being generated. */
   stop() {
-    if (this.value?.live) this.feed.ask("stop", { node: this.value.live.message.node });
+    if (this.value?.live && this.feed.isOpen) this.feed.ask("stop", { node: this.value.live.message.node });
   }
 
   async undo() {
+    const conversation = this.value?.id ?? null;
     const found = await this.act("undo");
-    if (found && this.feed.conversation === this.value?.id) this.composer.fill(found.draft);
+    if (found) this.composer.fill(found.draft, conversation);
   }
 
   async submit(text = this.composer.field.value) {
     const { composer, feed } = this;
     if (!feed.isOpen) {
-      this.pendingText ??= text;
+      if (this.pendingText === null || !text.startsWith(this.pendingText)) this.pendingText = text;
       return;
     }
     if (this.busy) this.say(WAIT);
-    if (this.busy || (!text.trim() && !composer.files.pending.length)) return;
+    if (this.busy || this.sending !== null || (!text.trim() && !composer.files.pending.length)) return;
     const sent = composer.take(text);
     this.flushSettings();
     this.say("");
+    this.sending = sent; // a second Enter sends nothing
     const found = await feed.act("send", { text: sent.text, files: sent.files, messageId: sent.id }, sent.conversation);
+    this.sending = null;
     if (found) {
       composer.deliver(sent, found.conversation);
       if (feed.conversation !== found.conversation) return;
       this.nameAddress(found.conversation);
       if (sent.conversation === null) publish("opened", found.conversation);
-    } else if (this.notice.textContent === UNSENT) this.say(UNSENT_MESSAGE);
-    else composer.refuse();
+    } else if (this.wasSent) composer.refuse(sent);
+    else if (feed.conversation === sent.conversation) this.say(UNSENT_MESSAGE);
   }
 
-  /** @param {string} sentence */
-  refuse(sentence) {
-    this.refusals += 1;
+  /**
+   * @param {string} sentence
+   * @param {number} status 0 if the server could not be reached
+   */
+  refuse(sentence, status) {
+    this.wasSent = status !== 0;
     this.say(sentence);
   }
 
@@ -271,16 +285,17 @@ class Chat {
     if (isOther) this.clear();
     this.drawMessages(value);
     this.contextNotice.update(value.context);
-    this.inspection.update(value, [...this.messages.values()], this.refusals);
+    this.inspection.update(value, [...this.messages.values()]);
     nameTab(value.title);
-    const follow = isAtEnd && (this.busy || wasBusy || this.messages.size > count);
+    const staysAtEnd = isAtEnd && (this.busy || wasBusy || this.messages.size > count);
     const hadFocus = [this.sendButton, this.stopButton].some((one) => one === document.activeElement);
     this.sendButton.hidden = this.busy;
     this.stopButton.hidden = !this.busy;
     if (hadFocus) (this.busy ? this.stopButton : this.sendButton).focus();
     this.undoButton.disabled = this.busy || !value.messages.length;
     this.redoButton.hidden = value.redo === null;
-    if (follow || isOther || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
+    this.redoButton.disabled = this.stopButton.disabled = false;
+    if (staysAtEnd || isOther || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
     this.scrollToTarget();
     this.versions.update();
     if (wasBusy && !this.busy && !isOther) announceEnd(value);

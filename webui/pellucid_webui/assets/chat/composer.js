@@ -5,8 +5,11 @@ import { AttachedFiles } from "./attached_files.js";
 
 /**
  * A message that was sent but is not yet saved. Its id is random; `conversation` is null for the first one of a new conversation.
- * @typedef {{ id: string, conversation: string | null, text: string, files: Page.FileContent[], isDelivered?: boolean }} OutgoingMessage
+ * @typedef {{ id: string, conversation: string | null, text: string, files: Page.FileContent[] }} OutgoingMessage
  */
+
+const OWNER_KEY = "owner"; // in `memory`: the user who wrote here last
+const LOCAL = "local"; // the user of a server without keys
 
 export class Composer {
   /**
@@ -21,13 +24,16 @@ export class Composer {
       "aria-label": "Your message",
     });
     this.files = new AttachedFiles(area, { field: this.field, limits, refuse });
-    /** @type {OutgoingMessage | null} */
-    this.outgoing = null;
+    /** @type {Map<string | null, OutgoingMessage>} */
+    this.outgoing = new Map(); // by conversation
+    /** @type {Map<string | null, Page.FileContent[]>} */
+    this.filesOf = new Map(); // the attached files of other conversations
+    this.owner = memory.get(OWNER_KEY) ?? "";
     /** @type {string | null} */
     this.conversation = null; // the conversation whose draft is in the field; null for a new one
     /** @type {string | null} */
     this.filledText = null; // the text of the field after the server last filled it
-    this.field.value = memory.get(draftKey(null)) || "";
+    this.field.value = memory.get(this.draftKey(null)) || "";
     this.field.addEventListener("input", () => this.keep());
     this.field.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -42,19 +48,47 @@ export class Composer {
    */
   open(conversation) {
     if (conversation === this.conversation) return;
+    this.filesOf.set(this.conversation, this.files.pending);
     this.conversation = conversation;
-    this.field.value = memory.get(draftKey(conversation)) || "";
-  }
-
-  keep() {
-    memory.set(draftKey(this.conversation), this.field.value);
+    this.field.value = memory.get(this.draftKey(conversation)) || "";
+    this.files.pending = this.filesOf.get(conversation) ?? [];
+    this.files.draw();
   }
 
   /**
-   * Put a text before what is written.
-   * @param {string} text
+   * Show the drafts of a user: several users may log in with one browser.
+   * @param {string} owner
    */
-  fill(text) {
+  belongTo(owner) {
+    if (owner === this.owner) return;
+    this.owner = owner;
+    memory.set(OWNER_KEY, owner);
+    this.field.value = memory.get(this.draftKey(this.conversation)) || "";
+  }
+
+  /**
+   * @param {string | null} conversation null for a new one
+   * @returns {string} the key of its draft in `memory`
+   */
+  draftKey(conversation) {
+    return conversation === null ? `draft.new${this.owner && this.owner !== LOCAL ? `.${this.owner}` : ""}` : `draft.${conversation}`;
+  }
+
+  keep() {
+    memory.set(this.draftKey(this.conversation), this.field.value);
+  }
+
+  /**
+   * Put a text before what is written in a conversation.
+   * @param {string} text
+   * @param {string | null} conversation
+   */
+  fill(text, conversation) {
+    if (conversation !== this.conversation) {
+      const key = this.draftKey(conversation);
+      memory.set(key, [text, memory.get(key)].filter(Boolean).join("\n\n"));
+      return;
+    }
     const written = this.field.value === this.filledText ? "" : this.field.value;
     this.field.value = this.filledText = [text, written].filter(Boolean).join("\n\n");
     this.keep();
@@ -67,15 +101,32 @@ export class Composer {
    * @returns {OutgoingMessage}
    */
   take(text) {
-    const { outgoing, conversation } = this;
-    const isSame = outgoing && outgoing.conversation === conversation && text.startsWith(outgoing.text) && outgoing.files.every((file) => this.files.pending.includes(file));
-    this.outgoing = isSame ? outgoing : { id: randomId(), conversation, text, files: [...this.files.pending] };
-    return this.outgoing;
+    const { conversation } = this;
+    const files = [...this.files.pending];
+    const before = this.outgoing.get(conversation) ?? this.unanswered(conversation);
+    const isSame = before?.text === text && before.files.length === files.length && before.files.every((file) => files.includes(file));
+    const sent = isSame ? before : { id: randomId(), conversation, text, files };
+    this.outgoing.set(conversation, sent);
+    memory.set(sentKey(conversation), JSON.stringify({ id: sent.id, text }));
+    return sent;
   }
 
-  /** Forget a message that the server has refused: a corrected message is a new one. */
-  refuse() {
-    this.outgoing = null;
+  /**
+   * @param {string | null} conversation
+   * @returns {OutgoingMessage | null} a message that was sent before the page was reloaded, without files
+   */
+  unanswered(conversation) {
+    const kept = memory.get(sentKey(conversation));
+    return kept === null ? null : { ...JSON.parse(kept), conversation, files: [] };
+  }
+
+  /**
+   * Forget a message that the server has refused: a corrected message is a new one.
+   * @param {OutgoingMessage} sent
+   */
+  refuse(sent) {
+    this.outgoing.delete(sent.conversation);
+    memory.set(sentKey(sent.conversation), null);
   }
 
   /**
@@ -84,15 +135,14 @@ export class Composer {
    * @param {string} conversation
    */
   deliver(sent, conversation) {
-    if (sent.isDelivered) return; // Enter was pressed twice
-    sent.isDelivered = true;
-    if (this.outgoing === sent) this.outgoing = null;
-    this.files.remove(sent.files);
+    this.refuse(sent);
     const isHere = sent.conversation === this.conversation; // else the field shows the draft of another conversation
-    const draft = isHere ? this.field.value : memory.get(draftKey(sent.conversation)) || "";
+    if (isHere) this.files.remove(sent.files);
+    else this.filesOf.delete(sent.conversation);
+    const draft = isHere ? this.field.value : memory.get(this.draftKey(sent.conversation)) || "";
     const rest = draft.startsWith(sent.text) ? draft.slice(sent.text.length) : draft;
-    memory.set(draftKey(sent.conversation), "");
-    memory.set(draftKey(conversation), rest);
+    memory.set(this.draftKey(sent.conversation), "");
+    memory.set(this.draftKey(conversation), rest);
     if (!isHere) return;
     this.conversation = conversation;
     this.field.value = rest;
@@ -101,9 +151,9 @@ export class Composer {
 
 /**
  * @param {string | null} conversation null for a new one
- * @returns {string} the key of its draft in `memory`
+ * @returns {string} the key in `memory` of the message on its way
  */
-const draftKey = (conversation) => `draft.${conversation || "new"}`;
+const sentKey = (conversation) => `sent.${conversation ?? "new"}`;
 
 /**
  * Return a random id for a message, so that the server adds it once even if it receives it twice.

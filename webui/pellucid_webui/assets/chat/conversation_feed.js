@@ -1,9 +1,11 @@
 // What this tab knows of the conversation that it shows: the state from the server, the answer that grows, and opened tokens.
 
-import { UNSENT, call } from "../shared/wire.js";
+import { call } from "../shared/wire.js";
 import { chatSettings } from "./chat_settings.js";
 
 const STALLED_MS = 15000; // without an event of a running answer, after which the tab asks again: the connection may be broken
+const NOT_FOUND = 404;
+const SERVER_ERROR = 500;
 const RETRY_MS = 1000; // between the loss of a connection and the next request
 
 /** A finished message, and what the tab has added to it. */
@@ -12,7 +14,7 @@ const RETRY_MS = 1000; // between the loss of a connection and the next request
 /**
  * @typedef {object} FeedListeners
  * @property {(value: Page.ChatValue, isOther: boolean) => void} onValue shows a new value
- * @property {(sentence: string) => void} onRefused
+ * @property {(sentence: string, status: number) => void} onRefused the status is 0 if the server could not be reached
  * @property {(state: Page.ChatState) => void} onOpened after the first state of a conversation
  * @property {(sentence: string) => void} onGone when the conversation no longer exists
  * @property {(opened: Page.OpenedTokens) => void} onTokens
@@ -34,7 +36,6 @@ export class ConversationFeed {
     this.state = null; // what is shown
     /** @type {Page.LiveAnswer | null} */
     this.live = null;
-    this.liveNumber = 0; // of the last event of the running answer
     /** @type {AbortController | null} */
     this.stream = null;
     this.lastEvent = 0; // when something of the running answer came
@@ -47,7 +48,10 @@ export class ConversationFeed {
     /** @type {Map<number, Page.Marks>} */
     this.marks = new Map();
     // Another tab may have continued the conversation.
-    document.addEventListener("visibilitychange", () => document.hidden || this.show());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) this.show();
+      else this.stream?.abort(); // browsers allow six connections to a server, for all tabs
+    });
     window.addEventListener("focus", () => this.show());
     document.addEventListener("pellucid-server-back", () => this.show());
     setInterval(() => {
@@ -72,13 +76,16 @@ export class ConversationFeed {
     const number = (this.number += 1);
     const { edits } = this.settings;
     let refusal = "";
+    let status = 0;
     /** @type {Page.ChatState | null} */
     let state = null;
     const asked = { verb: "show", conversation, opens: !isOpen, model: this.settings.model };
-    await call("chat", asked, (/** @type {Page.ChatState} */ found) => (state = found), { onRefused: (sentence) => (refusal = sentence) });
+    await call("chat", asked, (/** @type {Page.ChatState} */ found) => (state = found), { onRefused: (sentence, code) => ([refusal, status] = [sentence, code]) });
     if (number !== this.number) return;
     if (state !== null) this.receive(state, edits);
-    else if (refusal && refusal !== UNSENT && conversation !== null) this.listeners.onGone(refusal); // deleted, for example
+    else if (status === NOT_FOUND && conversation !== null) this.listeners.onGone(refusal); // deleted, for example
+    else if (status) this.listeners.onRefused(refusal, status);
+    else setTimeout(() => number === this.number && !this.isOpen && this.show(), RETRY_MS);
   }
 
   /**
@@ -94,7 +101,7 @@ export class ConversationFeed {
     else if (state.live && !this.stream) this.follow(state.live);
     if (!this.isOpen) {
       this.isOpen = true;
-      if (state.header && edits === this.settings.edits) this.settings.show(state.settings ?? null, state.header.menu);
+      if (state.header && (isOther || edits === this.settings.edits)) this.settings.show(state.settings ?? null, state.header.menu);
       this.listeners.onOpened(state);
     }
     this.publish(isOther);
@@ -138,7 +145,6 @@ export class ConversationFeed {
     }
     if (this.live?.message.node !== message.node) {
       this.live = { message, blocks: [], tokens: [], stats: "", use: null };
-      this.liveNumber = 0;
     }
     this.read(message.node);
   }
@@ -150,15 +156,16 @@ export class ConversationFeed {
 
   /** @param {number} node */
   async read(node) {
+    if (document.hidden) return; // show() follows the answer once the tab is seen
     const controller = (this.stream = new AbortController());
     const withTokens = this.asTokens.has(node);
-    if (withTokens && this.live?.tokens.length === 0) this.liveNumber = 0;
-    const asked = { conversation: this.state?.id, node, after: this.liveNumber, tokens: withTokens };
+    const asked = { conversation: this.state?.id, node, after: this.live?.tokens.length ?? 0, tokens: withTokens };
     this.lastEvent = Date.now();
     const onRefused = () => {};
     const isWhole = await call("turn", asked, (/** @type {Page.TurnEvent} */ event) => this.grow(event), { signal: controller.signal, onRefused });
     if (this.stream !== controller) return;
     this.stream = null;
+    if (document.hidden) return;
     if (isWhole) await this.show();
     else setTimeout(() => this.stream === null && this.show(), RETRY_MS);
   }
@@ -170,10 +177,9 @@ export class ConversationFeed {
     if (!live) return;
     if (event.end) {
       if (this.asTokens.has(live.message.node)) this.tokens.set(live.message.node, live.tokens);
-      if (event.error) this.listeners.onRefused(event.error);
+      if (event.error) this.listeners.onRefused(event.error, SERVER_ERROR);
       return;
     }
-    this.liveNumber = event.n;
     const tokens = event.tokens?.length ? [...live.tokens, ...event.tokens] : live.tokens;
     this.live = { ...live, blocks: [...live.blocks.slice(0, event.keep), ...event.blocks], tokens, stats: event.stats, use: event.use };
     this.publish();
@@ -210,7 +216,11 @@ export class ConversationFeed {
   async ask(verb, more, conversation = this.state?.id ?? null) {
     /** @type {Record<string, any> | null} */
     let result = null;
-    await call("chat", { verb, conversation, ...more }, (/** @type {Record<string, any>} */ found) => (result = found), { onRefused: this.listeners.onRefused });
+    /** @type {(sentence: string, status: number) => void} */
+    const onRefused = (sentence, status) => {
+      if (conversation === this.conversation) this.listeners.onRefused(sentence, status);
+    };
+    await call("chat", { verb, conversation, ...more }, (/** @type {Record<string, any>} */ found) => (result = found), { onRefused });
     return result;
   }
 

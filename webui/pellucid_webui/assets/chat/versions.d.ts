@@ -1,7 +1,7 @@
 /** Types of the tree of all versions of a conversation, and of comparisons that begin in a chat. */
 
 declare namespace Page {
-  /** A version of a message, as pellucid_webui/views/chat/version_tree.py describes it. */
+  /** A version of a message, as pellucid_webui/routes/version_tree.py describes it. */
   interface VersionNode {
     node: number;
     parent: number | null;
@@ -43,12 +43,6 @@ declare namespace Page {
     version: number;
   }
 
-  interface VersionTree {
-    readonly element: HTMLDialogElement;
-    show(node?: number): void;
-    update(): void;
-  }
-
   /** A column of a comparison that begins in a chat: an answer as it is stored, or other settings for the same messages. */
   type ChatColumn = { answer: number } | { model: string; temperature: number };
 
@@ -73,16 +67,10 @@ declare namespace Page {
     answer?: number | null;
   }
 
-  interface CompareValue {
-    /** The form of a comparison that was asked for in a chat, with the number of the question. */
-    offer?: { n: number; form: CompareFormValue };
-  }
-
   /** What a comparison that begins in a chat needs of the tab. */
   interface ChatComparer {
-    readonly isOpened: boolean;
-    readonly ask: (data: object) => void;
     fill(form: CompareFormValue): void;
+    say(text: string, isWrong: boolean): void;
   }
 
   interface Chat {

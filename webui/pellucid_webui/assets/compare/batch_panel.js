@@ -1,6 +1,6 @@
 // A batch in Compare: a file of prompts or several seeds, run through the columns of the form, with a summary and a table of results.
 
-import { make, button, announce, ServerFiles, contentOf } from "../shared/dom.js";
+import { make, button, announce, saveFile, contentOf } from "../shared/dom.js";
 import { BatchTable } from "./batch_table.js";
 import { call } from "../shared/wire.js";
 import * as compareParts from "./compare_parts.js";
@@ -16,7 +16,6 @@ export class BatchPanel {
     /** @type {Page.BatchValue | null} */
     this.value = null;
     this.drawn = 0; // batches of rows in the table
-    this.files = new ServerFiles();
     this.order = 0;
     this.row = -1; // the row that is shown below
     this.waiting = false;
@@ -136,7 +135,7 @@ export class BatchPanel {
     if (isOther) this.showRow(this.host.value?.row ?? null);
     this.drawSummary(value);
     if (wasRunning && !value.running && value.number) announce("The batch has ended.");
-    this.files.save(value.file);
+    saveFile(value.file);
   }
 
   /** @param {Page.BatchValue} value */

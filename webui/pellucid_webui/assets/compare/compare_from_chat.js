@@ -1,6 +1,7 @@
 // Comparisons that begin in a chat: stored answers as columns, and the messages before them in place of the prompt alone.
 
 import { make, button, openTab } from "../shared/dom.js";
+import { call } from "../shared/wire.js";
 
 /**
  * The line above the form that says that the messages of a chat are answered.
@@ -32,27 +33,22 @@ export function isChat(chat) {
 let tab = null;
 /** @type {Page.ChatComparison | null} */
 let waiting = null; // what was asked for before the tab was ready
-let number = 0; // of the form that was asked for last
 
-/** Ask the server for the form of what was asked for, as soon as the tab is ready. */
+/** Fill in the form of what was asked for, and compare, as soon as the tab is ready. */
 function ask() {
-  if (!waiting || !tab?.isOpened) return;
-  number = Date.now();
-  tab.ask({ verb: "chat", n: number, ...waiting });
+  const [ready, asked] = [tab, waiting];
+  if (ready === null || asked === null) return;
   waiting = null;
+  call("compare", { verb: "chat", ...asked }, (/** @type {{ form: Page.CompareFormValue }} */ { form }) => ready.fill(form), { onRefused: (sentence) => ready.say(sentence, true) });
 }
 
 /**
- * Take the tab, and the form that it has received, if that was asked for.
+ * Take the tab, once its form is shown.
  * @param {Page.ChatComparer} compare
- * @param {Page.CompareValue} value
  */
-export function offerChat(compare, value) {
+export function takeTab(compare) {
   tab = compare;
   ask();
-  if (!value.offer || value.offer.n !== number) return;
-  number = 0; // the last output of a stream comes twice
-  compare.fill(value.offer.form);
 }
 
 /**

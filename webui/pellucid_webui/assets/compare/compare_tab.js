@@ -1,12 +1,12 @@
 // Compare: one prompt answered in two to four columns, each of which also scores the other answers.
 
-import { make, button, announce, copy, ServerFiles, tabId } from "../shared/dom.js";
+import { make, button, announce, copy, saveFile, tabId } from "../shared/dom.js";
 import { mount } from "../shared/mounts.js";
 import { call } from "../shared/wire.js";
 import { BatchPanel } from "./batch_panel.js";
 import { CompareColumn } from "./compare_column.js";
 import { CompareForm } from "./compare_form.js";
-import { offerChat } from "./compare_from_chat.js";
+import { takeTab } from "./compare_from_chat.js";
 import { fromLink, toLink } from "./compare_link.js";
 import { comparisonLegend } from "./compare_legend.js";
 import * as compareParts from "./compare_parts.js";
@@ -41,7 +41,6 @@ class Compare {
     /** @type {Page.CompareAnalysis | null} */
     this.analysis = null;
     this.number = 0; // of the comparison that is drawn
-    this.files = new ServerFiles();
     /** @type {import("./compare_readings.js").CompareReadings | null} */
     this.readings = null;
     /** @type {[text: number, token: number] | null} */
@@ -195,8 +194,7 @@ class Compare {
     this.form.setRunning(value.running || this.batch.running);
     value.columns.forEach((column, index) => this.columns[index]?.update(column));
     if (value.analysis !== null && this.analysis === null) this.finish(value, value.analysis);
-    this.files.save(value.file);
-    offerChat(this, value);
+    saveFile(value.file);
   }
 
   /**
@@ -211,6 +209,7 @@ class Compare {
     this.form.offer(this.value?.models ?? []);
     this.followLink();
     this.batch.nameButton(this.form.value);
+    takeTab(this);
   }
 
   /** @param {Page.CompareValue} value */

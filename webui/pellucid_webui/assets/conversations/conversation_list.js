@@ -1,7 +1,7 @@
 // The list of conversations: grouped by pins, folders and dates; search, keys, menus, deletion with undo, export and import.
 
 import { chatSettings } from "../chat/chat_settings.js";
-import { make, announce, ServerFiles, hasModifier, nameTab } from "../shared/dom.js";
+import { make, announce, saveFile, hasModifier, nameTab } from "../shared/dom.js";
 import { iconButton, iconTextButton } from "../shared/icons.js";
 import { mount } from "../shared/mounts.js";
 import { actOn, follow, provide, publish } from "../shared/page_state.js";
@@ -38,7 +38,6 @@ class Conversations {
     this.opening = 0; // how often a conversation was chosen
     /** @type {string | null} */
     this.open = null; // the conversation that the chat shows
-    this.files = new ServerFiles();
     this.search = make("input", { type: "search", class: "pl-search", placeholder: "Search", "aria-label": "Search all conversations" });
     this.file = make("input", { type: "file", accept: ".json,.jsonl,.md,.zip", class: "pl-visually-hidden", tabindex: "-1", "aria-label": "A conversation to import" });
     this.resultCount = make("p", { class: "pl-quiet pl-found" });
@@ -173,7 +172,7 @@ class Conversations {
       if (this.open === removed.id) this.choose(null);
     }
     if (notice !== undefined) this.say(notice, false);
-    this.files.save(file);
+    saveFile(file);
     if (opens) this.choose(opens);
     if (match) this.matches.show(match);
     if (number < this.newest) return;

@@ -74,7 +74,6 @@ NARROW.addEventListener("change", () => {
 /** @type {string | null | undefined} */
 let shown;
 follow("opened", (id) => {
-  if (shown === undefined) draw(); // Gradio may have added a toggle since
   if (NARROW.matches && shown !== undefined && shown !== id) set("side", false); // its work is done
   shown = id;
 });
@@ -87,6 +86,13 @@ visualViewport?.addEventListener("resize", () => {
   else document.documentElement.style.removeProperty("--pl-height");
 });
 
+// Gradio adds the toggles one after the other, and later than this begins.
+const observer = new MutationObserver(() => {
+  if (!NAMES.every(toggleOf)) return;
+  observer.disconnect();
+  draw();
+});
+observer.observe(document.documentElement, { childList: true, subtree: true });
 draw();
 
 /** @param {Page.DrawerName} name */

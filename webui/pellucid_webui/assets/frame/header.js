@@ -83,7 +83,8 @@ class Header {
   refresh() {
     call("models", { model: this.value?.model ?? "" }, (/** @type {Page.HeaderValue} */ value) => {
       publish("header", value);
-      formControls("chat").give([choicesOf(value.menu)]);
+      const controls = formControls("chat"); // another model may have been chosen meanwhile
+      controls.give([choicesOf({ ...value.menu, value: controls.values[0] || value.menu.value })]);
     });
   }
 
@@ -149,7 +150,9 @@ class Header {
     if (this.isUnreachable) return ["unavailable", "Not answering"];
     if (value.problem) return ["unavailable", "Not ready"];
     if (!model) return ["missing", "Missing"];
-    return this.chat?.live ? ["busy", "Generating"] : ["ready", "Ready"];
+    const generating = this.chat?.live?.message.model ?? value.model;
+    if (this.chat?.live) return ["busy", generating === value.model ? "Generating" : `Generating with ${generating}`];
+    return ["ready", "Ready"];
   }
 
   /**

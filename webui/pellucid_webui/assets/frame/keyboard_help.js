@@ -1,6 +1,6 @@
 // The keys of the page and the words for its figures, in a dialog that `?` opens.
 
-import { make, button, hasModifier, takesKeys } from "../shared/dom.js";
+import { make, button, hasModifier, memory, takesKeys } from "../shared/dom.js";
 
 export const commandKey = /Mac|iPhone|iPad/.test(navigator.platform) ? "Cmd" : "Ctrl";
 
@@ -99,6 +99,15 @@ const TERMS = [
 const list = (title, rows) =>
   make("section", {}, make("h3", {}, title), make("dl", {}, ...rows.map(([name, words]) => make("div", {}, make("dt", {}, ...name), make("dd", {}, words)))));
 
+const SWITCH_KEY = "keys"; // in `memory`: "off" if keys of one letter do nothing
+
+/** @returns {HTMLElement} */
+function letterSwitch() {
+  const input = make("input", { type: "checkbox", checked: memory.get(SWITCH_KEY) !== "off" });
+  input.addEventListener("change", () => memory.set(SWITCH_KEY, input.checked ? null : "off"));
+  return make("p", {}, make("label", {}, input, " Keys of a single letter, such as i or v, outside of text fields"));
+}
+
 /** @returns {HTMLDialogElement} */
 function create() {
   /** @type {HTMLDialogElement} */
@@ -106,6 +115,7 @@ function create() {
     "dialog",
     { class: "pl-dialog pl-help", "aria-labelledby": "pl-help-title", closedby: "any" },
     make("div", { class: "pl-dialog-head" }, make("h2", { id: "pl-help-title" }, "Keys and words"), button("Close", { onclick: () => created.close() }, "Escape")),
+    letterSwitch(),
     ...GROUPS.map(({ title, keys }) => list(title, keys.map(([key, words]) => [keyElements(key), words]))),
     list("Words", TERMS.map(([term, meaning]) => [[term], meaning])),
   );
@@ -133,3 +143,13 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   showKeys();
 });
+
+// A speech recogniser or a stray finger may press letters.
+document.addEventListener(
+  "keydown",
+  (event) => {
+    const isLetter = /^[\w?.,]$/.test(event.key) && !hasModifier(event) && !takesKeys(/** @type {Element} */ (event.target));
+    if (isLetter && memory.get(SWITCH_KEY) === "off") event.stopImmediatePropagation();
+  },
+  { capture: true },
+);

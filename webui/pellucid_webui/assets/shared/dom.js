@@ -110,18 +110,12 @@ export function download(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-/** Downloads files that the server sends, each once: a payload may come several times. */
-export class ServerFiles {
-  constructor() {
-    this.last = 0; // the number of the last file
-  }
-
-  /** @param {Page.SavedFile | undefined} file */
-  save(file) {
-    if (!file || file.n === this.last) return;
-    this.last = file.n;
-    download(file.name, file.text, file.type);
-  }
+/**
+ * Have the browser save a file that the server has sent.
+ * @param {Page.SavedText | undefined} file
+ */
+export function saveFile(file) {
+  if (file) download(file.name, file.text, file.type);
 }
 
 /**

@@ -34,10 +34,29 @@ class FormControls {
    */
   async give(values) {
     await this.ready;
+    const giver = await appeared(`pl-give-${this.name}`);
     this.given = this.values.map((_, at) => (values[at] === undefined ? { __type__: "update" } : values[at]));
     this.values = this.values.map((value, at) => (values[at] === undefined ? value : values[at]?.__type__ ? values[at].value : values[at]));
-    document.getElementById(`pl-give-${this.name}`)?.click();
+    giver.click();
   }
+}
+
+/**
+ * @param {string} id
+ * @returns {Promise<HTMLElement>} the element, once Gradio has added it, which may be after it reports the values
+ */
+function appeared(id) {
+  return new Promise((resolve) => {
+    const observer = new MutationObserver(look);
+    observer.observe(document.documentElement, { childList: true, subtree: true });
+    look();
+    function look() {
+      const found = document.getElementById(id);
+      if (!found) return;
+      observer.disconnect();
+      resolve(found);
+    }
+  });
 }
 
 /** @type {Map<string, FormControls>} */

@@ -132,24 +132,11 @@ declare namespace Page {
 
   // What the server sends
 
-  /** A Gradio component: `watch` calls back when a property changes, `act` sends an event to the server. */
-  interface Component<Value> {
-    element: HTMLElement;
-    props: { value: Value };
-    watch: (name: string, callback: () => void) => void;
-    act: (data: object) => void;
-  }
-
   /** A file for the browser to save. */
   interface SavedText {
     name: string;
     type: string;
     text: string;
-  }
-
-  /** A file that is saved once for each number. */
-  interface SavedFile extends SavedText {
-    n: number;
   }
 
   /** The state of a conversation, as routes/conversation_display.py writes it. */
@@ -365,7 +352,7 @@ declare namespace Page {
     notice?: string;
     removed?: Removed;
     match?: SearchMatch;
-    file?: SavedFile;
+    file?: SavedText;
     /** A conversation to open. */
     opens?: string;
   }
@@ -392,7 +379,6 @@ declare namespace Page {
 
   /** A deletion that can be undone; `ids` are the conversations that were in a deleted folder. */
   interface Removed {
-    n: number;
     kind: "conversation" | "folder";
     id: string;
     title: string;
@@ -446,7 +432,7 @@ declare namespace Page {
     analysis: string | null;
     models: string[];
     form: CompareFormValue | null;
-    file?: SavedFile;
+    file?: SavedText;
     /** The row of a batch that this comparison is. */
     row?: { batch: number; number: number };
   }
@@ -488,7 +474,7 @@ declare namespace Page {
     chosen: { name: string; count: number } | null;
     /** Largest size of a file of prompts, in bytes. */
     limit: number;
-    file?: SavedFile;
+    file?: SavedText;
   }
 
   /** What a batch needs of the Compare tab. */
@@ -722,22 +708,8 @@ declare namespace Page {
     onSort: () => void;
   }
 
-  interface LineList {
-    readonly element: HTMLElement;
-    /** The value of each line by which the list is sorted. */
-    readonly values: number[];
-    set(columns: LineColumns | null, texts: string[], second: string): void;
-    step(direction: number): void;
-  }
-
   interface TextMinimapOptions {
     onGo: (line: number) => void;
-  }
-
-  interface TextMinimap {
-    readonly element: HTMLElement;
-    set(lines: number, numbers: number[], values: number[]): void;
-    show(from: number, to: number): void;
   }
 
   interface InfillValue {
@@ -869,11 +841,6 @@ declare namespace Page {
     next(token: number | null, direction: number, among?: number[]): number | null;
   }
 
-  interface DrawnMarks {
-    set(name: string, ranges: Range[]): void;
-    destroy(): void;
-  }
-
   interface RenderedAnswer extends TokenOwner {
     readonly message: Message;
     readonly marks: Marks;
@@ -900,11 +867,6 @@ declare namespace Page {
     alternative: number;
   }
 
-  interface MoreSamples {
-    begin(branch: BranchRequest, count: number, versions: number, refusals: number): void;
-    update(value: ChatValue, messages: Message[], refusals: number): void;
-  }
-
   interface Inspection {
     readonly state: InspectState;
     readonly inspector: Inspector;
@@ -912,7 +874,7 @@ declare namespace Page {
     readonly bar: HTMLElement;
     /** The messages with the inspector next to them. */
     readonly stage: HTMLElement;
-    update(value: ChatValue, messages: Message[], refusals: number): void;
+    update(value: ChatValue, messages: Message[]): void;
     arrive(opened: OpenedTokens): void;
     drawLegend(): void;
     askForTokens(node: number): void;
@@ -947,10 +909,6 @@ declare namespace Page {
     next(token: number | null, direction: number): number | null;
   }
 
-  interface TokenWalk {
-    goal(key: string, from: number | null): number | null | undefined;
-  }
-
   interface TokenElements extends WalkedTokens {
     /** The token that the Tab key goes to. */
     readonly current: number;
@@ -974,13 +932,6 @@ declare namespace Page {
     onPoint: (index: number | null) => void;
   }
 
-  interface SurprisalBars {
-    readonly element: HTMLElement;
-    set(records: TokenRecord[]): void;
-    mark(index: number | null): void;
-    destroy(): void;
-  }
-
   interface HeatMapToolbarOptions {
     mode: Mode;
     ranks: number[];
@@ -988,15 +939,6 @@ declare namespace Page {
     onMode: (mode: Mode) => void;
     onRanks: (ranks: number[]) => void;
     onNext: () => void;
-  }
-
-  interface HeatMapToolbar {
-    readonly element: HTMLElement;
-    show(mode: Mode): void;
-    allowDifference(allowed: boolean, words?: string[]): void;
-    showInexact(mark: InexactEntropy | null): void;
-    forgetInexact(): void;
-    say(text: string): void;
   }
 
   interface WhatIfVerdicts {
@@ -1015,10 +957,6 @@ declare namespace Page {
     readonly value: Sampling | null;
     setUsed(used: Sampling | null): void;
     change(settings: Partial<Sampling>): void;
-  }
-
-  interface AnswerTree {
-    readonly element: HTMLElement;
   }
 
   /** What a message needs of the chat. */
@@ -1046,22 +984,6 @@ declare namespace Page {
     update(data: ChatMessage): void;
     forgetEdit(): void;
     focus(name: string | null): void;
-  }
-
-  interface ContextNotice {
-    readonly element: HTMLElement;
-    /** Separates what the model no longer sees. */
-    readonly divider: HTMLElement;
-    update(context: ContextState | null): void;
-    mark(context: ContextState | null, elements: HTMLElement[]): void;
-  }
-
-  interface AttachedFiles {
-    readonly element: HTMLElement;
-    readonly input: HTMLInputElement;
-    readonly pending: FileContent[];
-    addEarly(): void;
-    remove(files: FileContent[]): void;
   }
 
   interface HeatMapOptions {
@@ -1092,8 +1014,4 @@ declare namespace Page {
     destroy(): void;
   }
 
-  interface Memory {
-    get(key: string): string | null;
-    set(key: string, value: string | null): void;
-  }
 }

@@ -2,7 +2,7 @@
 
 import { reason, report } from "./server_banner.js";
 
-export const UNSENT = "The server does not answer, so nothing was sent: try again when the server is back.";
+const UNSENT = "The server does not answer, so nothing was sent: try again when the server is back.";
 
 /**
  * Send a request, and call back with each event of the answer.
@@ -10,8 +10,8 @@ export const UNSENT = "The server does not answer, so nothing was sent: try agai
  * @param {string} route below page/
  * @param {object} asked
  * @param {(value: Value) => void} onEvent
- * @param {{ signal?: AbortSignal, onRefused?: (sentence: string) => void }} [options] a signal ends the answer; by default, the page's
- *   banner shows a refusal
+ * @param {{ signal?: AbortSignal, onRefused?: (sentence: string, status: number) => void }} [options] a signal ends the answer; by
+ *   default, the page's banner shows a refusal. The status is 0 if the server could not be reached
  * @returns {Promise<boolean>} whether the answer has come whole
  */
 export async function call(route, asked, onEvent, { signal, onRefused = showRefused } = {}) {
@@ -19,26 +19,29 @@ export async function call(route, asked, onEvent, { signal, onRefused = showRefu
   try {
     response = await fetch(`page/${route}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked), signal });
   } catch {
-    if (!signal?.aborted) onRefused(UNSENT);
+    if (!signal?.aborted) onRefused(UNSENT, 0);
     return false;
   }
   if (!response.ok || response.body === null) {
-    onRefused(reason(await response.text(), response.status));
+    onRefused(reason(await response.text(), response.status), response.status);
     return false;
   }
   showRefused("");
-  try {
-    for await (const event of eventsOf(response.body)) {
-      if (event.error?.message) {
-        onRefused(event.error.message);
-        return false;
-      }
-      onEvent(event);
+  const events = eventsOf(response.body);
+  for (;;) {
+    let next;
+    try {
+      next = await events.next();
+    } catch (error) {
+      if (error instanceof TypeError || signal?.aborted) return false; // the connection is lost
+      throw error;
     }
-    return true;
-  } catch (error) {
-    if (error instanceof TypeError || signal?.aborted) return false; // the connection is lost
-    throw error;
+    if (next.done) return true;
+    if (next.value.error?.message) {
+      onRefused(next.value.error.message, next.value.error.code);
+      return false;
+    }
+    onEvent(next.value);
   }
 }
 

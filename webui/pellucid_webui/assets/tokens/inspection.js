@@ -46,7 +46,6 @@ export class Inspection {
     this.value = null;
     /** @type {Page.Message | null} */
     this.last = null; // the last answer that has ended
-    this.refusals = 0;
     this.wantsLeast = false;
     this.timer = 0;
     this.frame = 0;
@@ -130,10 +129,8 @@ export class Inspection {
    * Take a new state of the chat.
    * @param {Page.ChatValue} value
    * @param {Page.Message[]} messages
-   * @param {number} refusals how often the server has refused something
    */
-  update(value, messages, refusals) {
-    this.refusals = refusals;
+  update(value, messages) {
     const moved = this.value?.id !== value.id;
     this.value = value;
     if (moved) this.forget();
@@ -150,7 +147,7 @@ export class Inspection {
     this.last = messages.filter(({ data }) => isAnswer(data)).at(-1) ?? null;
     this.fit();
     this.askForPlaces();
-    this.samples.update(value, messages, refusals);
+    this.samples.update(value, messages);
   }
 
   forget() {
@@ -390,6 +387,7 @@ export class Inspection {
   /** @param {KeyboardEvent} event */
   escape(event) {
     const { owner } = this.inspector;
+    if (event.target instanceof HTMLElement && event.target.role === "combobox") return; // this Escape closes a menu
     if (!(owner instanceof RenderedAnswer) || !this.list.offsetParent || document.querySelector("dialog[open]")) return;
     this.unpin();
     event.preventDefault(); // this Escape does not stop an answer
@@ -448,7 +446,7 @@ export class Inspection {
     const message = [...this.inView].find(({ data }) => data.node === node);
     if (node === null || !message || this.chat.busy) return;
     this.unpin();
-    this.samples.begin({ node, index, alternative }, count, message.data.versions.length, this.refusals);
+    this.samples.begin({ node, index, alternative }, count, message.data.versions.length);
   }
 
   /**

@@ -17,7 +17,7 @@ from pellucid_webui.conversations.turn_settings import LARGEST
 from pellucid_webui.inspection.batch.compressed_comparison import CompressedComparison, compress
 from pellucid_webui.inspection.batch.prompt_file import FilePrompt
 from pellucid_webui.inspection.batch.row_figures import RowFigures, figures_of
-from pellucid_webui.inspection.comparison import Column, Comparison
+from pellucid_webui.inspection.comparison import TOKEN_CHARACTERS, Column, Comparison
 from pellucid_webui.page_threads import in_page_thread
 
 MAX_ROWS = 5000
@@ -72,7 +72,10 @@ class ComparisonBatch:
 
     @property
     def size(self) -> int:
-        return sum(row.compressed.size for row in self.rows if row.compressed is not None)
+        """The memory that the batch takes, in tokens."""
+        kept = sum(row.compressed.size for row in self.rows if row.compressed is not None)
+        asked = sum(len(row.prompt.prompt) + len(row.prompt.reference) for row in self.rows)
+        return kept + asked // TOKEN_CHARACTERS + 1
 
     @property
     def left(self) -> list[BatchRow]:
