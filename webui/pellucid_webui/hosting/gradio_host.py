@@ -75,7 +75,7 @@ class BuiltPage:
 
 
 def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
-    from pellucid_webui.views import app
+    from pellucid_webui.frame import app
 
     chat = ChatRoute(store, assistant_for, turns)
     compare = CompareRoute(assistant_for, ChatAnswers(store))

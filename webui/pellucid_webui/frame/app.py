@@ -7,11 +7,11 @@ from pathlib import Path
 import gradio as gr
 
 from pellucid_webui.conversations.markdown.markdown_to_html import styles
-from pellucid_webui.views.controls import chat_controls
-from pellucid_webui.views.form_controls import connect_controls
-from pellucid_webui.views.header import header_row
-from pellucid_webui.views.infill_tab import infill_tab
-from pellucid_webui.views.read_tab import read_tab
+from pellucid_webui.frame.controls import chat_controls
+from pellucid_webui.frame.form_controls import connect_controls
+from pellucid_webui.frame.header import header_row
+from pellucid_webui.frame.infill_tab import infill_tab
+from pellucid_webui.frame.read_tab import read_tab
 
 ASSETS = Path(__file__).parents[1] / "assets"
 

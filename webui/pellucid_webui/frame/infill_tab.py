@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from pellucid.completion.settings import GateLevel
-from pellucid_webui.views.form_controls import connect_controls
+from pellucid_webui.frame.form_controls import connect_controls
 
 LANGUAGES = ("python", "javascript", "typescript", "go", "rust", "c", "java", "html", "markdown", "plaintext")
 

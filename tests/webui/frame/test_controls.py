@@ -16,7 +16,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid_webui.conversations.served_models import ServedModels
 from pellucid_webui.conversations.turn_settings import NUMBERS, TurnSettings, settings_of_controls
-from pellucid_webui.views.app import ASSETS, create_page
+from pellucid_webui.frame.app import ASSETS, create_page
 from support.page.route_tab import shown
 
 LABELS = NUMBERS | {

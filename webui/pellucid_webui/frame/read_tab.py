@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
+from pellucid_webui.frame.form_controls import connect_controls
 from pellucid_webui.inspection.unified_diff import ReadAs
-from pellucid_webui.views.form_controls import connect_controls
 
 READ = "(...asked) => import('pellucid').then((page) => page.readText(asked))"
 

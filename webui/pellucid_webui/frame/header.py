@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from pellucid.door.plain_page import MARK
-from pellucid_webui.views.controls import chat_model_menu
+from pellucid_webui.frame.controls import chat_model_menu
 
 BRAND = f"""
 <button type="button" class="pl-icon-button" id="pl-side-toggle" aria-controls="pl-side" aria-label="Conversations"
