@@ -2,7 +2,8 @@
 
 import { make } from "./dom.js";
 
-const banner = make("p", { id: "pl-server-problem", class: "pl-banner", role: "alert", hidden: true });
+/** @type {HTMLElement | null} */
+let banner = null;
 const problems = { unreachable: "", refused: "" };
 
 /**
@@ -12,6 +13,7 @@ const problems = { unreachable: "", refused: "" };
  */
 export function report(kind, text) {
   problems[kind] = text;
+  banner ??= make("p", { id: "pl-server-problem", class: "pl-banner", role: "alert", hidden: true });
   if (!banner.isConnected) document.body.prepend(banner);
   const shown = problems.unreachable || problems.refused;
   if (banner.textContent !== shown) banner.textContent = shown;
