@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ from playwright.async_api import (
     Frame,
     Locator,
     Page,
+    Route,
     async_playwright,
     expect,
 )
@@ -378,3 +380,17 @@ def watched(page: Page, address: str) -> Tab:
     page.on("pageerror", lambda error: found.problems.append(error.stack or str(error)))
     page.on("console", note_message)
     return found
+
+
+async def held_show(page: Page, id: str | None) -> asyncio.Event:
+    """Hold the requests for the state of a conversation until the event is set."""
+    released = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked = route.request.post_data_json or {}
+        if asked["verb"] == "show" and asked["conversation"] == id:
+            await released.wait()
+        await route.continue_()
+
+    await page.route("**/page/chat", hold)
+    return released

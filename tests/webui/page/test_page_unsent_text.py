@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from playwright.async_api import Page, Route, expect
 
-from support.page.page_fixtures import Tab, Upload, watched
+from support.page.page_fixtures import Tab, Upload, held_show, watched
 from support.page.scripted_assistant import tokens
 from support.page.small_page_server import PagedServer
 from support.page.storyteller import Storyteller
@@ -76,20 +76,6 @@ async def reload(tab: Tab) -> None:
     await tab.tab("Read")
     await expect(text).to_have_value("A text that was not read yet.")
     assert tab.problems == []
-
-
-async def held_show(page: Page, id: str) -> asyncio.Event:
-    """Hold the requests for the state of a conversation until the event is set."""
-    released = asyncio.Event()
-
-    async def hold(route: Route) -> None:
-        asked = route.request.post_data_json or {}
-        if asked["verb"] == "show" and asked["conversation"] == id:
-            await released.wait()
-        await route.continue_()
-
-    await page.route("**/page/chat", hold)
-    return released
 
 
 async def test_while_another_conversation_opens(tab: Tab, teller: Storyteller) -> None:

@@ -14,7 +14,7 @@ from pellucid.config import load_settings
 from pellucid.door.api_keys import read_keys
 from pellucid.door.users import UserLimits, Users
 from pellucid.serving.serve import page_of
-from support.page.page_fixtures import watched
+from support.page.page_fixtures import held_show, watched
 from support.servers.http_servers import TINY, LiveServer, live, tiny_assistant
 
 KEYS = read_keys("anna:first-key,ben:second-key")
@@ -40,12 +40,17 @@ def usage(server: LiveServer, key: str) -> tuple[int, int, bool]:
 
 
 async def test_the_chat_counts_for_its_user(limited: LiveServer, browser_page: Page) -> None:
-    """An answer counts for the logged-in user, and a message over the limit is kept."""
+    """An answer counts for its user; early text and a message over the limit are kept."""
     tab = watched(browser_page, limited.url)
     await browser_page.goto(limited.url)
     await browser_page.get_by_label("API key").fill("first-key")
     await browser_page.get_by_role("button", name="Log in").click()
-    await browser_page.get_by_role("textbox", name="Your message").wait_for()
+    shown = await held_show(browser_page, None)
+    field = browser_page.get_by_role("textbox", name="Your message")
+    await field.fill("Hello")
+    shown.set()
+    await expect(browser_page.get_by_text("anna")).to_be_visible()
+    await expect(field).to_have_value("Hello")
     await tab.answer("Hello")
     assert usage(limited, "first-key") == (1, 0, True)
 

@@ -34,7 +34,11 @@ export class Composer {
     /** @type {string | null} */
     this.filledText = null; // the text of the field after the server last filled it
     this.field.value = memory.get(this.draftKey(null)) || "";
-    this.field.addEventListener("input", () => this.keep());
+    this.isTouched = false; // whether the user has written since the draft was shown
+    this.field.addEventListener("input", () => {
+      this.isTouched = true;
+      this.keep();
+    });
     this.field.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
@@ -50,20 +54,23 @@ export class Composer {
     if (conversation === this.conversation) return;
     this.filesOf.set(this.conversation, this.files.pending);
     this.conversation = conversation;
+    this.isTouched = false;
     this.field.value = memory.get(this.draftKey(conversation)) || "";
     this.files.pending = this.filesOf.get(conversation) ?? [];
     this.files.draw();
   }
 
   /**
-   * Show the drafts of a user: several users may log in with one browser.
+   * Show the drafts of a user: several users may log in with one browser. Text that was typed before the user was known stays.
    * @param {string} owner
    */
   belongTo(owner) {
     if (owner === this.owner) return;
+    const stays = this.isTouched || this.owner === "";
     this.owner = owner;
     memory.set(OWNER_KEY, owner);
-    this.field.value = memory.get(this.draftKey(this.conversation)) || "";
+    if (stays && this.field.value) this.keep();
+    else this.field.value = memory.get(this.draftKey(this.conversation)) || "";
   }
 
   /**
