@@ -429,6 +429,32 @@ class TestShowing:
         resume = {"verb": "resume", "node": answered["messages"][-1]["node"]}
         assert (await tab.act_and_wait(**resume))["context"]["notice"]["action"] == resume
 
+    async def test_while_an_answer_is_discarded(
+        self, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A tab that looks while the answer to a too long message is discarded sees the overflow."""
+        discard, is_discarded, has_looked = store.discard, threading.Event(), threading.Event()
+
+        def discard_slowly(node: int) -> int | None:
+            leaf = discard(node)
+            is_discarded.set()
+            assert has_looked.wait(LONG_SECONDS)
+            return leaf
+
+        class LookedAtAssistant(ScriptedPageAssistant):
+            async def cards(self) -> list[ModelCard]:
+                if is_discarded.is_set():
+                    has_looked.set()
+                return await super().cards()
+
+        monkeypatch.setattr(store, "discard", discard_slowly)
+        assistant = LookedAtAssistant([[ContextLengthError(90, 64)]])
+        tab = RouteTab(ChatRoute(store, shared(assistant), Turns()))
+        await tab.send()
+        await asyncio.to_thread(is_discarded.wait, LONG_SECONDS)
+        notice = (await tab.show())["context"]["notice"]
+        assert notice["text"].startswith("Your message and the system prompt are 90 tokens long")
+
 
 class TestRenderedMessages:
     """Counts how often messages are rendered, by their texts."""

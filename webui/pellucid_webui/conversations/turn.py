@@ -107,6 +107,11 @@ class Turn:
         self._saving: asyncio.Task[None] | None = None
 
     @property
+    def is_too_long(self) -> bool:
+        """Whether the model refused the length, so that the answer is being discarded."""
+        return self._too_long is not None
+
+    @property
     def rate(self) -> float | None:
         usage = self.usage
         return (usage.generated - 1) / usage.decode if usage.generated > 1 and usage.decode else None
@@ -258,7 +263,7 @@ class Turn:
 class Turns:
     def __init__(self) -> None:
         self._running: dict[int, Turn] = {}
-        self._overflowed: OrderedDict[str, Turn] = OrderedDict()
+        self._last: OrderedDict[str, Turn] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def lock(self, conversation: str) -> asyncio.Lock:
@@ -274,7 +279,7 @@ class Turns:
         settings: TurnSettings,
         fitting: ContextFitting | None = None,
     ) -> Turn:
-        self._running[turn.node] = turn
+        self._running[turn.node] = self._last[conversation] = turn
         turn.start(assistant, messages, settings, lambda: self._forget(conversation, turn), fitting)
         return turn
 
@@ -289,14 +294,17 @@ class Turns:
     async def aclose(self) -> None:
         await asyncio.gather(*(turn.stop(SERVER_STOPPED) for turn in list(self._running.values())))
 
-    def overflowed(self, conversation: str) -> Turn | None:
+    async def overflowed(self, conversation: str) -> Turn | None:
         """Return the last answer of a conversation, if its messages were too long."""
-        return self._overflowed.get(conversation)
+        turn = self._last.get(conversation)
+        if turn is not None and turn.is_too_long:
+            await turn.wait()  # The store has discarded the answer before the overflow is known.
+        return turn if turn is not None and turn.overflow is not None else None
 
     def _forget(self, conversation: str, turn: Turn) -> None:
         self._running.pop(turn.node, None)
-        self._overflowed.pop(conversation, None)
-        if turn.overflow is not None:
-            self._overflowed[conversation] = turn
-            while len(self._overflowed) > MAX_OVERFLOWED:
-                self._overflowed.popitem(last=False)
+        if turn.overflow is None and self._last.get(conversation) is turn:
+            del self._last[conversation]
+        overflowed = [id for id, last in self._last.items() if last.overflow is not None]
+        for id in overflowed[:-MAX_OVERFLOWED]:
+            del self._last[id]

@@ -110,7 +110,7 @@ class ChatRoute:
             if turn is None and conversation.is_unfinished:
                 conversation = await self._actions(owner).conversation(str(id))  # The answer has ended since.
         context = await model_context(assistant, conversation)
-        last = None if conversation is None else self.turns.overflowed(conversation.id)
+        last = None if conversation is None else await self.turns.overflowed(conversation.id)
         shown = await in_rendering_thread(state_of, self.rendered, conversation, turn, context, last)
         if asked.get("opens") is not True:
             return shown
@@ -186,7 +186,7 @@ class ChatRoute:
         id, settings = _conversation_id(asked), _settings(asked)
         conversation = await self._actions(owner).conversation(id)
         context = await model_context(self.assistant_for(owner), conversation)
-        full = full_error(conversation, context, self.turns.overflowed(id))
+        full = full_error(conversation, context, await self.turns.overflowed(id))
         copy, _ = await self._actions(owner).fork(id, settings, full)
         return {"opens": copy}
 
