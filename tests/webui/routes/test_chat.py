@@ -432,7 +432,7 @@ class TestShowing:
     async def test_while_an_answer_is_discarded(
         self, store: ConversationStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A tab that looks while the answer to a too long message is discarded sees the overflow."""
+        """While the answer to a message that is too long is discarded, a tab sees the overflow."""
         discard, is_discarded, has_looked = store.discard, threading.Event(), threading.Event()
 
         def discard_slowly(node: int) -> int | None:
