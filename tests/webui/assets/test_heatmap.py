@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from math import exp, isclose, log
@@ -10,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from support.page.colour_vision import SIGHTS, ciede2000, contrast, lab
 from support.page.heat_page import HeatPage, Record, bounded, many, token
@@ -886,7 +887,7 @@ class TestWhatIf:
         assert await heat.page.get_by_role("button", name="Reset to the settings that were used").is_disabled()
 
     async def test_sliders_drop(self, heat: HeatPage) -> None:
-        """Dropped tokens are struck through until the sliders are reset or closed."""
+        """Dropped tokens are struck through, and surprising, until the sliders are reset or closed."""
         await heat.open(HELLO)
         await heat.page.get_by_text("What if…").click()
         slider = heat.page.get_by_role("slider", name="Top-k")
@@ -895,6 +896,10 @@ class TestWhatIf:
         dropped = "cells => cells.map((cell) => cell.classList.contains('pl-dropped'))"
         assert await heat.cells.evaluate_all(dropped) == [False, False, True, False, True]
         assert "would have been dropped" in str(await heat.cells.nth(2).get_attribute("aria-label"))
+        assert "s8" in str(await heat.cells.nth(2).get_attribute("class")).split()
+        await expect(heat.page.locator(".pl-spark")).to_have_attribute(
+            "aria-label", re.compile("What if: dropped tokens")
+        )
         await heat.page.evaluate("map.focusToken(0)")
         assert await heat.rows.evaluate_all("rows => rows.map((row) => row.classList.contains('pl-out'))") == [
             False,
@@ -907,6 +912,7 @@ class TestWhatIf:
         assert "would have been dropped" in await heat.card.inner_text()
         await heat.page.get_by_role("button", name="Reset to the model's own distribution").click()
         await heat.page.wait_for_function("!document.querySelector('.pl-dropped')")
+        assert "s8" not in str(await heat.cells.nth(2).get_attribute("class")).split()
         await slider.fill("1")
         await heat.page.wait_for_selector(".pl-dropped")
         await heat.page.get_by_text("What if…").click()

@@ -64,11 +64,10 @@ export const step = (share) => Math.max(0, Math.min(STEPS, Math.round(share * ST
 /**
  * Return the classes that colour a token by its probability and by its surprisal.
  * @param {number} probability
- * @param {number} [inBits] the surprisal, if it is not that of the probability
  * @returns {string[]}
  */
-export function likelihoodClasses(probability, inBits = -Math.log2(probability)) {
-  const classes = [`p${step(1 - probability)}`, `s${step(inBits / MAX_BITS)}`];
+export function likelihoodClasses(probability) {
+  const classes = [`p${step(1 - probability)}`, `s${step(-Math.log2(probability) / MAX_BITS)}`];
   if (probability < UNLIKELY) classes.push("unlikely");
   return classes;
 }
@@ -142,7 +141,7 @@ export function levels(record, ranks, difference, likely = null) {
   const classes = [];
   const entropy = entropyOf(record);
   const probability = record.l === null ? null : (likely ?? probabilityOf(record));
-  if (probability !== null) classes.push(...likelihoodClasses(probability, surprisal(record) ?? 0));
+  if (probability !== null) classes.push(...likelihoodClasses(probability));
   if (record.r !== null) classes.push(`r${bin(record.r, ranks)}`);
   if (entropy !== null) {
     classes.push(`e${step(toBits(entropy) / MAX_ENTROPY)}`);

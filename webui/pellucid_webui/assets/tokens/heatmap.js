@@ -146,7 +146,7 @@ export class HeatMap {
     this.list.hidden = !this.records.length;
     this.empty.hidden = !this.list.hidden;
     if (first === 0 && records.length) this.cells.select(0);
-    this.surprisalBars.set(this.records);
+    this.surprisalBars.set(this.records, this.chosen);
   }
 
   /**
@@ -313,6 +313,7 @@ export class HeatMap {
       return one?.kept !== other?.kept || one?.probability.middle !== other?.probability.middle;
     };
     this.records.forEach((_, index) => isDifferent(index) && this.cells.describe(index, this.description(index)));
+    this.surprisalBars.set(this.records, this.chosen);
     if (this.shown !== null) this.showCard(this.shown);
   }
 

@@ -20,6 +20,8 @@ export class SurprisalBars {
     this.onPoint = onPoint;
     /** @type {Page.TokenRecord[]} */
     this.records = [];
+    /** @type {(Page.Weighed | null)[] | null} */
+    this.weighed = null; // the tokens at other settings of the sampler
     /** @type {number[]} */
     this.columns = []; // the index of the token that each column shows
     this.perColumn = 1; // tokens
@@ -40,11 +42,13 @@ export class SurprisalBars {
   }
 
   /**
-   * Show tokens. Call it again when the array has grown.
+   * Show tokens, or what they would be at other settings of the sampler. Call it again when the array has grown.
    * @param {Page.TokenRecord[]} records
+   * @param {(Page.Weighed | null)[] | null} [weighed]
    */
-  set(records) {
+  set(records, weighed = null) {
     this.records = records;
+    this.weighed = weighed;
     this.saveButton.disabled = !records.length;
     this.request();
   }
@@ -95,9 +99,9 @@ export class SurprisalBars {
     for (let start = 0; start < count; start += perColumn) this.columns.push(this.highest(start, Math.min(start + perColumn, count)));
     this.perColumn = perColumn;
     this.step = Math.min(width / Math.max(this.columns.length, 1), MAX_COLUMN);
-    const top = Math.max(MIN_TOP, ...this.columns.map((index) => this.bits(index)));
+    const top = Math.max(MIN_TOP, ...this.columns.map((index) => this.bits(index)).filter(Number.isFinite));
     this.line.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
-    this.bars.setAttribute("d", this.columns.map((index, column) => this.bar(column, (this.bits(index) / top) * (HEIGHT - 2))).join(""));
+    this.bars.setAttribute("d", this.columns.map((index, column) => this.bar(column, Math.min(this.bits(index) / top, 1) * (HEIGHT - 2))).join(""));
     this.name();
     this.drawCursor();
   }
@@ -125,16 +129,19 @@ export class SurprisalBars {
 
   name() {
     const highest = this.records.length ? this.highest(0, this.records.length) : null;
-    const most = highest === null ? "" : `: at most ${this.bits(highest).toFixed(1)} bits, for “${visible.spoken(this.records[highest].t, this.records[highest].b)}”`;
-    this.line.setAttribute("aria-label", `Surprisal of ${this.records.length} tokens${most}`);
+    const bits = highest === null ? 0 : this.bits(highest);
+    const amount = Number.isFinite(bits) ? `at most ${bits.toFixed(1)} bits` : "dropped tokens";
+    const most = highest === null ? "" : `: ${amount}, for “${visible.spoken(this.records[highest].t, this.records[highest].b)}”`;
+    this.line.setAttribute("aria-label", `Surprisal of ${this.records.length} tokens${this.weighed ? " with the settings of What if" : ""}${most}`);
   }
 
   /**
    * @param {number} index
-   * @returns {number} surprisal in bits
+   * @returns {number} surprisal in bits; infinite for a token that would have been dropped
    */
   bits(index) {
-    return colours.surprisal(this.records[index]) || 0;
+    const weighed = this.weighed?.[index];
+    return weighed ? -Math.log2(weighed.probability.middle) : colours.surprisal(this.records[index]) || 0;
   }
 
   /**
