@@ -293,6 +293,19 @@ async def test_an_engine_that_reports_less(tab: Tab, teller: Storyteller) -> Non
     assert tab.problems == []
 
 
+async def test_a_first_answer(tab: Tab, teller: Storyteller) -> None:
+    """The least likely word of a first answer is shown by itself, with why the model was unsure."""
+    teller.script = tokens((("Sydney", 0.02), (" is big.", 0.99)))
+    await tab.answer("Which city?")
+    await shown(tab, 0)
+    await expect(inspector(tab)).to_contain_text("No choice leads: the first, Sydney, has 2.00 %")
+    await tab.page.mouse.move(1, 1)
+    await tab.page.keyboard.press("Escape")
+    await tab.answer("And then?")
+    await tab.page.wait_for_function("document.querySelectorAll('.pl-body[data-tokens]').length === 2")
+    await expect(inspector(tab)).to_contain_text("Click a word of an answer")
+
+
 @pytest.mark.parametrize(
     "browser_page", [{"viewport": {"width": 390, "height": 800}, "has_touch": True}], indirect=True, ids=["phone"]
 )

@@ -47,6 +47,8 @@ export class Inspection {
     /** @type {Page.Message | null} */
     this.last = null; // the last answer that has ended
     this.wantsLeast = false;
+    /** @type {string | null} */
+    this.introduced = null; // the conversation whose only answer was introduced
     this.timer = 0;
     this.frame = 0;
     this.inspector = new Inspector({
@@ -200,6 +202,7 @@ export class Inspection {
       const records = this.records.get(data.node);
       if (records) answer.arrive(records);
       if (this.wantsLeast) this.goToLeast();
+      else this.introduce(answer);
     } else if (old) {
       old.destroy();
       this.answers.delete(data.node);
@@ -382,6 +385,18 @@ export class Inspection {
     this.wantsLeast = !answer; // then the last answer is scrolled into view, and comes once its places are there
     if (!answer) this.showTop(this.last.element);
     else if (answer.marks.least !== null) answer.go(answer.marks.least);
+  }
+
+  /**
+   * Show the least likely word of a conversation's only answer once, until the pointer is at another word.
+   * @param {Page.RenderedAnswer} answer
+   */
+  introduce(answer) {
+    const { id, messages } = /** @type {Page.ChatValue} */ (this.value);
+    if (this.introduced === id || messages.filter(({ role }) => role === "assistant").length > 1) return;
+    this.introduced = id;
+    const isSheet = !this.stage.hasAttribute("data-wide"); // it would cover the answer
+    if (this.state !== "text" && !isSheet && !this.inspector.isOpen && answer.marks.least !== null) answer.show(answer.marks.least);
   }
 
   /** @param {KeyboardEvent} event */

@@ -3,6 +3,7 @@
 import { make } from "../shared/dom.js";
 import * as colours from "./colours.js";
 import * as visible from "./token_text.js";
+import { whyUnsure } from "./why_unsure.js";
 
 const GAP = 6; // pixels between a token and its card
 const MARGIN = 8; // pixels that the card keeps from the edges of the window
@@ -66,6 +67,8 @@ export class TokenCard {
     this.describe(index, record);
     this.rows = [];
     const parts = [this.head(record), figures ?? this.figures(record, isUnreported)];
+    const why = difference ? "" : whyUnsure(record);
+    if (why) parts.push(make("p", { class: "pl-remark pl-why" }, why));
     if (note) parts.push(make("p", { class: "pl-remark pl-branch-remark" }, note));
     if (difference && difference.text) parts.push(make("p", { class: "pl-remark" }, difference.text));
     if (record.g) parts.push(make("p", { class: "pl-remark" }, grammarWords(record.g)));
