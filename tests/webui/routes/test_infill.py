@@ -43,10 +43,9 @@ async def test_shown() -> None:
     assert (shown["before"], shown["after"]) == (BEFORE, AFTER)
     assert shown["status"] == "Shown: Every probability is above its threshold."
     assert [token.text for token in unpack(shown["batches"])] == ["x", " + ", "1"]
-    assert [(name, float(value) > float(least)) for name, value, least in shown["gate"]] == [
-        ("first", True),
-        ("mean", True),
-        ("least", True),
+    required = [("first token's", "0.000"), ("mean", "0.750"), ("least", "0.500")]
+    assert [(name, least) for name, _, least in shown["gate"]] == [
+        (f"{name} probability", f"at least {least}") for name, least in required
     ]
     assert shown["prompt"] == f"<suffix>{AFTER}<prefix>{BEFORE}<middle>"
     assert shown["cost"].startswith("The suggestion ends with its line, since only one line is needed here. ")

@@ -126,7 +126,7 @@ class Infill {
     this.map.set(value.batches.flatMap((batch) => JSON.parse(batch)));
     this.body.hidden = !value.batches.length;
     this.gate.hidden = !value.gate.length;
-    const heads = ["measure", "value", "threshold"].map((name) => make("th", { scope: "col" }, name));
+    const heads = ["measure", "value", "required"].map((name) => make("th", { scope: "col" }, name));
     this.gate.replaceChildren(
       make("caption", {}, "The gate"),
       make("thead", {}, make("tr", {}, ...heads)),

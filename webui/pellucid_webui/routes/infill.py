@@ -19,7 +19,7 @@ from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
-from pellucid.completion.trust.threshold_gate import GateVerdict
+from pellucid.completion.trust.threshold_gate import MEASURES, GateVerdict
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.vocabulary.query import CompletionQuery
 from pellucid.vocabulary.token import Token
@@ -106,7 +106,7 @@ async def _payload(
     rows = (
         []
         if verdict is None
-        else [[name, f"{value:.3f}", _threshold(verdict, name)] for name, value in verdict.values.items()]
+        else [[MEASURES[name], f"{value:.3f}", _required(verdict, name)] for name, value in verdict.values.items()]
     )
     prompt = explanation.prompt
     query = (
@@ -151,8 +151,8 @@ def _cost(explanation: Explanation) -> str:
     return f"{why}{prompt}Time: {times}."
 
 
-def _threshold(verdict: GateVerdict, name: str) -> str:
-    return f"{verdict.thresholds[name]:.3f}" if name in verdict.thresholds else "–"
+def _required(verdict: GateVerdict, name: str) -> str:
+    return f"at least {verdict.thresholds[name]:.3f}" if name in verdict.thresholds else "not compared"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,16 @@ Chosen on lines of the standard library: the loosest thresholds with few wrong s
 """
 
 
+MEASURES = {
+    "first": "first token's probability",
+    "mean": "mean probability",
+    "least": "least probability",
+    "right": "probability of being right",
+    "gain": "expected gain",
+    "session": "correction by this session",
+}
+"""Names of compared values, for people."""
+
 BY_THRESHOLDS = "thresholds"
 BY_HAND = "hand"
 
@@ -51,9 +61,8 @@ def judge(tokens: Sequence[Token], level: GateLevel, part_ends: Sequence[int] = 
     failing = _failing(values, thresholds)
     if failing is None:
         return GateVerdict(len(text), "Every probability is above its threshold.", values, thresholds)
-    labels = {"first": "first token's probability", "mean": "mean probability", "least": "least probability"}
     value, least = values[failing], thresholds[failing]
-    why = f"The {labels[failing]} is {value:.2f}, below the {least:.2f} that level {level} requires"
+    why = f"The {MEASURES[failing]} is {value:.2f}, below the {least:.2f} that level {level} requires"
     for length in part_ends:
         if _failing(measure(truncate(tokens, length)), thresholds) is None:
             return GateVerdict(length, f"{why}; the part before that is above all thresholds.", values, thresholds)
