@@ -181,7 +181,10 @@ class Tab:
         """Send a message in the chat."""
         field = self.page.get_by_role("textbox", name="Your message")
         await field.fill(text)
-        await field.press("Enter")
+        if await self.page.evaluate("matchMedia('(pointer: coarse)').matches"):
+            await self.page.get_by_role("button", name="Send").click()  # Enter starts a new line.
+        else:
+            await field.press("Enter")
 
     async def wait_for(self, what: str, script: str, arg: Any) -> None:
         """Wait until a function of the page returns true, or fail with the page's text."""

@@ -213,10 +213,11 @@ async def test_a_phone(framed: Tab) -> None:
 
 
 async def field_above_the_keyboard(framed: Tab) -> None:
-    """The message field stays in view above a phone's on-screen keyboard."""
+    """The message field stays in view above an on-screen keyboard, whose Enter starts a line."""
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
-    await field.focus()
+    await field.press_sequentially("a\nb")
+    await expect(field).to_have_value("a\nb")
     await page.set_viewport_size({"width": 390, "height": 480})
     await expect(field).to_be_in_viewport(ratio=1)
     await expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)

@@ -108,7 +108,7 @@ class Turn:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether the model refused the length, so that the answer is being discarded."""
+        """A length that the model refused: the answer is being discarded."""
         return self._too_long is not None
 
     @property

@@ -10,6 +10,7 @@ import { AttachedFiles } from "./attached_files.js";
 
 const OWNER_KEY = "owner"; // in `memory`: the user who wrote here last
 const LOCAL = "local"; // the user of a server without keys
+const TOUCH = "(pointer: coarse)"; // where Enter is the only key for a new line
 
 export class Composer {
   /**
@@ -20,7 +21,7 @@ export class Composer {
     this.field = make("textarea", {
       class: "pl-field",
       rows: 2,
-      placeholder: "Ask something. Enter sends, Shift+Enter starts a new line.",
+      placeholder: `Ask something.${matchMedia(TOUCH).matches ? "" : " Enter sends, Shift+Enter starts a new line."}`,
       "aria-label": "Your message",
     });
     this.files = new AttachedFiles(area, { field: this.field, limits, refuse });
@@ -40,7 +41,7 @@ export class Composer {
       this.keep();
     });
     this.field.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || matchMedia(TOUCH).matches) return;
       event.preventDefault();
       onSubmit();
     });
