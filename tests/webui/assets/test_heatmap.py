@@ -887,7 +887,7 @@ class TestWhatIf:
         assert await heat.page.get_by_role("button", name="Reset to the settings that were used").is_disabled()
 
     async def test_sliders_drop(self, heat: HeatPage) -> None:
-        """Dropped tokens are struck through, and surprising, until the sliders are reset or closed."""
+        """Dropped tokens are struck through, and most surprising, until the sliders are reset."""
         await heat.open(HELLO)
         await heat.page.get_by_text("What if…").click()
         slider = heat.page.get_by_role("slider", name="Top-k")
