@@ -402,7 +402,7 @@ export class Inspection {
   /** @param {KeyboardEvent} event */
   escape(event) {
     const { owner } = this.inspector;
-    if (event.target instanceof HTMLElement && event.target.role === "combobox") return; // this Escape closes a menu
+    if (event.target instanceof Element && event.target.closest("[role=combobox], #pl-settings, #pl-side")) return; // this Escape closes them
     if (!(owner instanceof RenderedAnswer) || !this.list.offsetParent || document.querySelector("dialog[open]")) return;
     this.unpin();
     event.preventDefault(); // this Escape does not stop an answer
