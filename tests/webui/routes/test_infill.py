@@ -57,6 +57,7 @@ async def test_hidden() -> None:
     shown = await complete(completing(*sure("x", "\n", logprob=-4.0)), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert (shown["shown"], shown["cut"]) == ("", "x")
     assert shown["status"].startswith("Hidden: The mean probability is 0.02, below the 0.75")
+    assert shown["status"].endswith(" It is struck through below. The confidence threshold eager shows more.")
 
 
 async def test_levels() -> None:

@@ -1,6 +1,7 @@
 // Infill: a field of code with a cursor, and what an editor would show there.
 
 import { make, button, tabMemory, openTab } from "./shared/dom.js";
+import { emptyState } from "./shared/empty_state.js";
 import { choicesOf, formControls } from "./shared/form_controls.js";
 import { mount } from "./shared/mounts.js";
 import { call } from "./shared/wire.js";
@@ -9,7 +10,7 @@ import { HeatMap } from "./tokens/heatmap.js";
 const CODE_KEY = "infill.code"; // in `tabMemory`
 const HINT = "Place the cursor, then press Ctrl+Enter to complete.";
 /** @type {[before: string, after: string]} */
-const EXAMPLE = ["def median(values):\n    ordered = sorted(values)\n    middle = len(ordered) // 2\n    ", "\n\n\nprint(median([3, 1, 2]))\n"];
+const EXAMPLE = ["def largest(values):\n    best = values[0]\n    for value in values:\n        if value > best:\n            ", "\n    return best\n"];
 
 class Infill {
   /** @param {HTMLElement} element */
@@ -25,6 +26,18 @@ class Infill {
     this.gate = make("table", { class: "pl-table" });
     this.prompt = make("pre", { class: "pl-prompt", tabindex: "0", "aria-label": "The prompt" });
     this.more = make("details", {}, make("summary", {}, "The prompt, as the model read it"), this.prompt);
+    this.empty = emptyState({
+      picture: [make("span", { class: "pl-mono" }, "total = ", make("mark", { class: "pl-shown" }, "sum(values)"))],
+      promise: "The code appears here with what an editor would suggest at the cursor, how likely each token of it is, and why it is shown or hidden.",
+      example: make("span", { class: "pl-mono" }, EXAMPLE.join("▮").trim()),
+      does: "complete this function at the mark",
+      place: this.status,
+      hasOwn: () => tabMemory.get(CODE_KEY) !== null,
+      run: () => {
+        this.write(EXAMPLE);
+        this.ask();
+      },
+    });
     this.insertButton = button("Insert", { onclick: () => this.insertSuggestion() }, "Insert the suggestion into the code");
     element.replaceChildren(
       make(
@@ -41,7 +54,7 @@ class Infill {
             this.insertButton,
           ),
         ),
-        make("div", {}, this.status, this.caveat, this.ghost, this.body, this.gate, this.cost, this.more),
+        make("div", {}, this.status, this.caveat, this.ghost, this.body, this.gate, this.cost, this.more, this.empty),
       ),
     );
     this.map = new HeatMap(this.body, { label: "Tokens of the suggestion", onBranch: null, generated: true });
@@ -53,15 +66,19 @@ class Infill {
     this.controls.onChange = ([model], [before]) => model !== before && this.showReliability();
     document.addEventListener("pellucid-server-back", () => this.open());
     const written = tabMemory.get(CODE_KEY);
-    this.field.value = written ?? EXAMPLE.join("");
-    const at = written === null ? EXAMPLE[0].length : written.length;
-    this.field.setSelectionRange(at, at);
+    this.write(written === null ? EXAMPLE : [written, ""]);
     this.status.textContent = HINT;
     for (const part of [this.ghost, this.body, this.gate, this.more]) part.hidden = true;
     this.insertButton.disabled = true;
     this.asking = new AbortController();
     this.open();
     this.insertPendingCode();
+  }
+
+  /** @param {[before: string, after: string]} code with the cursor between */
+  write([before, after]) {
+    this.field.value = before + after;
+    this.field.setSelectionRange(before.length, before.length);
   }
 
   /** Fill in the model menu. */
@@ -116,6 +133,7 @@ class Infill {
   /** @param {Page.InfillValue} value */
   update(value) {
     this.value = value;
+    this.empty.hidden = !value.wrong;
     this.insertButton.disabled = !value.shown;
     this.status.textContent = value.status;
     this.status.classList.toggle("pl-wrong", value.wrong);

@@ -13,7 +13,7 @@ from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.document_cursor import DocumentCursor
-from pellucid.completion.explanation import Explanation
+from pellucid.completion.explanation import Decision, Explanation
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
@@ -116,7 +116,7 @@ async def _payload(
     return empty(place.before, place.after) | {
         "shown": shown,
         "cut": whole[len(shown) :],
-        "status": f"{str(explanation.outcome).capitalize()}: {explanation.reason}",
+        "status": f"{str(explanation.outcome).capitalize()}: {explanation.reason}{_how_to_show(explanation)}",
         "caveat": "" if await _supports_infill(assistant, explanation.model) else f"{explanation.model} {NO_INFILL}",
         "cost": _cost(explanation),
         "batches": [pack(tokens)] if tokens else [],
@@ -138,6 +138,13 @@ async def _reliability(assistant: Assistant, model: str) -> str:
         [reliability_html(card) for card in cards if card.name == model]
         or [reliability_html(card) for card in cards[:1]]
     )
+
+
+def _how_to_show(explanation: Explanation) -> str:
+    if explanation.outcome is not Decision.HIDDEN:
+        return ""
+    more = "" if explanation.level is GateLevel.EAGER else " The confidence threshold eager shows more."
+    return f" It is struck through below.{more}"
 
 
 def _cost(explanation: Explanation) -> str:

@@ -1,6 +1,7 @@
 // The small parts of Compare: menus, tables, ranges of tokens, and what a browser tab keeps.
 
 import { make, tabMemory } from "../shared/dom.js";
+import { emptyState } from "../shared/empty_state.js";
 import { isForm } from "./compare_link.js";
 
 export const INFINITE = 999; // stands for infinity, as in comparison_payload.py
@@ -110,3 +111,22 @@ export const draft = {
     tabMemory.set("compare.form", JSON.stringify(form));
   },
 };
+
+/**
+ * Return what the tab shows before the first comparison.
+ * @param {Page.CompareFormValue} form the example
+ * @param {HTMLElement} place
+ * @param {() => void} run
+ * @returns {HTMLElement}
+ */
+export function emptyCompare({ prompt, columns }, place, run) {
+  return emptyState({
+    picture: [["A", "p4", "blue"], ["B", "p7", "green"]].map(([letter, step, word]) => make("span", {}, badge(letter), "The sky is ", make("strong", { class: `pl-token ${step}` }, word))),
+    promise: "The answers appear here side by side. The stronger a colour, the less likely the model found the token, and bold is only in some answers. A click on a token shows what each column found likely there.",
+    example: prompt,
+    does: columns[0]?.model === columns[1]?.model ? "compare the answers at temperature 0 and 1" : "compare the answers of two models",
+    place,
+    hasOwn: () => draft.get() !== null,
+    run,
+  });
+}

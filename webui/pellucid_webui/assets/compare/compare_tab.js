@@ -94,7 +94,7 @@ class Compare {
       this.exports,
     );
     this.batch = new BatchPanel(this);
-    this.element = make("section", { class: "pl-compare", "aria-label": "Compare answers" }, this.form.element, this.status, this.batch.element, this.result, emptyCompare());
+    this.element = make("section", { class: "pl-compare", "aria-label": "Compare answers" }, this.form.element, this.status, this.batch.element, this.result);
     element.replaceChildren(this.element);
     this.element.addEventListener("keydown", (event) => this.key(event));
     window.addEventListener("hashchange", () => this.followLink());
@@ -209,6 +209,7 @@ class Compare {
     this.form.offer(this.value?.models ?? []);
     this.followLink();
     this.batch.nameButton(this.form.value);
+    this.element.append(compareParts.emptyCompare(form, this.status, () => this.fill(form)));
     takeTab(this);
   }
 
@@ -403,22 +404,6 @@ class Compare {
     this.previous.disabled = this.next.disabled = !summary.jumps.length;
     announce("The comparison is complete.");
   }
-}
-
-/**
- * Return what the tab shows before the first comparison: what will be there.
- * @returns {HTMLElement}
- */
-function emptyCompare() {
-  const samples = [["A", "p4", "blue"], ["B", "p7", "green"]].map(([letter, step, word]) =>
-    make("span", {}, compareParts.badge(letter), "The sky is ", make("strong", { class: `pl-token ${step}` }, word)),
-  );
-  return make(
-    "div",
-    { class: "pl-compare-empty" },
-    make("p", { class: "pl-heat", "data-mode": "probability", "aria-hidden": "true" }, ...samples),
-    make("p", {}, "The answers appear here side by side. The stronger a colour, the less likely the model found the token, and bold is only in some answers. A click on a token shows what each column found likely there."),
-  );
 }
 
 mount("pl-compare", (element) => new Compare(element));

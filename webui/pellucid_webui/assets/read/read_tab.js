@@ -1,7 +1,8 @@
 // Read: a text scored by a model, with its figures and its most surprising lines; or a diff, before and after.
 
-import { make, button, download, tabId, tabMemory } from "../shared/dom.js";
+import { make, button, announce, download, tabId, tabMemory } from "../shared/dom.js";
 import { choicesOf, formControls } from "../shared/form_controls.js";
+import { emptyState } from "../shared/empty_state.js";
 import { mount } from "../shared/mounts.js";
 import { call } from "../shared/wire.js";
 import { HeatMap } from "../tokens/heatmap.js";
@@ -19,6 +20,7 @@ const PART_TOKENS = 256; // as in compressed_reading.py
 const STRONGEST_BITS = 6; // a difference of this many bits has the strongest colour
 const MARGIN = 0.25; // share of the map above a line that is gone to
 const TEXT = "read.text"; // in `tabMemory`, the text that was typed or opened
+const EXAMPLE = "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n    return total / len(valeus)\n";
 const STALE = "These results are of the text that was read before: press Read.";
 const ONLY_READS = "Read only reads: to continue from an alternative, ask in the Chat tab.";
 const INTERRUPTED = "The reading was interrupted: press Read to try again.";
@@ -27,7 +29,7 @@ class Reading {
   /** @param {HTMLElement} element */
   constructor(element) {
     this.tab = tabId();
-    this.isRunning = false;
+    this.isRunning = this.isOpened = false;
     /** @type {Page.ReadResult | null} */
     this.last = null;
     /** @type {Page.ReadResult | null} */
@@ -69,7 +71,21 @@ class Reading {
     );
     const results = [this.summary, this.owner, this.figures, this.note, this.text, this.diff, this.tools, this.charts];
     this.results = make("div", { class: "pl-read-results" }, ...results);
-    element.replaceChildren(make("section", { class: "pl-reading", "aria-label": "The text as the model reads it" }, this.status, this.stale, this.results));
+    const root = make("section", { class: "pl-reading", "aria-label": "The text as the model reads it" }, this.status, this.stale, this.results);
+    document.addEventListener("input", ({ target }) => {
+      if (target instanceof HTMLTextAreaElement && target.closest("#pl-read-text")) tabMemory.set(TEXT, target.value);
+    });
+    this.empty = emptyState({
+      picture: [make("span", {}, "The sky is ", make("span", { class: "pl-token p7" }, "green"))],
+      promise: "The text appears here. The stronger a colour, the less the model expected the token. A list has the most surprising lines, and a click on a token shows what the model expected instead.",
+      example: make("span", { class: "pl-mono" }, EXAMPLE.trim()),
+      does: "read this function, which has a typing error",
+      place: root,
+      hasOwn: () => tabMemory.get(TEXT) !== null,
+      run: () => this.readExample(),
+    });
+    root.append(this.empty);
+    element.replaceChildren(root);
     this.map = new HeatMap(this.body, {
       label: "Tokens of the text",
       onBranch: null,
@@ -80,9 +96,6 @@ class Reading {
     this.tokens = /** @type {HTMLElement} */ (this.body.querySelector(".pl-tokens"));
     this.tokens.addEventListener("scroll", () => this.scrolled(), { passive: true });
     new ResizeObserver(() => this.scrolled()).observe(this.tokens);
-    document.addEventListener("input", ({ target }) => {
-      if (target instanceof HTMLTextAreaElement && target.closest("#pl-read-text")) tabMemory.set(TEXT, target.value);
-    });
     document.addEventListener("click", ({ target }) => target instanceof Element && target.closest("#pl-read-go") && this.press(), true);
     document.addEventListener("pellucid-server-back", () => {
       this.open();
@@ -104,9 +117,10 @@ class Reading {
   open() {
     this.ask({ verb: "open" }, (/** @type {Page.ReadOpened} */ { model, second, asked, result }) => {
       const { controls } = this.inputs;
-      const text = tabMemory.get(TEXT) ?? undefined;
+      const text = tabMemory.get(TEXT) ?? (this.isOpened ? undefined : EXAMPLE);
+      this.isOpened = true;
       if (result && asked && !this.last && !this.isRunning) {
-        controls.give([text ?? asked.text, choicesOf(model), choicesOf(second), asked.kind]);
+        controls.give([tabMemory.get(TEXT) ?? asked.text, choicesOf(model), choicesOf(second), asked.kind]);
         this.inputs.read = asked;
         this.draw(result);
         return;
@@ -127,6 +141,13 @@ class Reading {
       tabMemory.set(TEXT, text);
       this.inputs.controls.give([text]);
     });
+  }
+
+  async readExample() {
+    await this.inputs.controls.give([EXAMPLE]);
+    this.press();
+    await this.read();
+    announce("The text has been read.");
   }
 
   /** The button was pressed: show that at once, before Gradio has handed over the text. */
@@ -205,6 +226,7 @@ class Reading {
   begin(number) {
     Object.assign(this, { number, result: null, total: 0, records: [], isComplete: false, hasDifferences: false, columns: null });
     this.results.hidden = false;
+    this.empty.hidden = number !== 0;
     this.text.hidden = this.tools.hidden = true;
     this.map.set([]);
     this.detailed.clear();
