@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Locator, Page
 
+from pellucid_webui.conversations.storage.blind_reviews import Reviews
 from pellucid_webui.routes.compare import CompareRoute
 from pellucid_webui.routes.compare_batch import BatchRoute
 from support.page.heat_page import asset
@@ -122,7 +125,9 @@ def compare_page_of(page: Page) -> Iterator[ComparePage]:
         return compared.view.act(owner, asked)
 
     def batch(owner: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        return BatchRoute(compared.view.assistant_for, compared.view.batches).act(owner, asked)
+        return BatchRoute(compared.view.assistant_for, Reviews(Path(os.devnull)), compared.view.batches).act(
+            owner, asked
+        )
 
     css = "\n".join(asset(f"{name}.css") for name in STYLES)
     with served_part(HTML.format(css=css), {"compare": compare, "compare/batch": batch}) as server:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import FilePayload, Page, expect
 
 from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
 from support.page.page_tabs import check_looks
 from support.page.small_page_server import PagedServer, paged
+from support.page.storyteller import LARGE, SMALL, Storyteller, story_page
 
 PAIRS = (
     AnswerPair("Which number is **even**?", "`2`, for it can be halved.", "Three <script>alert(1)</script>"),
@@ -104,16 +105,60 @@ async def another_name(tab: Tab, tmp_path: Path) -> None:
     assert tab.problems == []
 
 
-async def test_how_to_make_one(tmp_path: Path, browser_page: Page) -> None:
-    """Without a review the tab says how to create a review, and shows a new one later."""
-    with paged(tmp_path, pellucid_view) as server:
-        server.wait()
-        tab = watched(browser_page, server.server.url)
+async def test_from_start_to_results(tmp_path: Path, browser_page: Page) -> None:
+    """On the page, an example and a batch become reviews, are rated and have their results."""
+    with story_page(tmp_path, Storyteller()) as server:
+        tab, page = watched(browser_page, server.server.url), browser_page
         await tab.open()
         await tab.tab("Review")
-        await expect(tab.page.locator(".pl-review [role=status]")).to_contain_text("There is no review yet.")
-        await expect(tab.page.get_by_label("Your name")).to_be_hidden()
-        Reviews(tmp_path / REVIEWS).create(Review("new", "this model", "that model", PAIRS))
-        await tab.open()
-        await tab.tab("Review")
-        await expect(tab.page.get_by_label("Your name")).to_be_visible()
+        status, you = page.locator(".pl-review > [role=status]"), page.get_by_label("Your name")
+        await expect(you).to_be_hidden()
+        await check_looks(page, ".pl-review")
+        await page.get_by_role("button", name="Start").click()
+        await expect(status).to_have_text("Write at least one prompt.")
+        await page.get_by_role("button", name="Try it: answer these prompts twice and rate the answers").click()
+        await expect(status).to_be_focused()
+        await expect(page.get_by_role("button", name="Stop")).to_be_visible()
+        await expect(you).to_be_focused()
+        await you.press_sequentially("ann")
+        await you.press("Enter")
+        for done in range(3):
+            await expect(status).to_have_text(f"Pair {done + 1} of 3; you have judged {done}.")
+            await page.get_by_role("region", name="The prompt").focus()
+            await page.keyboard.press("2")
+        await expect(status).to_be_focused()
+        assert (await page.locator(".pl-review-results p").all_inner_texts())[:3] == [
+            f"A: {LARGE}, greedy",
+            f"B: {SMALL}, greedy",
+            "3 of 3 pairs have been judged.",
+        ]
+        await check_looks(page, ".pl-review")
+        await page.get_by_text("New review").click()
+        await page.get_by_label("Name of the review").fill("example")
+        await page.get_by_label("Prompts, one a line").fill("Why?")
+        await page.get_by_role("button", name="Start").click()
+        await expect(status).to_have_text("A review named 'example' exists already: choose another name.")
+        await expect(page.get_by_label("Prompts, one a line")).to_have_value("Why?")
+        await rate_a_batch(tab)
+        await expect(status).to_have_text("Pair 1 of 2; you have judged 0.")
+        await expect(page.get_by_role("region", name="The prompt")).to_be_focused()
+        pairs = Reviews(tmp_path / REVIEWS).find("of-a-batch").pairs
+        assert [one.prompt for one in pairs] == ["One?", "Two?"]
+        assert tab.elsewhere == []
+        assert tab.problems == []
+
+
+async def rate_a_batch(tab: Tab) -> None:
+    """Run a file of prompts in Compare, and rate the answers."""
+    page = tab.page
+    await tab.tab("Compare")
+    await page.get_by_text("Many prompts or seeds").click()
+    file: FilePayload = {"name": "prompts.txt", "mimeType": "", "buffer": b"One?\nTwo?"}
+    await page.get_by_label("File of prompts").set_input_files([file])
+    for letter in "AB":
+        column = page.locator("#pl-compare").get_by_role("group", name=f"Column {letter}")
+        await column.get_by_label(f"More settings of column {letter}").click()
+        await column.get_by_label("Max output tokens").fill("3")
+    await page.get_by_role("button", name="Compare 2 prompts").click()
+    await page.get_by_role("textbox", name="Name of the review").fill("of-a-batch")
+    await page.get_by_role("button", name="Rate blind").click()

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from base64 import b64encode
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pellucid.client.assistant_protocol import shared
+from pellucid.errors import PellucidError
+from pellucid_webui.conversations.storage.blind_reviews import AnswerPair, Review, Reviews
 from pellucid_webui.inspection.batch.prompt_file import MAX_FILE_BYTES
 from pellucid_webui.routes.compare import CompareRoute
 from pellucid_webui.routes.compare_batch import MAX_CHOSEN_FILES, NO_BATCH, BatchRoute, KeptBatches
-from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token, tokens
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, last_message, token, tokens
 from support.scripted_answers import Item
 
 FORM = {"prompt": "Say it.", "reference": "", "columns": [{"model": MODEL}, {"model": MODEL, "temperature": 1}]}
 
 
-def view(*answers: Sequence[Item], max_tokens: int = 10_000) -> BatchRoute:
-    return BatchRoute(
-        shared(ScriptedPageAssistant(list(answers), reads=lambda _text, _model: [token("x")])), KeptBatches(max_tokens)
-    )
+def view(*answers: Sequence[Item], max_tokens: int = 10_000, reviews: Path = Path(os.devnull)) -> BatchRoute:
+    assistant = ScriptedPageAssistant(list(answers), reads=lambda text, _model: [token(last_message(text))])
+    return BatchRoute(shared(assistant), Reviews(reviews), KeptBatches(max_tokens))
 
 
 async def act(found: BatchRoute, owner: str = "me", tab: str = "1", **data: Any) -> list[dict[str, Any]]:
@@ -210,3 +213,56 @@ async def test_a_file_that_is_gone() -> None:
     (shown,) = await act(found, verb="start", form=FORM, file="p.txt")
     assert shown["status"] == "The server no longer has the file p.txt: choose it again."
     assert (shown["number"], shown["chosen"]) == (0, None)
+
+
+async def test_a_review(tmp_path: Path) -> None:
+    """A batch becomes a review of its answered prompts, without the failed rows."""
+    failed: list[Item] = [*tokens("So"), PellucidError("Broken.")]
+    found = view(tokens("It"), tokens("That"), tokens("It"), failed, tokens("No"), reviews=tmp_path)
+    said = [("user", "Hi"), ("assistant", "Yes?"), ("user", "Why?")]
+    lines = [{"messages": [{"role": role, "content": text} for role, text in said]}, {"prompt": "fails"}]
+    content = "\n".join(map(json.dumps, lines))
+    await act(found, verb="choose", file=file("p.jsonl", content))
+    columns = [{"model": MODEL}, {"model": MODEL, "temperature": 0.5, "top_k": 4, "seed": 3, "system": "Rhyme."}]
+    shown = (await start(found, form=FORM | {"columns": columns}))[-1]
+    assert (shown["left"], shown["total"]) == (1, 2)
+    (shown,) = await act(found, verb="review", review="mine")
+    assert (shown["review"], shown["wrong"]) == ("mine", False)
+    pair = AnswerPair("user: Hi\n\nassistant: Yes?\n\nWhy?", "It", "That")
+    sides = (f"{MODEL}, greedy", f"{MODEL}, temperature 0.5, top-k 4, seed 3, system prompt 'Rhyme.'")
+    assert Reviews(tmp_path).find("mine") == Review("mine", *sides, (pair,))
+
+
+EQUAL = "A and B have the same model and settings, so their answers are the same: change the model or the temperature"
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "sentence"),
+    [
+        ("", FORM["columns"], "'' is not a valid name for a review: use up to 64 letters"),
+        ("taken", FORM["columns"], "A review named 'taken' exists already: choose another name."),
+        ("new", [{"model": MODEL}] * 2, EQUAL),
+        ("new", [{"model": MODEL}] * 3, "A review compares two columns: remove the others, and run the batch again."),
+    ],
+)
+async def test_a_review_that_cannot_be(tmp_path: Path, name: str, columns: Any, sentence: str) -> None:
+    """A review that could not be stored, or would be meaningless, is refused before any answer."""
+    Reviews(tmp_path).create(Review("taken", "a", "b", (AnswerPair("?", "1", "2"),)))
+    found = view(tokens("It"), reviews=tmp_path)
+    await chosen(found, "one")
+    (shown,) = await act(found, verb="start", form=FORM | {"columns": columns}, file="p.txt", review=name)
+    assert shown["wrong"]
+    assert shown["status"].startswith(sentence)
+    assert shown["number"] == 0
+
+
+async def test_a_review_without_a_folder() -> None:
+    """A folder that cannot be written is named in a sentence, and the answers are kept."""
+    found = view(tokens("It"))
+    (shown,) = await act(found, verb="review", review="mine")
+    assert shown["status"].startswith("The server no longer has this batch: run it again")
+    await chosen(found, "one")
+    await start(found)
+    (shown,) = await act(found, verb="review", review="mine")
+    assert shown["status"].startswith(f"{os.devnull}/mine.json cannot be written (")
+    assert (shown["wrong"], shown["total"], shown["left"]) == (True, 1, 0)

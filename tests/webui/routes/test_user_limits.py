@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import closing
@@ -19,6 +20,7 @@ from pellucid.door.users import CurrentRequest, UserLimits, Users, current_reque
 from pellucid.vocabulary.finish import Finish, OnUsage
 from pellucid.vocabulary.query import ChatQuery
 from pellucid.vocabulary.token import Token
+from pellucid_webui.conversations.storage.blind_reviews import Reviews
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
@@ -178,7 +180,7 @@ async def batch(view: BatchRoute, **asked: Any) -> dict[str, Any]:
 async def test_batch(limited: LimitedPage) -> None:
     """Each row of a batch is a request, and the limit bounds the rows that run at once."""
     limited.limit(requests=1)
-    view = BatchRoute(limited.assistant_for)
+    view = BatchRoute(limited.assistant_for, Reviews(Path(os.devnull)))
     prompts = b64encode(b"one\ntwo\nthree\nfour\nfive").decode()
     await batch(view, verb="choose", file={"name": "p.txt", "data": prompts})
     shown = await batch(view, verb="start", form=FORM, file="p.txt")
@@ -188,7 +190,7 @@ async def test_batch(limited: LimitedPage) -> None:
 async def test_a_batch_that_is_refused(limited: LimitedPage) -> None:
     """A refused batch stops with the reason, and the rest can be run later."""
     limited.limit(tokens_per_minute=1)
-    view = BatchRoute(limited.assistant_for)
+    view = BatchRoute(limited.assistant_for, Reviews(Path(os.devnull)))
     prompts = b64encode(b"one\ntwo\nthree\nfour\nfive\nsix").decode()
     await batch(view, verb="choose", file={"name": "p.txt", "data": prompts})
     shown = await batch(view, verb="start", form=FORM, file="p.txt")

@@ -14,7 +14,7 @@ import "./frame/other_tabs.js";
 import "./frame/server_connection.js";
 import "./frame/skip_button.js";
 import "./infill_tab.js";
-import "./review_tab.js";
+import "./review/review_tab.js";
 import { openTabOfLink } from "./compare/compare_link.js";
 
 export { readText } from "./read/read_tab.js";

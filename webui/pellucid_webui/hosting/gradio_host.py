@@ -79,6 +79,7 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
 
     chat = ChatRoute(store, assistant_for, turns)
     compare = CompareRoute(assistant_for, ChatAnswers(store))
+    reviews = Reviews(store.folder / REVIEWS)
     return GradioPage(
         app.create_page(),
         app.THEME,
@@ -91,10 +92,10 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
             "conversations": ConversationListRoute(store, assistant_for, turns).act,
             "models": ModelsRoute(assistant_for).act,
             "compare": compare.act,
-            "compare/batch": BatchRoute(assistant_for, compare.batches).act,
+            "compare/batch": BatchRoute(assistant_for, reviews, compare.batches).act,
             "infill": InfillRoute(assistant_for).act,
             "read": ReadRoute(assistant_for).act,
-            "review": ReviewRoute(Reviews(store.folder / REVIEWS)).act,
+            "review": ReviewRoute(reviews).act,
         },
     )
 

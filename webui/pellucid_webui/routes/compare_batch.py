@@ -15,7 +15,9 @@ from typing import Any
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid_webui.conversations.attachments import content_of, text_of
+from pellucid_webui.conversations.storage.blind_reviews import Reviews
 from pellucid_webui.inspection.batch.batch_export import export
+from pellucid_webui.inspection.batch.batch_review import check_sides, review_of
 from pellucid_webui.inspection.batch.batch_summary import figures, most_different, sentences, table
 from pellucid_webui.inspection.batch.comparison_batch import TICK_SECONDS, BatchRow, ComparisonBatch
 from pellucid_webui.inspection.batch.prompt_file import MAX_FILE_BYTES, PromptFile, read_prompts
@@ -133,6 +135,7 @@ class KeptBatches:
 @dataclass(eq=False)
 class BatchRoute:
     assistant_for: AssistantFor
+    reviews: Reviews
     batches: KeptBatches = field(default_factory=KeptBatches)
 
     async def act(self, owner: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
@@ -150,7 +153,11 @@ class BatchRoute:
                     self.batches.chosen.pop(tab, None)
                 case "start":
                     chosen = self.batches.file(tab, data.get("file"))
-                    self.batches.keep(tab, batch_of(data.get("form"), await self.assistant_for(owner).cards(), chosen))
+                    batch = batch_of(data.get("form"), await self.assistant_for(owner).cards(), chosen)
+                    if data.get("review") is not None:
+                        self.reviews.check_free(str(data["review"]))
+                        check_sides(batch.columns)
+                    self.batches.keep(tab, batch)
                     async with aclosing(self._run(tab)) as payloads:
                         async for shown in payloads:
                             yield shown
@@ -162,6 +169,11 @@ class BatchRoute:
                         async with aclosing(self._run(tab)) as payloads:
                             async for shown in payloads:
                                 yield shown
+                    return
+                case "review":
+                    name = str(data.get("review"))
+                    await in_page_thread(self._review, kept, name)
+                    yield self.payload(tab) | {"review": name}
                     return
                 case "export":
                     file = await in_page_thread(_file, kept, str(data.get("kind")))
@@ -181,6 +193,11 @@ class BatchRoute:
         shown["chosen"] = None if chosen is None else {"name": chosen.name, "count": len(chosen.prompts)}
         kept = self.batches.find(tab)
         return dict(NO_BATCH) | shown if kept is None else _payload(kept) | shown
+
+    def _review(self, kept: _Kept | None, name: str) -> None:
+        if kept is None:
+            raise InvalidRequestError("The server no longer has this batch: run it again, then rate its answers.")
+        self.reviews.create(review_of(kept.batch, name))
 
     async def _run(self, tab: Tab) -> AsyncGenerator[dict[str, Any]]:
         kept = self.batches.find(tab)

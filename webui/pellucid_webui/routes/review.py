@@ -10,14 +10,8 @@ from pellucid.door.api_keys import LOCAL
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.storage.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
+from pellucid_webui.inspection.blind_review_results import results, sentences, table
 from pellucid_webui.page_threads import in_page_thread
-
-NO_REVIEWS = (
-    "Here people rate pairs of answers without knowing which model wrote which. There is no review yet. "
-    "Create one in a terminal, then reload this page:"
-)
-
-CREATE = "pellucid review NAME --model A --model B --prompts FILE"
 
 NO_RATER = "Enter your name first; agreement is computed between named raters."
 
@@ -52,8 +46,7 @@ class ReviewRoute:
                 return self._payload(names, name, rater, event) | {"isLoggedIn": is_logged_in}
         except PellucidError as error:
             note = str(error)
-        shown = _shown(names, name, rater, note or NO_REVIEWS, "" if note else CREATE, wrong=bool(note))
-        return shown | {"isLoggedIn": is_logged_in}
+        return _shown(names, name, rater, note, wrong=bool(note)) | {"isLoggedIn": is_logged_in}
 
     def _judge(self, name: str, rater: str, event: Mapping[str, Any]) -> None:
         if not rater:
@@ -73,8 +66,9 @@ class ReviewRoute:
         back = event.get("pair") if event.get("verb") == "show" else None
         pair = back if isinstance(back, int) and 0 <= back < len(review.pairs) else next_pair(review, judged, rater)
         if pair is None:
-            status = f"You have judged all {len(review.pairs)} pairs. To see the results, run:"
-            return _shown(names, name, rater, status, f"pellucid review {name}")
+            found = results(judged)
+            shown = _shown(names, name, rater, f"You have judged all {len(review.pairs)} pairs.")
+            return shown | {"results": {"sentences": sentences(review, found), "table": table(found)}}
         done = sum(one.rater == rater for one in judged)
         status = f"Pair {pair + 1} of {len(review.pairs)}; you have judged {done}."
         return _shown(names, name, rater, status) | _pair(review, pair, rater, judged)
@@ -95,16 +89,14 @@ def _pair(review: Review, number: int, rater: str, judged: Sequence[Judgement]) 
     }
 
 
-def _shown(
-    names: Sequence[str], name: str, rater: str, status: str, command: str = "", *, wrong: bool = False
-) -> dict[str, Any]:
+def _shown(names: Sequence[str], name: str, rater: str, status: str, *, wrong: bool = False) -> dict[str, Any]:
     return {
         "names": list(names),
         "review": name,
         "rater": rater,
         "isLoggedIn": False,
         "status": status,
-        "command": command,
+        "results": None,
         "wrong": wrong,
         "reasons": list(REASONS),
         "pair": None,

@@ -16,26 +16,27 @@ from rich.table import Table
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.learn.review.review_results import ReviewResults, results
+from pellucid.learn.review.rater_agreement import agreements
 from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system.regular_files import read_text
 from pellucid.terminal.progress_bars import Steps
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import BACKGROUND, ChatQuery, SamplingParams
-from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
+from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, AnswerPair, Judgement, Review, Reviews, side
+from pellucid_webui.inspection.blind_review_results import results, sentences, table
 
 
 def list_reviews(settings: Settings) -> None:
     reviews = Reviews(settings.data / REVIEWS)
-    table = Table("review", "a", "b", "pairs", "judged", box=None, pad_edge=False)
+    shown = Table("review", "a", "b", "pairs", "judged", box=None, pad_edge=False)
     for name in reviews.names():
         review = reviews.find(name)
-        table.add_row(name, review.a, review.b, str(len(review.pairs)), str(results(reviews.judgements(name)).judged))
+        shown.add_row(name, review.a, review.b, str(len(review.pairs)), str(results(reviews.judgements(name)).judged))
     Console(highlight=False, markup=False, emoji=False).print(
-        table
-        if table.rows
-        else "There is no review yet: create one with pellucid review NAME --model A --model B --prompts FILE."
+        shown
+        if shown.rows
+        else "There is no review yet: create one on the page, or with pellucid review NAME -m A -m B --prompts FILE."
     )
 
 
@@ -53,7 +54,7 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
     with Steps() as steps:
         answers = [_answers(model, asked, params, steps) for model in models]
     pairs = tuple(AnswerPair(prompt, a, b) for prompt, a, b in zip(asked, *answers, strict=True))
-    a, b = (f"{model}, {_settings(params)}" for model in models)
+    a, b = (side(model, params) for model in models)
     reviews.create(Review(name, a, b, pairs))
     sys.stderr.write(
         f"{len(pairs)} pairs are ready to be judged: open the page (pellucid serve, {settings.url}/) at the "
@@ -64,14 +65,13 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
 def show_review(settings: Settings, name: str, *, json: bool) -> None:
     reviews = Reviews(settings.data / REVIEWS)
     review = reviews.find(name)
-    found = results(reviews.judgements(name))
+    judgements = reviews.judgements(name)
     if json:
-        sys.stdout.write(
-            jsons.dumps({"review": name, "a": review.a, "b": review.b, "pairs": len(review.pairs)} | asdict(found))
-            + "\n"
-        )
+        head = {"review": name, "a": review.a, "b": review.b, "pairs": len(review.pairs)}
+        agreed = {"agreements": [asdict(one) for one in agreements(judgements)]}
+        sys.stdout.write(jsons.dumps(head | asdict(results(judgements)) | agreed) + "\n")
     else:
-        _print_results(review, found)
+        _print_results(review, judgements)
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -124,40 +124,18 @@ async def _answer(assistant: Assistant, model: str | None, prompt: str, params: 
     return "".join(text)
 
 
-def _settings(params: SamplingParams) -> str:
-    if not params.temperature:
-        return "greedy"
-    return f"temperature {params.temperature:g}" + ("" if params.seed is None else f", seed {params.seed}")
-
-
-def _print_results(review: Review, found: ReviewResults) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(f"A: {review.a}\nB: {review.b}\n{found.judged} of {len(review.pairs)} pairs have been judged.")
-    if found.win_rate is None:
-        console.print("No pair has been judged yet: open the page's Review tab.")
+def _print_results(review: Review, judgements: Sequence[Judgement]) -> None:
+    console, found = Console(highlight=False, markup=False, emoji=False), results(judgements)
+    console.print("\n".join(sentences(review, found)))
+    if not judgements:
+        console.print("Open the page's Review tab to judge.")
         return
-    rate = found.win_rate
-    console.print(
-        f"A wins {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}); a tie counts as half a win."
-    )
-    better = found.better
-    console.print(
-        "The interval includes 50 %: neither model is shown to be better."
-        if better is None
-        else f"{better.upper()} is better."
-    )
-    table = Table("verdict", "times", "reasons", box=None, pad_edge=False)
-    names = {
-        Verdict.A: "A is better",
-        Verdict.B: "B is better",
-        Verdict.BOTH: "both are good",
-        Verdict.NEITHER: "neither is",
-    }
-    for verdict, times in found.verdicts.items():
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in found.reasons.get(verdict, {}).items())
-        table.add_row(names[verdict], str(times), reasons)
-    console.print(table)
-    for agreement in found.agreements:
+    head, *rows = table(found)
+    shown = Table(*head, box=None, pad_edge=False)
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+    for agreement in agreements(judgements):
         first, second = agreement.raters
         kappa = "" if agreement.kappa is None else f"; Cohen's kappa {agreement.kappa}"
         console.print(

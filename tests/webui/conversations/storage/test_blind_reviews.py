@@ -19,7 +19,7 @@ from pellucid_webui.conversations.storage.blind_reviews import (
     Verdict,
     next_pair,
 )
-from pellucid_webui.routes.review import NO_RATER, NO_REVIEWS, ReviewRoute
+from pellucid_webui.routes.review import NO_RATER, ReviewRoute
 
 REVIEW = Review(
     "first",
@@ -148,9 +148,9 @@ async def act(reviews: Reviews, owner: str = LOCAL, **event: Any) -> dict[str, A
 
 class TestReviewRoute:
     async def test_nothing_there(self, tmp_path: Path) -> None:
-        """Without a review the tab says how to create one."""
+        """Without a review there is nothing to rate, and nothing wrong."""
         shown = await act(Reviews(tmp_path))
-        assert (shown["status"], shown["pair"], shown["names"]) == (NO_REVIEWS, None, [])
+        assert (shown["status"], shown["wrong"], shown["pair"], shown["names"]) == ("", False, None, [])
 
     async def test_what_was_chosen_is_whose_it_was(self, reviews: Reviews) -> None:
         """A's answer earns a's verdict on either side, and the payload names no model."""
@@ -170,8 +170,8 @@ class TestReviewRoute:
             )
         assert {(one.verdict, one.reasons) for one in reviews.judgements("first")} == {(Verdict.A, ("clearer",))}
         shown = await act(reviews, verb="look", review="first", rater="ann")
-        assert shown["status"] == "You have judged all 20 pairs. To see the results, run:"
-        assert shown["command"] == "pellucid review first"
+        assert shown["status"] == "You have judged all 20 pairs."
+        assert shown["results"]["sentences"][:2] == ["A: big, greedy", "B: small, greedy"]
 
     @pytest.mark.parametrize(
         "event", [{}, {"verb": "look", "review": "first", "rater": " "}, {"verb": "show", "review": "first", "pair": 3}]

@@ -1,8 +1,10 @@
 // A batch in Compare: a file of prompts or several seeds, run through the columns of the form, with a summary and a table of results.
 
 import { make, button, announce, saveFile, contentOf } from "../shared/dom.js";
+import { BatchProgress } from "./batch_progress.js";
 import { BatchTable } from "./batch_table.js";
 import { call } from "../shared/wire.js";
+import { openReview } from "../review/review_tab.js";
 import * as compareParts from "./compare_parts.js";
 
 const HINT = "A .txt file with one prompt a line, .jsonl with prompt or messages, or .csv with a column prompt. A key or column reference is read by all columns.";
@@ -24,20 +26,19 @@ export class BatchPanel {
     this.remove = button("Remove file", { onclick: () => this.ask("remove"), hidden: true });
     this.addChooser();
     this.title = make("h2", {});
-    this.bar = make("progress", { max: 1, "aria-label": "How much of the batch is done" });
-    this.count = make("span", { class: "pl-quiet" });
-    this.resume = button("Resume", { onclick: () => this.ask("resume") }, "Run the rows that are left or have failed");
-    this.progress = make("div", { class: "pl-row pl-batch-progress" }, this.bar, this.count, this.resume);
+    this.progress = new BatchProgress(() => this.ask("resume"));
     this.summary = make("div", { class: "pl-batch-summary" });
     this.most = make("div", { class: "pl-batch-most" });
     this.table = new BatchTable((row) => this.open(row));
     this.means = make("details", { class: "pl-column-more" });
     this.exports = make("div", { class: "pl-row" }, ...["CSV", "JSON"].map((name) => button(`Download results as ${name}`, { onclick: () => this.ask("export", { kind: name.toLowerCase() }) })));
+    this.review = make("input", { class: "pl-field", "aria-label": "Name of the review", placeholder: "Name of the review", autocomplete: "off" });
+    this.rating = make("div", { class: "pl-row pl-batch-rating" }, this.review, button("Rate blind", { onclick: () => this.ask("review", { review: this.review.value.trim() }) }, "Open the answers in the Review tab, without their models"));
     this.opened = make("h2", { class: "pl-batch-opened", tabindex: "-1" });
     this.before = button("Previous row", { onclick: () => this.step(-1) });
     this.after = button("Next row", { onclick: () => this.step(1) });
     this.steps = make("div", { class: "pl-row pl-batch-steps", hidden: true }, this.opened, this.before, this.after, button("Back to the table", { onclick: () => this.back() }));
-    this.results = make("section", { class: "pl-batch", "aria-label": "Batch", hidden: true }, this.title, this.progress, this.summary, this.most, this.table.element, this.means, this.exports);
+    this.results = make("section", { class: "pl-batch", "aria-label": "Batch", hidden: true }, this.title, this.progress.element, this.summary, this.most, this.table.element, this.means, this.exports, this.rating);
     this.element = make("div", { class: "pl-batch-place" }, this.results, this.steps);
     document.addEventListener("pellucid-server-back", () => this.ask("open"));
     queueMicrotask(() => this.ask("open")); // once the host is complete
@@ -129,13 +130,15 @@ export class BatchPanel {
     else if (wasRunning) this.host.say("");
     this.host.form.setRunning(value.running || Boolean(this.host.value?.running));
     if (isOther) this.begin(value);
-    this.drawProgress(value);
+    this.progress.show(value);
+    this.rating.hidden = value.running || value.left === value.total || value.form?.columns.length !== 2;
     this.table.add(value.rows.slice(this.drawn).flatMap((batch) => JSON.parse(batch)));
     this.drawn = value.rows.length;
     if (isOther) this.showRow(this.host.value?.row ?? null);
     this.drawSummary(value);
     if (wasRunning && !value.running && value.number) announce("The batch has ended.");
     saveFile(value.file);
+    if (value.review) openReview(value.review);
   }
 
   /** @param {Page.BatchValue} value */
@@ -152,15 +155,6 @@ export class BatchPanel {
     this.results.hidden = value.number === 0;
     this.title.textContent = value.name ? `Batch: ${value.name}` : "Batch";
     this.table.begin(value.heads, Number(value.form?.seeds ?? 1) > 1);
-  }
-
-  /** @param {Page.BatchValue} value */
-  drawProgress({ running, total, left }) {
-    this.bar.value = total ? (total - left) / total : 0;
-    this.bar.hidden = !running;
-    this.count.textContent = running ? `${total - left} of ${total}` : `${left} ${left === 1 ? "row is" : "rows are"} left`;
-    this.resume.hidden = running || !left;
-    this.progress.hidden = !running && !left;
   }
 
   /** @param {Page.BatchValue} value */

@@ -12,7 +12,7 @@ const NUMBERS = [
   ["max_tokens", "Max output tokens", "0: no limit"],
 ];
 
-class ColumnForm {
+export class ColumnForm {
   /**
    * @param {Page.CompareSettings} settings
    * @param {() => void} onEdit
@@ -218,7 +218,7 @@ let labels = 0;
  * @param {string} [hint]
  * @returns {HTMLElement}
  */
-function labelled(text, field, hint = "") {
+export function labelled(text, field, hint = "") {
   labels += 1;
   if (!field.id) field.id = `pl-compare-field-${labels}`;
   return make("div", { class: "pl-labelled-field" }, make("label", { for: field.id }, hint ? `${text} (${hint})` : text), field);

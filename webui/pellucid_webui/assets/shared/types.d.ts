@@ -475,6 +475,15 @@ declare namespace Page {
     /** Largest size of a file of prompts, in bytes. */
     limit: number;
     file?: SavedText;
+    /** The name of the review that was made of the batch just now. */
+    review?: string;
+  }
+
+  /** What a new review is made of; a prompt a line. */
+  interface ReviewFormValue {
+    name: string;
+    prompts: string;
+    columns: CompareSettings[];
   }
 
   /** What a batch needs of the Compare tab. */
@@ -734,8 +743,8 @@ declare namespace Page {
     /** Whether the rater has logged in, so that the name is fixed. */
     isLoggedIn: boolean;
     status: string;
-    /** What to run in a terminal, or nothing. */
-    command: string;
+    /** For a rater who has judged all pairs. */
+    results: { sentences: string[]; table: string[][] } | null;
     wrong: boolean;
     reasons: string[];
     pair: number | null;

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
 from pellucid.system.atomic_files import written_whole
 from pellucid.system.private_files import create_private, make_private, make_private_folder
+from pellucid.vocabulary.query import SamplingParams
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -69,6 +70,16 @@ class Judgement:
     reasons: tuple[str, ...] = ()
     note: str = ""
     time: float = 0.0
+
+
+def side(model: str, params: SamplingParams, system: str = "") -> str:
+    """Describe a side of a review: the model and what of its settings is not the default."""
+    parts = [model, f"temperature {params.temperature:g}" if params.temperature else "greedy"]
+    if params.temperature:
+        chosen = (("top-p", params.top_p, 1), ("top-k", params.top_k, 0), ("min-p", params.min_p, 0))
+        parts += [f"{name} {value:g}" for name, value, off in chosen if value != off]
+        parts += [] if params.seed is None else [f"seed {params.seed}"]
+    return ", ".join([*parts, f"system prompt {system!r}"] if system else parts)
 
 
 _REVIEW, _JUDGEMENT = TypeAdapter(Review), TypeAdapter(Judgement)

@@ -38,7 +38,7 @@ def mean_interval(values: Sequence[float], least: float = -inf, most: float = in
     return Interval(mean, max(mean - half, least), min(mean + half, most), len(values))
 
 
-def share_interval(successes: int, trials: int) -> Interval:
+def share_interval(successes: float, trials: int) -> Interval:
     """Return a share with the Wilson interval (1927), also good near 0 and 1."""
     share, z = successes / trials, NORMAL_QUANTILE
     scale = 1 + z * z / trials

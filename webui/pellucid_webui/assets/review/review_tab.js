@@ -1,8 +1,10 @@
 // Review: two answers side by side, without the names of their models, and a rater's verdict.
 
-import { make, button, announce, copy, hasModifier, memory } from "./shared/dom.js";
-import { mount } from "./shared/mounts.js";
-import { call } from "./shared/wire.js";
+import { make, button, announce, hasModifier, memory, openTab } from "../shared/dom.js";
+import { mount } from "../shared/mounts.js";
+import { call } from "../shared/wire.js";
+import { table } from "../compare/compare_parts.js";
+import { ReviewForm } from "./review_form.js";
 
 const VERDICTS = [
   ["left", "Left is better", "1"],
@@ -18,17 +20,11 @@ class Review {
   constructor(element) {
     /** @type {ShownPair | null} */
     this.drawn = null;
-    this.names = make("select", { class: "pl-field", "aria-label": "Review to rate", onchange: () => this.ask("refresh") });
+    this.names = make("select", { class: "pl-field", "aria-label": "Review to rate", onchange: () => this.choose() });
     this.rater = make("input", { class: "pl-field", "aria-label": "Your name", placeholder: "Your name", autocomplete: "off", onchange: () => this.rename() });
     this.choice = make("div", { class: "pl-row" }, this.names, this.rater);
-    this.status = make("p", { class: "pl-note", role: "status" });
-    this.command = make("code", {});
-    this.terminal = make(
-      "figure",
-      { class: "pl-code pl-review-command", hidden: true },
-      make("figcaption", {}, make("span", {}, "Terminal"), make("button", { type: "button", onclick: (event) => copy(this.command.textContent ?? "", event.currentTarget) }, "Copy")),
-      make("pre", { tabindex: "0" }, this.command),
-    );
+    this.status = make("p", { class: "pl-note", role: "status", tabindex: "-1" });
+    this.results = make("div", { class: "pl-review-results" });
     this.prompt = make("div", { class: "pl-body pl-review-prompt", role: "region", tabindex: "0", "aria-label": "The prompt" });
     /** @type {("left" | "right")[]} */
     const sides = ["left", "right"];
@@ -49,7 +45,8 @@ class Review {
       this.note,
       make("div", { class: "pl-row" }, ...this.verdicts, this.previousButton),
     );
-    this.root = make("section", { class: "pl-review", "aria-label": "Review" }, this.choice, this.status, this.terminal, this.pair);
+    this.form = new ReviewForm({ status: this.status, say: (text, wrong) => this.say(text, wrong), onMade: openReview });
+    this.root = make("section", { class: "pl-review", "aria-label": "Review" }, this.choice, this.status, this.pair, this.results, this.form.element);
     element.replaceChildren(this.root);
     this.root.addEventListener("keydown", (event) => this.key(event));
     this.rater.value = memory.get("rater") || "";
@@ -71,7 +68,18 @@ class Review {
    * @param {number | null} [pair]
    */
   ask(verb, pair = null) {
-    this.send({ verb, review: this.names.value, rater: this.raterName, pair });
+    this.send({ verb, review: wanted || this.names.value, rater: this.raterName, pair });
+  }
+
+  choose() {
+    wanted = "";
+    this.ask("refresh");
+  }
+
+  /** Show the review that was made just now, and begin to rate. */
+  begin() {
+    this.status.focus();
+    this.ask("refresh");
   }
 
   rename() {
@@ -114,18 +122,22 @@ class Review {
   update(value) {
     if (!value.isLoggedIn && value.rater !== this.raterName) return; // for an earlier name: the value for this one will follow
     const { drawn } = this;
+    const isWanted = wanted !== "" && value.review === wanted;
+    if (isWanted) wanted = "";
     const isOther = !drawn || drawn.pair !== value.pair || drawn.review !== value.review || drawn.rater !== value.rater;
     this.names.replaceChildren(...value.names.map((name) => make("option", { value: name, selected: name === value.review }, name)));
     this.choice.hidden = !value.names.length;
     if (value.isLoggedIn) this.rater.value = value.rater;
     this.rater.disabled = value.isLoggedIn;
     this.say(value.status, value.wrong);
-    this.command.textContent = value.command;
-    this.terminal.hidden = !value.command;
+    this.results.replaceChildren(...(value.results ? [...value.results.sentences.map((sentence) => make("p", {}, sentence)), table("Verdicts of all raters", value.results.table)] : []));
+    this.form.show(!value.names.length);
     const refused = value.wrong && value.pair === null && !this.pair.hidden; // keep the pair, with the reasons that were chosen
     if (refused) return;
+    if (value.pair === null && this.pair.contains(document.activeElement)) this.status.focus();
     this.pair.hidden = value.pair === null;
     this.drawn = hasPair(value) ? value : null;
+    if (isWanted && !value.rater) this.rater.focus();
     if (!this.drawn) return;
     draw(this.prompt, value.prompt);
     for (const { side, body } of this.sides) draw(body, value[side]);
@@ -155,4 +167,18 @@ function draw(place, blocks) {
   place.innerHTML = blocks.map((html) => `<div class="pl-block" dir="auto">${html}</div>`).join("");
 }
 
-mount("pl-review", (element) => new Review(element));
+/** @type {Review | null} */
+let mounted = null;
+let wanted = ""; // the review to show, once the tab is there
+
+/**
+ * Open the tab with a review.
+ * @param {string} name
+ */
+export function openReview(name) {
+  wanted = name;
+  openTab("Review");
+  requestAnimationFrame(() => mounted?.begin()); // when the tab is shown; a new tab does it when it is made
+}
+
+mount("pl-review", (element) => (mounted = new Review(element)));

@@ -1,4 +1,4 @@
-"""Tests of a review's results: win rates, reasons and agreement."""
+"""Tests of raters' agreement, and of the prompts of a new review."""
 
 from __future__ import annotations
 
@@ -11,52 +11,21 @@ from sklearn.metrics import cohen_kappa_score
 from pellucid.config import load_settings
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.review.command import make, read_prompts
-from pellucid.learn.review.review_results import cohens_kappa, results
+from pellucid.learn.review.rater_agreement import agreements, cohens_kappa
 from pellucid.vocabulary.query import SamplingParams
 from pellucid_webui.conversations.storage.blind_reviews import Judgement, Verdict
 
 A, B, BOTH, NEITHER = Verdict
 
 
-def judged(rater: str, *verdicts: Verdict, reasons: tuple[str, ...] = ()) -> list[Judgement]:
-    return [Judgement(pair, rater, verdict, reasons) for pair, verdict in enumerate(verdicts)]
-
-
-def test_no_verdicts() -> None:
-    """There are no results before the first verdict."""
-    found = results([])
-    assert (found.judged, found.win_rate, found.better, found.agreements) == (0, None, None, ())
-
-
-def test_win_rate() -> None:
-    """A tie is half a win for each side, and a pair counts once for all raters."""
-    found = results([*judged("ann", A, A, B, BOTH), *judged("bob", B)])
-    assert found.judged == 4
-    assert found.win_rate is not None
-    assert found.win_rate.value == pytest.approx((0.5 + 1 + 0 + 0.5) / 4)
-    assert found.verdicts == {A: 2, B: 2, BOTH: 1, NEITHER: 0}
-
-
-def test_better_only_where_it_is_sure() -> None:
-    """A side is better only if the interval excludes one half."""
-    assert results(judged("ann", *[A] * 30, *[B] * 5)).better is A
-    assert results(judged("ann", *[A] * 5, *[B] * 30)).better is B
-    assert results(judged("ann", *[A] * 6, *[B] * 5)).better is None
-    assert results(judged("ann", A, A, A)).better is None
-
-
-def test_reasons() -> None:
-    """Reasons are counted for the side that wins."""
-    found = results(
-        [*judged("ann", A, A, BOTH, reasons=("clearer",)), *judged("bob", B, reasons=("shorter", "clearer"))]
-    )
-    assert found.reasons == {A: {"clearer": 2}, B: {"shorter": 1, "clearer": 1}}
+def judged(rater: str, *verdicts: Verdict) -> list[Judgement]:
+    return [Judgement(pair, rater, verdict) for pair, verdict in enumerate(verdicts)]
 
 
 def test_agreement() -> None:
     """Agreement covers the pairs that both raters judged, and kappa is scikit-learn's."""
     ann, bob = [A, A, B, B, BOTH, A] * 2, [*[A, B, B, B, BOTH, NEITHER] * 2, A]
-    found = results([*judged("ann", *ann), *judged("bob", *bob)]).agreements
+    found = agreements([*judged("ann", *ann), *judged("bob", *bob)])
     assert [(one.raters, one.pairs) for one in found] == [(("ann", "bob"), 12)]
     assert found[0].same == pytest.approx(4 / 6)
     assert found[0].kappa is not None
@@ -66,7 +35,7 @@ def test_agreement() -> None:
 
 def test_agreement_by_chance_alone() -> None:
     """Kappa is undefined if two raters always give the same verdict."""
-    found = results([*judged("ann", *[A] * 20), *judged("bob", *[A] * 20)]).agreements
+    found = agreements([*judged("ann", *[A] * 20), *judged("bob", *[A] * 20)])
     assert (found[0].same, found[0].kappa) == (1.0, None)
     assert math.isnan(cohens_kappa([0, 0], [0, 0]))
 
