@@ -129,7 +129,7 @@ async def continued(tab: Tab) -> None:
     short = await tab.answer(LONG)
     assert "token limit" in await tab.page.locator(".pl-assistant .pl-note").inner_text()
 
-    await tab.page.get_by_role("button", name="Continue").click()
+    await tab.page.get_by_role("button", name="Continue", exact=True).click()
     await tab.page.get_by_text("2 / 2").wait_for()
     await tab.answered(2)
     _, longer = await tab.texts()
@@ -174,7 +174,7 @@ async def edit_an_answer(tab: Tab) -> None:
     assert (await tab.texts())[1] == "The sky is green, because"
     head = tab.page.locator(".pl-assistant .pl-head")
     await expect(head).to_have_text("Answeredited")
-    await tab.page.get_by_role("button", name="Continue").click()
+    await tab.page.get_by_role("button", name="Continue", exact=True).click()
     await tab.page.get_by_text("3 / 3").wait_for()
     await tab.answered(2)
     _, longer = await tab.texts()

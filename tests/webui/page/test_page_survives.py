@@ -159,7 +159,7 @@ async def in_the_middle(tab: Tab, mortal: PageServer, end: Callable[[PageServer]
     assert await field.input_value() == "and then"
     await expect(problem).to_be_hidden()
 
-    await page.get_by_role("button", name="Continue").last.click()
+    await page.get_by_role("button", name="Continue", exact=True).last.click()
     await tab.grown(len(texts[3]) + 10)
     await page.get_by_role("button", name="Stop").click()
     await tab.answered(4)
