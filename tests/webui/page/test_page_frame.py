@@ -354,7 +354,7 @@ async def menus(framed: Tab) -> None:
 async def examples_of_an_empty_chat(framed: Tab) -> None:
     """An empty chat offers four prompts, and one opens the tokens of the answer."""
     page = framed.page
-    examples = page.locator(".pl-example")
+    examples = page.locator(".pl-example:visible")
     await expect(examples).to_have_count(4)
     await page.get_by_role("button", name="and open the tokens of the answer").click()
     await framed.options.first.wait_for()

@@ -15,6 +15,7 @@ from support.page.scripted_assistant import token
 from support.page.storyteller import LARGE, SMALL, Storyteller
 
 CODE = "def add(a, b):\n    return a + b\n"
+RETURN = "\n    return best\n"
 
 ANSWER = f"Take \\(x_1 + y_1\\):\n\n```python\n{CODE}```\n\n- [x] done\n- [ ] open\n"
 
@@ -123,8 +124,9 @@ async def test_retry_with(tab: Tab, teller: Storyteller) -> None:
 
 
 def expected(part: str) -> str:
-    """Return the text of the Infill tab with ``part`` around the cursor."""
-    return f"def median(values):\n    ordered = sorted(values)\n    {part}median([3, 1, 2]))\n"
+    """Return the text of the Infill tab with ``part`` at the cursor."""
+    loop = "    for value in values:\n        if value > best:\n            "
+    return f"def largest(values):\n    best = values[0]\n{loop}{part}{RETURN}"
 
 
 async def test_content(tab: Tab) -> None:
@@ -168,15 +170,12 @@ async def code_into_infill(tab: Tab) -> None:
     field = tab.page.get_by_label("Code; the cursor marks where to complete")
     await tab.page.get_by_role("button", name="Insert into Infill").click()
     await expect(field).to_be_visible()
-    first = f"middle = len(ordered) // 2\n    {CODE}\n\n\nprint("
-    await expect(field).to_have_value(expected(first))
-    assert (
-        await field.evaluate("field => field.value.slice(0, field.selectionStart)")
-        == expected(first).partition("\n\n\nprint(")[0]
-    )
+    await expect(field).to_have_value(expected(CODE))
+    before_cursor = await field.evaluate("field => field.value.slice(0, field.selectionStart)")
+    assert before_cursor == expected(CODE).removesuffix(RETURN)
     await tab.tab("Chat")
     await tab.page.get_by_role("button", name="Insert into Infill").click()
-    await expect(field).to_have_value(expected(first.replace(CODE, CODE * 2)))
+    await expect(field).to_have_value(expected(CODE * 2))
 
 
 async def test_files(tab: Tab, teller: Storyteller) -> None:

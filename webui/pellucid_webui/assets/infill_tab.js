@@ -27,7 +27,7 @@ class Infill {
     this.prompt = make("pre", { class: "pl-prompt", tabindex: "0", "aria-label": "The prompt" });
     this.more = make("details", {}, make("summary", {}, "The prompt, as the model read it"), this.prompt);
     this.empty = emptyState({
-      picture: [make("span", { class: "pl-mono" }, "total = ", make("mark", { class: "pl-shown" }, "sum(values)"))],
+      picture: [make("span", { class: "pl-mono" }, "total = ", make("mark", {}, "sum(values)"))],
       promise: "The code appears here with what an editor would suggest at the cursor, how likely each token of it is, and why it is shown or hidden.",
       example: make("span", { class: "pl-mono" }, EXAMPLE.join("▮").trim()),
       does: "complete this function at the mark",

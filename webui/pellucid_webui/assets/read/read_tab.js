@@ -76,7 +76,7 @@ class Reading {
       if (target instanceof HTMLTextAreaElement && target.closest("#pl-read-text")) tabMemory.set(TEXT, target.value);
     });
     this.empty = emptyState({
-      picture: [make("span", {}, "The sky is ", make("span", { class: "pl-token p7" }, "green"))],
+      picture: [make("span", {}, "The sky is ", make("span", { class: "p7" }, "green"))],
       promise: "The text appears here. The stronger a colour, the less the model expected the token. A list has the most surprising lines, and a click on a token shows what the model expected instead.",
       example: make("span", { class: "pl-mono" }, EXAMPLE.trim()),
       does: "read this function, which has a typing error",
