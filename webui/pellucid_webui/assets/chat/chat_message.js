@@ -1,6 +1,6 @@
 // A message of the chat: its text, tokens, versions and actions.
 
-import { make, button, announce, copy, memory, nameOf } from "../shared/dom.js";
+import { make, button, announce, copy, memory, nameOf, typed } from "../shared/dom.js";
 import { tipIconButton } from "../shared/icons.js";
 import { HeatMap } from "../tokens/heatmap.js";
 import { branchWords } from "../tokens/rendered_answer.js";
@@ -283,17 +283,17 @@ export class Message {
 
   /** Forget the edited text that has become another version. */
   forgetEdit() {
-    if (this.savedEdit !== null && (memory.get(editKey(this.data.node)) ?? this.savedEdit) === this.savedEdit) memory.set(editKey(this.data.node), "");
+    if (this.savedEdit !== null && (typed.get(editKey(this.data.node)) || this.savedEdit) === this.savedEdit) typed.set(editKey(this.data.node), "");
   }
 
   /** Let the user edit the message; Escape cancels. */
   edit() {
     const field = make("textarea", { class: "pl-field", "aria-label": "Edit the message", rows: Math.min(12, this.data.text.split("\n").length + 1) });
     const key = editKey(this.data.node); // kept like drafts: the page may be reloaded while this is open
-    field.value = memory.get(key) || this.data.text;
-    field.addEventListener("input", () => memory.set(key, field.value));
+    field.value = typed.get(key) || this.data.text;
+    field.addEventListener("input", () => typed.set(key, field.value));
     const done = () => {
-      memory.set(key, "");
+      typed.set(key, "");
       form.remove();
       this.body.hidden = this.tools.hidden = false;
       /** @type {HTMLElement | null} */ (this.tools.querySelector(".pl-edit-button"))?.focus();
@@ -339,7 +339,7 @@ drawDetails();
 
 /**
  * @param {number} node
- * @returns {string} the key of a message's edited text in `memory`
+ * @returns {string} the key of a message's edited text in `typed`
  */
 const editKey = (node) => `edit.${node}`;
 

@@ -1,6 +1,6 @@
 // The field for a new message: its drafts, attached files, and a message on its way to the server.
 
-import { make, memory } from "../shared/dom.js";
+import { make, memory, typed } from "../shared/dom.js";
 import { AttachedFiles } from "./attached_files.js";
 
 /**
@@ -34,7 +34,7 @@ export class Composer {
     this.conversation = null; // the conversation whose draft is in the field; null for a new one
     /** @type {string | null} */
     this.filledText = null; // the text of the field after the server last filled it
-    this.field.value = memory.get(this.draftKey(null)) || "";
+    this.field.value = typed.get(this.draftKey(null));
     this.isTouched = false; // whether the user has written since the draft was shown
     this.field.addEventListener("input", () => {
       this.isTouched = true;
@@ -56,7 +56,7 @@ export class Composer {
     this.filesOf.set(this.conversation, this.files.pending);
     this.conversation = conversation;
     this.isTouched = false;
-    this.field.value = memory.get(this.draftKey(conversation)) || "";
+    this.field.value = typed.get(this.draftKey(conversation));
     this.files.pending = this.filesOf.get(conversation) ?? [];
     this.files.draw();
   }
@@ -71,19 +71,19 @@ export class Composer {
     this.owner = owner;
     memory.set(OWNER_KEY, owner);
     if (stays && this.field.value) this.keep();
-    else this.field.value = memory.get(this.draftKey(this.conversation)) || "";
+    else this.field.value = typed.get(this.draftKey(this.conversation));
   }
 
   /**
    * @param {string | null} conversation null for a new one
-   * @returns {string} the key of its draft in `memory`
+   * @returns {string} the key of its draft in `typed`
    */
   draftKey(conversation) {
     return conversation === null ? `draft.new${this.owner && this.owner !== LOCAL ? `.${this.owner}` : ""}` : `draft.${conversation}`;
   }
 
   keep() {
-    memory.set(this.draftKey(this.conversation), this.field.value);
+    typed.set(this.draftKey(this.conversation), this.field.value);
   }
 
   /**
@@ -94,7 +94,7 @@ export class Composer {
   fill(text, conversation) {
     if (conversation !== this.conversation) {
       const key = this.draftKey(conversation);
-      memory.set(key, [text, memory.get(key)].filter(Boolean).join("\n\n"));
+      typed.set(key, [text, typed.get(key)].filter(Boolean).join("\n\n"));
       return;
     }
     const written = this.field.value === this.filledText ? "" : this.field.value;
@@ -115,7 +115,7 @@ export class Composer {
     const isSame = before?.text === text && before.files.length === files.length && before.files.every((file) => files.includes(file));
     const sent = isSame ? before : { id: randomId(), conversation, text, files };
     this.outgoing.set(conversation, sent);
-    memory.set(sentKey(conversation), JSON.stringify({ id: sent.id, text }));
+    typed.set(sentKey(conversation), JSON.stringify({ id: sent.id, text }));
     return sent;
   }
 
@@ -124,8 +124,8 @@ export class Composer {
    * @returns {OutgoingMessage | null} a message that was sent before the page was reloaded, without files
    */
   unanswered(conversation) {
-    const kept = memory.get(sentKey(conversation));
-    return kept === null ? null : { ...JSON.parse(kept), conversation, files: [] };
+    const kept = typed.get(sentKey(conversation));
+    return kept ? { ...JSON.parse(kept), conversation, files: [] } : null;
   }
 
   /**
@@ -134,7 +134,7 @@ export class Composer {
    */
   refuse(sent) {
     this.outgoing.delete(sent.conversation);
-    memory.set(sentKey(sent.conversation), null);
+    typed.set(sentKey(sent.conversation), "");
   }
 
   /**
@@ -147,10 +147,10 @@ export class Composer {
     const isHere = sent.conversation === this.conversation; // else the field shows the draft of another conversation
     if (isHere) this.files.remove(sent.files);
     else this.filesOf.delete(sent.conversation);
-    const draft = isHere ? this.field.value : memory.get(this.draftKey(sent.conversation)) || "";
+    const draft = isHere ? this.field.value : typed.get(this.draftKey(sent.conversation));
     const rest = draft.startsWith(sent.text) ? draft.slice(sent.text.length) : draft;
-    memory.set(this.draftKey(sent.conversation), "");
-    memory.set(this.draftKey(conversation), rest);
+    typed.set(this.draftKey(sent.conversation), "");
+    typed.set(this.draftKey(conversation), rest);
     if (!isHere) return;
     this.conversation = conversation;
     this.field.value = rest;
@@ -159,7 +159,7 @@ export class Composer {
 
 /**
  * @param {string | null} conversation null for a new one
- * @returns {string} the key in `memory` of the message on its way
+ * @returns {string} the key in `typed` of the message on its way
  */
 const sentKey = (conversation) => `sent.${conversation ?? "new"}`;
 

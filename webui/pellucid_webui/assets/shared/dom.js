@@ -172,6 +172,27 @@ class Memory {
 export const memory = new Memory(() => localStorage); // of all tabs, for good
 export const tabMemory = new Memory(() => sessionStorage); // of this tab, until it is closed; a reload keeps it
 
+/** What is typed. Each tab has its own text, which outlives a reload; a new tab begins with the last text of any tab. */
+export const typed = {
+  /**
+   * @param {string} key
+   * @returns {string}
+   */
+  get(key) {
+    const own = tabMemory.get(key);
+    return own === null ? (memory.get(key) ?? "") : JSON.parse(own);
+  },
+
+  /**
+   * @param {string} key
+   * @param {string} text if empty, the text of another tab stays for new tabs
+   */
+  set(key, text) {
+    if (text || (memory.get(key) ?? "") === typed.get(key)) memory.set(key, text);
+    tabMemory.set(key, JSON.stringify(text));
+  },
+};
+
 /**
  * Return the name of this browser tab, under which the server keeps its last results; a reload keeps it.
  * @returns {string}
