@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pellucid.vocabulary.finish import FinishReason, Usage
 from pellucid_webui.conversations.answer_details import StoredDetails
@@ -110,6 +110,15 @@ class Conversation:
             found.append(node)
             at = node.parent
         return found[::-1]
+
+    def settings_of(self, node: Node) -> TurnSettings:
+        """Return an answer's settings; edited answers have the original version's."""
+        at: Node | None = node
+        while at is not None and at.settings is None:
+            at = None if at.origin is None else self.nodes.get(at.origin)
+        if at is None or at.settings is None:
+            return self.settings
+        return replace(at.settings, model=at.model or at.settings.model)
 
     def versions(self, node: Node) -> list[Node]:
         return self.children(node.parent)

@@ -12,7 +12,6 @@ from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, N
 from pellucid_webui.conversations.model_view import messages_of, view_of
 from pellucid_webui.conversations.retry_settings import other_settings
 from pellucid_webui.conversations.storage.store import ConversationStore
-from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.inspection.comparison import LETTERS, ChatSource, Column, Comparison, StoredAnswer
 from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.routes.comparison_form import fields_of
@@ -93,24 +92,14 @@ def _answer(conversation: Conversation, number: object) -> Node:
 
 def _column(conversation: Conversation, first: Node, asked: Mapping[str, Any]) -> dict[str, Any]:
     if "answer" not in asked:
-        return fields_of(other_settings(_settings(conversation, first), asked))
+        return fields_of(other_settings(conversation.settings_of(first), asked))
     node = _answer(conversation, asked["answer"])
-    return fields_of(_settings(conversation, node)) | {"answer": node.id}
-
-
-def _settings(conversation: Conversation, node: Node) -> TurnSettings:
-    """Return an answer's settings; edited answers have the original version's."""
-    at: Node | None = node
-    while at is not None and at.settings is None:
-        at = None if at.origin is None else conversation.nodes.get(at.origin)
-    if at is None or at.settings is None:
-        return conversation.settings
-    return replace(at.settings, model=at.model or at.settings.model)
+    return fields_of(conversation.settings_of(node)) | {"answer": node.id}
 
 
 def _follow(column: Column, conversation: Conversation, node: Node) -> None:
     """Let a column answer the same messages as ``node``, in the same format."""
-    own = _settings(conversation, node)
+    own = conversation.settings_of(node)
     column.settings = replace(
         column.settings,
         answer_format=own.answer_format,
