@@ -272,15 +272,6 @@ async def branch(answered: Tab) -> None:
     await expect(inspector(answered).locator(".pl-branch-remark")).to_have_text("Branched here: was “ blue” 20.0 %.")
 
 
-async def test_samples(answered: Tab) -> None:
-    """Three samples from a token are three versions, each started after the last is complete."""
-    await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "blue"))
-    await shown(answered, 8)
-    await inspector(answered).get_by_role("button", name="3 more samples").click()
-    await answered.page.get_by_text("4 / 4").wait_for()
-    await answered.answered(2)
-
-
 async def test_an_engine_that_reports_less(tab: Tab, teller: Storyteller) -> None:
     """The inspector shows a range of entropies and a missing sampling probability."""
     teller.script = [replace(one, entropy=None, entropy_range=(log(2), log(4)), sampled=None) for one in tokens()]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.continue_from_token import whole_characters, with_alternative
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
@@ -91,7 +92,7 @@ class ChatActions:
         settings = await self._resolved(settings)
         async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
-            _require_continuable(found, settings)
+            require_continuable(found, settings)
             batches = await self.batches(id, node)
             tokens = await in_page_thread(unpack, batches)
             kept = whole_characters(tokens)
@@ -104,15 +105,27 @@ class ChatActions:
             )
 
     async def branch(
-        self, id: str, node: int, index: int, alternative: int, settings: TurnSettings, *, remedy: Remedy | None = None
+        self,
+        id: str,
+        node: int,
+        index: int,
+        other: int | Sequence[Token],
+        settings: TurnSettings,
+        *,
+        remedy: Remedy | None = None,
     ) -> Turn:
-        """Generate a version in which ``alternative`` replaces token ``index``."""
+        """Generate a version in which an alternative or other tokens replace token ``index``."""
         settings = await self._resolved(settings)
         async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
-            _require_continuable(found, settings)
+            require_continuable(found, settings)
             tokens = await in_page_thread(unpack, await self.batches(id, node))
-            kept = with_alternative(tokens, index, alternative)
+            if isinstance(other, int):
+                kept = with_alternative(tokens, index, other)
+            else:
+                kept = [*tokens[:index], *other]
+                pairs = enumerate(zip(kept, tokens, strict=False))
+                index = next((at for at, (new, old) in pairs if new.id != old.id), min(len(kept), len(tokens)) - 1)
             written = found.text.removesuffix("".join(token.text for token in tokens))
             text = written + "".join(token.text for token in kept)
             return await self._answer(
@@ -140,7 +153,7 @@ class ChatActions:
             if view is None:
                 raise full
             if path[-1].role == ASSISTANT:
-                _require_continuable(path[-1], settings)
+                require_continuable(path[-1], settings)
             archive = await in_page_thread(self._store.archive, self._owner, id)
             copy = await in_page_thread(self._store.restore, self._owner, _copy_from(archive, path, view.begins))
         leaf = (await self.conversation(copy)).leaf
@@ -290,7 +303,7 @@ def _copy_from(archive: Archive, path: Sequence[Node], begins: int | None) -> Ar
     return Archive(conversation, {numbers[node.id]: archive.tokens[node.id] for node in kept})
 
 
-def _require_continuable(node: Node, settings: TurnSettings) -> None:
+def require_continuable(node: Node, settings: TurnSettings) -> None:
     if settings.answer_format != "free":
         raise InvalidRequestError(
             "An answer cannot be continued under an answer format: regenerate it, or choose the format free."

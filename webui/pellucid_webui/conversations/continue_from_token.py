@@ -27,6 +27,15 @@ def whole_characters(tokens: Sequence[Token]) -> list[Token]:
     return list(tokens[:length])
 
 
+def text_before(tokens: Sequence[Token], index: int) -> str:
+    """Return the text before a token, which must not begin inside a character."""
+    if not 0 <= index < len(tokens):
+        raise InvalidRequestError("This answer has no such token: open it again.")
+    if [b"", *open_bytes(tokens[:index])][-1]:
+        raise InvalidRequestError("This token begins inside a character: choose the token before it.")
+    return "".join(token.text for token in tokens[:index])
+
+
 def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> list[Token]:
     """Return the tokens before ``index``, then the given alternative.
 

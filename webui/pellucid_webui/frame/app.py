@@ -26,6 +26,7 @@ STYLES = (
     "tokens/marks",
     "chat/json_value_tree",
     "frame/dialogs_and_welcome",
+    "continuations/continuations",
     "chat/chat",
     "chat/version_tree",
     "conversations/conversation_list",

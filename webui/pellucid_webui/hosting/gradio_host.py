@@ -28,6 +28,7 @@ from pellucid_webui.routes.chat import ChatRoute
 from pellucid_webui.routes.chat_comparison import ChatAnswers
 from pellucid_webui.routes.compare import CompareRoute
 from pellucid_webui.routes.compare_batch import BatchRoute
+from pellucid_webui.routes.continuations import ContinuationsRoute
 from pellucid_webui.routes.conversation_list import ConversationListRoute
 from pellucid_webui.routes.infill import InfillRoute
 from pellucid_webui.routes.models import ModelsRoute
@@ -89,6 +90,7 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
         {
             "chat": chat.act,
             "turn": chat.follow,
+            "continuations": ContinuationsRoute(store, assistant_for, turns).grow,
             "conversations": ConversationListRoute(store, assistant_for, turns).act,
             "models": ModelsRoute(assistant_for).act,
             "compare": compare.act,

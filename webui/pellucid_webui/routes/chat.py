@@ -27,6 +27,7 @@ from pellucid_webui.inspection.alignment import message_tokens
 from pellucid_webui.inspection.scoring import score
 from pellucid_webui.page_threads import in_page_thread, in_rendering_thread
 from pellucid_webui.routes.context_notice import full_error, model_context, remedy_of, repeatable_action
+from pellucid_webui.routes.continuations import answer_before, read_continuation
 from pellucid_webui.routes.conversation_display import RenderedMessages, blocks_of, state_of, turn_stats
 from pellucid_webui.routes.inspect_answers import inspected
 from pellucid_webui.routes.models import models_payload
@@ -178,8 +179,14 @@ class ChatRoute:
             _settings(asked),
             _number(asked, "node"),
         )
-        index, alternative = _number(asked, "index"), _number(asked, "alternative")
-        turn = await self._actions(owner).branch(id, node, index, alternative, settings, remedy=remedy_of(asked))
+        index, actions = _number(asked, "index"), self._actions(owner)
+        other: int | Sequence[Token]
+        if "text" in asked:
+            place = await answer_before(actions, id, node, index, settings)
+            other = await read_continuation(self.assistant_for(owner), place, str(asked["text"]))
+        else:
+            other = _number(asked, "alternative")
+        turn = await actions.branch(id, node, index, other, settings, remedy=remedy_of(asked))
         return await self._started(owner, id, settings, turn, asked)
 
     async def _fork(self, owner: str, asked: Asked) -> Payload:

@@ -21,8 +21,8 @@ SOON = {
 }
 """Upcoming change, by present remedy."""
 
-REPEATED = {"retry": ("node",), "resume": ("node",), "branch": ("node", "index", "alternative")}
-"""Actions that can be repeated with a remedy, and the numbers to keep."""
+REPEATED = {"retry": ("node",), "resume": ("node",), "branch": ("node", "index", "alternative", "text")}
+"""Actions that can be repeated with a remedy, and the fields to keep."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -815,6 +815,7 @@ declare namespace Page {
     onStep: (direction: number) => void;
     onClose: () => void;
     onSamples: (index: number, alternative: number, count: number) => void;
+    onTree: (index: number) => void;
   }
 
   interface Inspector extends Dock {
@@ -874,6 +875,69 @@ declare namespace Page {
     /** The token. */
     index: number;
     alternative: number;
+  }
+
+  /** A token of an answer. */
+  interface PlaceInAnswer {
+    conversation: string;
+    node: number;
+    index: number;
+  }
+
+  /** A text that can follow, as inspection/continuation_tree.py writes it, or a common part of versions. */
+  interface ContinuationNode {
+    /** Texts of tokens, and their probabilities after what is before. */
+    pieces: [text: string, probability: number | null][];
+    /** The probability of all up to here; 0 in a fan. */
+    mass: number;
+    /** The mass by other tokens with the same text. */
+    joined: number;
+    reread: boolean;
+    /** Why nothing follows; empty if something does. */
+    end: string;
+    versions?: FanMember[];
+    nodes: ContinuationNode[];
+  }
+
+  interface ContinuationTree {
+    before: string;
+    nodes: ContinuationNode[];
+    leaves: number;
+    /** The mass of the leaves, and of all else. */
+    covered: number;
+    rest: number;
+    /** The most that a single token can have that the engine does not list. */
+    unlisted: number;
+    isCut: boolean;
+    isWhole: boolean;
+  }
+
+  interface ContinuationRow {
+    node: ContinuationNode;
+    /** All text from the token on. */
+    text: string;
+    level: number;
+  }
+
+  interface FanMember {
+    node: number;
+    /** From 1, as the message counts its versions. */
+    number: number;
+  }
+
+  interface FanVersion extends FanMember {
+    records: TokenRecord[];
+  }
+
+  interface Fan {
+    /** Versions that are no samples. */
+    known: Set<number>;
+    /** How many samples there will be. */
+    count: number;
+    versions: FanVersion[];
+    asked: Set<number>;
+    /** Whether no more samples will come. */
+    isOver: boolean;
   }
 
   interface Inspection {

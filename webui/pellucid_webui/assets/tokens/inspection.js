@@ -1,5 +1,6 @@
 // Inspection in the chat: the switch for all answers, the pointer and the keys on rendered text, and the inspector.
 
+import { ContinuationPanel } from "../continuations/continuation_panel.js";
 import { make, button, memory, announce } from "../shared/dom.js";
 import * as colours from "./colours.js";
 import { legendScale } from "./heatmap_toolbar.js";
@@ -41,7 +42,8 @@ export class Inspection {
     this.opened = null; // the answer whose records were asked for last
     /** @type {Page.RenderedAnswer | null} */
     this.pinned = null;
-    this.samples = new MoreSamples((branch) => this.chat.act("branch", branch));
+    this.continuations = new ContinuationPanel(chat);
+    this.samples = new MoreSamples((branch) => this.generateSample(branch));
     /** @type {Page.ChatValue | null} */
     this.value = null;
     /** @type {Page.Message | null} */
@@ -55,6 +57,7 @@ export class Inspection {
       onStep: (direction) => this.step(direction),
       onClose: () => this.unpin(),
       onSamples: (index, alternative, count) => this.generateSamples(index, alternative, count),
+      onTree: (index) => this.showContinuations(index),
     });
     this.legend = make("span", { class: "pl-heat pl-inspect-legend", role: "group", "aria-label": "What the marks mean", "data-mode": "probability" });
     this.least = button("Least likely", { class: "pl-button pl-inspect-least", onclick: () => this.goToLeast() }, "Go to the least likely word of the answer in view (l)");
@@ -150,6 +153,7 @@ export class Inspection {
     this.fit();
     this.askForPlaces();
     this.samples.update(value, messages);
+    this.continuations.update(value, messages, this.samples.pending === null);
   }
 
   forget() {
@@ -456,12 +460,34 @@ export class Inspection {
    * @param {number} count
    */
   generateSamples(index, alternative, count) {
-    const { owner } = this.inspector;
-    const node = owner instanceof RenderedAnswer ? owner.message.data.node : this.nodeOfMap(owner);
+    const node = this.inspectedNode;
     const message = [...this.inView].find(({ data }) => data.node === node);
     if (node === null || !message || this.chat.busy) return;
+    const { versions } = message.data;
     this.unpin();
-    this.samples.begin({ node, index, alternative }, count, message.data.versions.length);
+    this.continuations.showFan({ conversation: this.value?.id ?? "", node, index }, versions, count);
+    this.samples.begin({ node, index, alternative }, count, versions.length);
+  }
+
+  /**
+   * Begin a sample. Where the server refuses, the banner says why, and the fan would hide it.
+   * @param {Page.BranchRequest} branch
+   */
+  async generateSample(branch) {
+    const begun = await this.chat.act("branch", branch);
+    if (begun === null && this.continuations.fan) this.continuations.element.close();
+    return begun;
+  }
+
+  /** @param {number} index */
+  showContinuations(index) {
+    const node = this.inspectedNode;
+    if (node !== null) this.continuations.showTree({ conversation: this.value?.id ?? "", node, index });
+  }
+
+  get inspectedNode() {
+    const { owner } = this.inspector;
+    return owner instanceof RenderedAnswer ? owner.message.data.node : this.nodeOfMap(owner);
   }
 
   /**

@@ -11,11 +11,11 @@ const WAITING = "Reading the tokens of this answer…";
 
 export class Inspector {
   /**
-   * `onStep` goes to the next (1) or previous (-1) unsure token while none is shown, `onClose` closes the inspector, and `onSamples`
-   * generates more versions from an alternative on.
+   * `onStep` goes to the next (1) or previous (-1) unsure token while none is shown, `onClose` closes the inspector, `onSamples`
+   * generates more versions from an alternative on, and `onTree` shows all continuations from a token on.
    * @param {Page.InspectorOptions} options
    */
-  constructor({ onStep, onClose, onSamples }) {
+  constructor({ onStep, onClose, onSamples, onTree }) {
     this.onClose = onClose;
     this.onSamples = onSamples;
     /** @type {Page.TokenOwner | null} */
@@ -30,6 +30,7 @@ export class Inspector {
     /** @param {number} direction */
     const step = (direction) => (this.owner ? this.owner.step(direction) : onStep(direction));
     this.again = button("Regenerate from this token", { onclick: () => this.regenerate(1) }, "Generate the text after this token again, as another version");
+    this.tree = button("Likely continuations", { onclick: () => this.options && onTree(this.options.index) }, "Show all likely continuations from this token as a tree");
     this.samples = button("3 more samples", { onclick: () => this.regenerate(3) }, "Generate the text after this token three times; each is a version");
     this.element = make(
       "aside",
@@ -42,7 +43,7 @@ export class Inspector {
         button("›", { "aria-label": "Next unsure word", onclick: () => step(1) }, "Next unsure word (n)"),
       ),
       make("div", { class: "pl-inspector-body" }, this.hint, this.words, this.card.element),
-      make("div", { class: "pl-inspector-actions" }, this.again, this.samples),
+      make("div", { class: "pl-inspector-actions" }, this.again, this.samples, this.tree),
       this.sliders.element,
     );
     this.draw();
@@ -136,7 +137,7 @@ export class Inspector {
     this.hint.hidden = !isIdle;
     this.words.hidden = this.isOpen;
     this.hint.textContent = this.isOpen ? WAITING : HINT;
-    const canBranch = Boolean(this.options?.onBranch) && this.alternative >= 0;
-    this.again.disabled = this.samples.disabled = !canBranch;
+    this.tree.disabled = !this.options?.onBranch;
+    this.again.disabled = this.samples.disabled = this.tree.disabled || this.alternative < 0;
   }
 }
