@@ -133,7 +133,7 @@ def test_figures() -> None:
     rows = {name: cells for name, *cells in figures(found)}
     low, high = rows["KL divergence to B, bits per token"][0].split(" to ")
     assert float(low) == 0 < float(high)
-    assert rows["same first choice as B"] == ["100.0%", "–"]
+    assert rows["same first choice as B"] == ["100.0 %", "–"]
     assert (rows["tokens"], rows["seconds"]) == (["1", "1"], ["1.2", "–"])
 
 
@@ -214,8 +214,11 @@ def test_csv_of_a_range_of_entropies() -> None:
     ranged = replace(other, entropy=None, entropy_range=(0.25, 1.5))
     _, _, text = export(places([exact, ranged], tokens("z"), tokens("xy")).comparison, {}, "csv")
     rows = list(csv.DictReader(io.StringIO(text)))[:2]
-    columns = ("entropy_nats", "entropy_low_nats", "entropy_high_nats")
-    assert [[row[name] for name in columns] for row in rows] == [["0.5", "", ""], ["", "0.25", "1.5"]]
+    columns = ("entropy_bits", "entropy_bits_low", "entropy_bits_high")
+    assert [[row[name] for name in columns] for row in rows] == [
+        [str(0.5 / math.log(2)), "", ""],
+        ["", str(0.25 / math.log(2)), str(1.5 / math.log(2))],
+    ]
 
 
 def test_json() -> None:

@@ -7,15 +7,13 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.vocabulary.token import Alternative, Token
-from pellucid_webui.conversations.compact_tokens import token_of
-from pellucid_webui.inspection.reading_figures import COLUMNS, ReadingFigures, probability, surprisal
+from pellucid_webui.inspection.reading_figures import ReadingFigures, surprisal
 
 
 def read(*texts: str, bits: Sequence[float] = (), data: Sequence[bytes] = ()) -> ReadingFigures:
@@ -53,13 +51,11 @@ def test_nothing_read() -> None:
         assert json.loads(reading.json())["perplexity"] is None
 
 
-def test_probability() -> None:
-    """Surprisal and probability are computed from a logprob."""
-    token = read("a", "b", bits=(3.0,)).tokens[1]
-    assert surprisal(token) == pytest.approx(3)
-    assert probability(token) == pytest.approx(0.125)
-    first = read("a").tokens[0]
-    assert (surprisal(first), probability(first)) == (0, 1)
+def test_surprisal() -> None:
+    """Surprisal is computed from a logprob."""
+    first, second = read("a", "b", bits=(3.0,)).tokens
+    assert surprisal(first) == 0
+    assert surprisal(second) == pytest.approx(3)
 
 
 def test_ranks() -> None:
@@ -95,36 +91,21 @@ def test_every_line(texts: list[str]) -> None:
 
 @given(st.lists(st.text(max_size=4), min_size=1, max_size=5))
 def test_csv(texts: list[str]) -> None:
-    """Every token is a row that a CSV reader restores exactly."""
+    """Every token is a row that a CSV reader restores exactly, with its place and its line."""
     reading = read(*texts)
     rows = list(csv.DictReader(io.StringIO(reading.csv(), newline="")))
     assert [row["token"] for row in rows] == texts
-    assert [bytes.fromhex(row["bytes"]).decode() for row in rows] == texts
-
-
-def test_csv_figures() -> None:
-    """A row has the figures of the token, or empty cells for an unscored token."""
-    header, first, second = csv.reader(io.StringIO(read("a", "\nb", bits=(2.0,)).csv(), newline=""))
-    assert tuple(header) == COLUMNS
-    assert first == ["0", "a", "61", "1", "", "", "", "", "", "", "", "0.25", '[["=x", -0.5]]']
-    assert second[:4] == ["1", "\nb", "0a62", "2"]
-    assert [float(value) for value in second[4:9]] == pytest.approx([0.25, -2 * math.log(2), 2, 1, 0.25])
-    assert second[9:12] == ["", "", "0.25"]
-
-
-def test_csv_of_a_range() -> None:
-    """Bounds of an entropy have columns of their own."""
-    reading = read("a", "b")
-    ranged = replace(reading.tokens[1], entropy=None, entropy_range=(0.5, 1.25))
-    _, row = csv.DictReader(io.StringIO(replace(reading, tokens=(reading.tokens[0], ranged)).csv(), newline=""))
-    assert [row[f"entropy_{name}"] for name in ("nats", "low_nats", "high_nats")] == ["", "0.5", "1.25"]
+    assert [bytes.fromhex(row["bytes_hex"]).decode() for row in rows] == texts
+    assert [(row["place"], row["line"]) for row in rows] == [
+        (str(place), str(line)) for place, line in enumerate(reading.line_numbers(), 1)
+    ]
 
 
 def test_json() -> None:
-    """The JSON has the figures and the records of all tokens."""
+    """The JSON has the figures and the rows of all tokens."""
     reading = read("a", "b", bits=(2.0,))
     found = json.loads(reading.json())
-    assert [token_of(one, index).text for index, one in enumerate(found.pop("tokens"))] == ["a", "b"]
+    assert [(one["token"], one["line"]) for one in found.pop("tokens")] == [("a", 1), ("b", 1)]
     assert found == {
         "model": "m",
         "perplexity": pytest.approx(4),

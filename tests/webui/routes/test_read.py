@@ -400,7 +400,7 @@ async def test_export() -> None:
     number = (await result(found))["number"]
     table, tree = [await one(found, verb="export", number=number, form=form) for form in ("csv", "json")]
     assert [row["token"] for row in csv.DictReader(io.StringIO(table["text"], newline=""))] == ["one", " two", " three"]
-    assert [token["t"] for token in json.loads(tree["text"])["tokens"]] == ["one", " two", " three"]
+    assert [row["token"] for row in json.loads(tree["text"])["tokens"]] == ["one", " two", " three"]
     assert [file["name"] for file in (table, tree)] == ["reading.csv", "reading.json"]
     with pytest.raises(InvalidRequestError, match="not as 'exe'"):
         await one(found, verb="export", number=number, form="exe")

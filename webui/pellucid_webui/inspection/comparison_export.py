@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from html import escape
-from math import exp, isinf, log
+from math import exp, isinf
 from typing import Any
 
 from pellucid.vocabulary.token import Token
-from pellucid_webui.conversations.compact_tokens import record
+from pellucid_webui.inspection import token_rows
 from pellucid_webui.inspection.compared_places import OWN, SAMPLED, ComparedPlaces
 from pellucid_webui.inspection.comparison import REFERENCE, Comparison
 from pellucid_webui.inspection.comparison_payload import about
 from pellucid_webui.inspection.comparison_summary import figures, jumps, matrix, percent, sentences
 from pellucid_webui.inspection.model_divergence import Bounds
 
-COLUMNS = (
-    "text",
-    "column",
-    "index",
-    "token",
-    "bytes_hex",
-    "probability",
-    "logprob",
-    "surprisal_bits",
-    "rank",
-    "entropy_nats",
-    "entropy_low_nats",
-    "entropy_high_nats",
-    "sampled_low",
-    "sampled_high",
-    "rest",
-    "alternatives",
-)
+COLUMNS = ("text", "column", *token_rows.COLUMNS, "probability_at_temperature_low", "probability_at_temperature_high")
 
 SHADES = 6
 
@@ -65,21 +46,13 @@ caption { text-align: start; font-weight: 600; } .wide { margin-block: 1rem; ove
 """
 
 
-def to_csv(places: ComparedPlaces) -> str:
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    writer.writerows(_rows(places))
-    return out.getvalue()
-
-
 def to_json(places: ComparedPlaces, form: dict[str, Any]) -> str:
     """Write infinity and unknown numbers as null."""
     comparison = places.comparison
     texts = []
     for at, text in enumerate(comparison.texts):
         columns = {
-            comparison.columns[j].letter: [record(token) for token in tokens]
+            comparison.columns[j].letter: [token_rows.token_row(token, place) for place, token in enumerate(tokens, 1)]
             for j, tokens in sorted(text.tokens.items())
         }
         texts.append(
@@ -114,23 +87,16 @@ def to_html(places: ComparedPlaces) -> str:
     )
 
 
-def _rows(places: ComparedPlaces) -> Iterator[Sequence[Any]]:
+def _rows(places: ComparedPlaces) -> Iterator[dict[str, Any]]:
     for text in places.comparison.texts:
         for column, tokens in sorted(text.tokens.items()):
-            for index, token in enumerate(tokens):
-                alternatives = json.dumps([[one.text, one.logprob] for one in token.top], ensure_ascii=False)
-                known = token.logprob is not None
-                numbers = (
-                    (exp(token.logprob), token.logprob, -token.logprob / log(2))
-                    if token.logprob is not None
-                    else (None,) * 3
-                )
-                choice = places.choice(column, token, SAMPLED) if known else None
-                sampled = choice.probability(token.id) if choice is not None else None
-                at_temperature = (None, None) if sampled is None else (sampled.low, sampled.high)
-                names = (text.name, places.columns[column].letter, index, token.text, token.bytes.hex())
-                entropies = (token.entropy, *(token.entropy_range or (None, None)))
-                yield (*names, *numbers, token.rank, *entropies, *at_temperature, token.rest, alternatives)
+            for place, token in enumerate(tokens, 1):
+                choice = None if token.logprob is None else places.choice(column, token, SAMPLED)
+                sampled = None if choice is None else choice.probability(token.id)
+                bounds = (None, None) if sampled is None else (sampled.low, sampled.high)
+                names = (text.name, places.columns[column].letter)
+                values = (*names, *token_rows.token_row(token, place).values(), *bounds)
+                yield dict(zip(COLUMNS, values, strict=True))
 
 
 def _divergences(places: ComparedPlaces, text: int) -> dict[str, list[dict[str, Any]]]:
@@ -190,7 +156,7 @@ def _table(caption: str, rows: Sequence[Sequence[str]]) -> str:
 def export(comparison: Comparison, form: dict[str, Any], kind: str) -> tuple[str, str, str]:
     places = ComparedPlaces(comparison)
     if kind == "csv":
-        return "comparison.csv", "text/csv", to_csv(places)
+        return "comparison.csv", "text/csv", token_rows.rows_as_csv(COLUMNS, _rows(places))
     if kind == "json":
         return "comparison.json", "application/json", to_json(places, form)
     return "comparison.html", "text/html", to_html(places)

@@ -144,7 +144,7 @@ def figures(places: ComparedPlaces) -> list[list[str]]:
         rows.append([f"KL divergence to {column.letter}, bits per token", *cells])
     for other, column in enumerate(columns if not places.comparison.same_reader else []):
         shares = [None if at == other else agreement(places, at, other) for at in range(len(columns))]
-        cells = ["–" if share is None else f"{share:.1%}" for share in shares]
+        cells = ["–" if share is None else f"{100 * share:.1f} %" for share in shares]
         rows.append([f"same first choice as {column.letter}", *cells])
     rows.append(["tokens", *[str(len(column.tokens)) for column in columns]])
     rows.append(["seconds", *["–" if column.took is None else f"{column.took:.1f}" for column in columns]])
@@ -189,7 +189,7 @@ def percent(probability: float) -> str:
         return f"{value:.4g} %" if value < 99.9995 else "100 %"
     if value >= 10:
         return f"{value:.0f} %"
-    return f"{value:.2g} %" if value >= 0.001 else "under 0.001 %"
+    return f"{value:.2g} %" if value >= 0.001 or not value else "under 0.001 %"
 
 
 def times(nats: float) -> str:

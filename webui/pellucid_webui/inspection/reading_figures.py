@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, log
+from math import log
 from typing import Any
 
 from pellucid.vocabulary.token import Token
-from pellucid_webui.conversations.compact_tokens import record
+from pellucid_webui.inspection import token_rows
 from pellucid_webui.inspection.model_divergence import perplexity
 
 RANK_BINS = (10, 100, 1000)
 """Highest ranks of GLTR's green, yellow and red (Gehrmann et al. 2019, arXiv 1906.04043)."""
 
-COLUMNS = (
-    "position",
-    "token",
-    "bytes",
-    "line",
-    "probability",
-    "logprob",
-    "surprisal_bits",
-    "rank",
-    "entropy_nats",
-    "entropy_low_nats",
-    "entropy_high_nats",
-    "rest",
-    "alternatives",
-)
-"""CSV columns. Entropy bounds are empty where the exact entropy is known."""
+COLUMNS = (*token_rows.COLUMNS, "line")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +84,7 @@ class ReadingFigures:
         return [self._line(number, texts[number - 1], indices) for number, indices in sorted(groups.items())]
 
     def csv(self) -> str:
-        out = io.StringIO(newline="")
-        writer = csv.writer(out)
-        writer.writerow(COLUMNS)
-        for token, number in zip(self.tokens, self.line_numbers(), strict=True):
-            alternatives = json.dumps([[one.text, one.logprob] for one in token.top], ensure_ascii=False)
-            bits = None if token.logprob is None else surprisal(token)
-            chance = None if token.logprob is None else probability(token)
-            row = (token.position, token.text, token.bytes.hex(), number, chance, token.logprob, bits)
-            entropies = (token.entropy, *(token.entropy_range or (None, None)))
-            writer.writerow((*row, token.rank, *entropies, token.rest, alternatives))
-        return out.getvalue()
+        return token_rows.rows_as_csv(COLUMNS, self._rows())
 
     def json(self) -> str:
         figures: dict[str, Any] = {
@@ -121,7 +94,11 @@ class ReadingFigures:
             "bits": self.bits,
             "bytes": self.bytes,
         }
-        return json.dumps(figures | {"tokens": [record(token) for token in self.tokens]}, ensure_ascii=False)
+        return json.dumps(figures | {"tokens": self._rows()}, ensure_ascii=False)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        numbered = enumerate(zip(self.tokens, self.line_numbers(), strict=True), 1)
+        return [token_rows.token_row(token, place) | {"line": line} for place, (token, line) in numbered]
 
     def _line(self, number: int, text: str, indices: Sequence[int]) -> SurprisingLine:
         bits = [surprisal(self.tokens[index]) for index in indices]
@@ -142,8 +119,3 @@ class ReadingFigures:
 def surprisal(token: Token) -> float:
     """Return the surprisal in bits; 0 without a probability."""
     return 0.0 if token.logprob is None else -token.logprob / log(2)
-
-
-def probability(token: Token) -> float:
-    """Return the probability; 1 if unknown."""
-    return 1.0 if token.logprob is None else exp(token.logprob)

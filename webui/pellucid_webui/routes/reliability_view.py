@@ -10,6 +10,7 @@ from pellucid.completion.trust.calibration import Calibration
 from pellucid.errors import ConfigError
 from pellucid.system.svg import Anchor, Picture, Scale
 from pellucid.vocabulary.model_card import ModelCard
+from pellucid_webui.inspection.comparison_summary import percent
 
 SIDE = 200
 
@@ -59,14 +60,14 @@ def _diagram(title: str, bars: Bars) -> str:
     base = SIDE + BELOW + COUNTS
     height = Scale(0, max((int(bar["count"]) for bar in bars), default=1), 0, COUNTS)
     words = "; ".join(
-        f"predicted {float(bar['confidence']):.0%}, correct {float(bar['accuracy']['value']):.0%}" for bar in bars
+        f"predicted {percent(bar['confidence'])}, correct {percent(bar['accuracy']['value'])}" for bar in bars
     )
     drawn = Picture(LEFT + SIDE + 14, base + 18, title, words)
     drawn.bar(LEFT, TOP, SIDE, SIDE - TOP, fill="none", stroke="currentColor", opacity="0.4")
     drawn.line(LEFT, SIDE, LEFT + SIDE, TOP, stroke="currentColor", stroke_dasharray="4 3", opacity="0.6")
     drawn.text(LEFT + SIDE / 2, SIDE + 22, "predicted probability", anchor=Anchor.MIDDLE, font_size="11")
-    drawn.text(LEFT - 6, TOP + 8, "100%", anchor=Anchor.END, font_size="11")
-    drawn.text(LEFT - 6, SIDE, "0%", anchor=Anchor.END, font_size="11")
+    drawn.text(LEFT - 6, TOP + 8, "100 %", anchor=Anchor.END, font_size="11")
+    drawn.text(LEFT - 6, SIDE, "0 %", anchor=Anchor.END, font_size="11")
     for bar in bars:
         count, confidence, accuracy = int(bar["count"]), float(bar["confidence"]), bar["accuracy"]
         middle, tall = x.at(confidence), height.at(count)
@@ -82,8 +83,8 @@ def _diagram(title: str, bars: Bars) -> str:
 def _table(before: Bars, after: Bars) -> str:
     head = "<tr><th></th><th>predicted probability</th><th>correct</th><th>suggestions</th></tr>"
     rows = [
-        f"<tr><td>{when}</td><td>{float(bar['confidence']):.1%}</td><td>{float(bar['accuracy']['value']):.1%} "
-        f"({float(bar['accuracy']['low']):.0%} to {float(bar['accuracy']['high']):.0%})</td>"
+        f"<tr><td>{when}</td><td>{percent(bar['confidence'])}</td><td>{percent(bar['accuracy']['value'])} "
+        f"({percent(bar['accuracy']['low'])} to {percent(bar['accuracy']['high'])})</td>"
         f"<td>{int(bar['count'])}</td></tr>"
         for when, bars in (("before", before), ("after", after))
         for bar in bars

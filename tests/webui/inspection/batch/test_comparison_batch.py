@@ -94,7 +94,7 @@ async def test_rows() -> None:
     found = await run(batch("one", "two three"), echo())
     assert [row.figures is not None for row in found.rows] == [True, True]
     (pair,) = found.rows[1].figures.pairs if found.rows[1].figures else ()
-    assert pair.difference == 3
+    assert pair.difference_place == 3
     # A space in front of a word belongs to the word, and here also to the token "three ".
     assert pair.same_tokens == pytest.approx(2 / 5)
     assert [one.tokens for one in found.rows[1].figures.columns] == [2, 3] if found.rows[1].figures else False
@@ -222,7 +222,7 @@ async def test_summary() -> None:
     assert rows[""] == ["mean", "95 % interval", "prompts"]
     assert rows["A: tokens"] == ["2.0", "0.0 to 4.5", "3"]  # 1, 2 and 3: 2 ± 4.303 · 1 / √3
     assert [name for name in rows if name] == [
-        f"{one.name} (at least)" if one.key == "kl_AB" else one.name for one in figures(found)
+        f"{one.name} (at least)" if one.key == "kl_bits_low_AB" else one.name for one in figures(found)
     ]
 
 
@@ -240,7 +240,8 @@ async def test_the_surer_column() -> None:
     found = await run(batch("one", "two", "three"), echo())
     for row, gap in zip(found.rows, (0.4, 0.5, 0.6), strict=True):
         assert row.figures is not None
-        columns = (replace(row.figures.columns[0], surprisal=1.0), replace(row.figures.columns[1], surprisal=1.0 + gap))
+        bits = zip(row.figures.columns, (1.0, 1.0 + gap), strict=True)
+        columns = tuple(replace(one, mean_surprisal_bits=mean) for one, mean in bits)
         row.figures = replace(row.figures, columns=columns)
     half = 4.302653 * 0.1 / math.sqrt(3)
     interval = f"95 % interval {0.5 - half:.3f} to {0.5 + half:.3f} over 3 prompts"
@@ -253,14 +254,14 @@ async def test_most_different() -> None:
     found = await run(batch("one", "two", "three"), echo())
     for row, kl in zip(found.rows, (0.1, 0.0, 0.3), strict=True):
         assert row.figures is not None
-        row.figures = replace(row.figures, pairs=(replace(row.figures.pairs[0], kl_low=kl),))
+        row.figures = replace(row.figures, pairs=(replace(row.figures.pairs[0], kl_bits_low=kl),))
     assert most_different(found) == [2, 0]
 
 
 async def test_reference() -> None:
     """All columns read the reference of the prompt, or by default the form's, in bits per byte."""
     found = await run(batch(FilePrompt("one", 1, reference="xy "), "two", reference="xyz "), echo())
-    bits = [row.figures.columns[0].reference for row in found.rows if row.figures]
+    bits = [row.figures.columns[0].reference_bits_per_byte for row in found.rows if row.figures]
     assert bits == pytest.approx([1 / math.log(2) / 3, 1 / math.log(2) / 4])
     assert "reference under A" in [one.name for one in figures(found)]
 
@@ -296,8 +297,8 @@ async def test_files() -> None:
     first, second = csv.DictReader(io.StringIO(text))
     assert (first["row"], first["line"], first["prompt"], first["status"]) == ("1", "1", 'say "a, b"', "done")
     assert first["answer_B"] == 'say "a, b" more '
-    assert float(first["difference_AB"]) == 4
-    assert (second["status"], second["kl_AB"]) == ("failed", "")
+    assert float(first["difference_place_AB"]) == 4
+    assert (second["status"], second["kl_bits_low_AB"]) == ("failed", "")
     rows = json.loads(export(found, {"columns": []}, "json")[2])["rows"]
     assert rows[0]["figures"]["columns"][1]["tokens"] == 4
     assert rows[1]["error"].startswith("Column A: The prompt is too long.")

@@ -35,7 +35,7 @@ def figures(batch: ComparisonBatch) -> list[Figure]:
     found = [one for at in range(1, len(letters)) for one in _pair_figures(letters, at, same_reader=same_reader)]
     found += [
         Figure(
-            f"surprisal_{letter}",
+            f"mean_surprisal_bits_{letter}",
             f"{letter}: bits per token",
             f"Mean surprisal of {letter}'s answer under {letter}.",
             "bits",
@@ -46,7 +46,7 @@ def figures(batch: ComparisonBatch) -> list[Figure]:
     if any(row.prompt.reference or batch.reference for row in batch.rows[:: batch.seeds]):
         found += [
             Figure(
-                f"reference_{letter}",
+                f"reference_bits_per_byte_{letter}",
                 f"reference under {letter}",
                 "Bits per byte of the reference text.",
                 "bits",
@@ -62,12 +62,10 @@ def figures(batch: ComparisonBatch) -> list[Figure]:
 
 def _pair_figures(letters: Sequence[str], at: int, *, same_reader: bool) -> Iterator[Figure]:
     a, b = letters[0], letters[at]
-    hint = f"The number of {a}'s token at which {b}'s answer differs first."
-    yield Figure(
-        f"difference_{a}{b}", f"{a}, {b}: first difference", hint, "token", lambda row: row.pairs[at - 1].difference
-    )
+    name, hint = f"{a}, {b}: first difference", f"The number of {a}'s token at which {b}'s answer differs first."
+    yield Figure(f"difference_place_{a}{b}", name, hint, "token", lambda row: row.pairs[at - 1].difference_place)
     hint = f"Mean KL divergence from {a} to {b} at the tokens of {a}'s answer, in bits per token: the lower bound."
-    yield Figure(f"kl_{a}{b}", f"KL({a}‖{b})", hint, "bits", lambda row: row.pairs[at - 1].kl_low)
+    yield Figure(f"kl_bits_low_{a}{b}", f"KL({a}‖{b})", hint, "bits", lambda row: row.pairs[at - 1].kl_bits_low)
     hint = f"The share of the tokens of {a} and {b} that both answers have at the same place."
     yield Figure(
         f"same_tokens_{a}{b}", f"{a}, {b}: same tokens", hint, "share", lambda row: row.pairs[at - 1].same_tokens, 1.0
@@ -85,11 +83,11 @@ def _pair_figures(letters: Sequence[str], at: int, *, same_reader: bool) -> Iter
 
 
 def _surprisal(at: int) -> Measure:
-    return lambda row: row.columns[at].surprisal
+    return lambda row: row.columns[at].mean_surprisal_bits
 
 
 def _reference(at: int) -> Measure:
-    return lambda row: row.columns[at].reference
+    return lambda row: row.columns[at].reference_bits_per_byte
 
 
 def _tokens(at: int) -> Measure:
@@ -156,7 +154,7 @@ def table(batch: ComparisonBatch) -> list[list[str]]:
 
 def most_different(batch: ComparisonBatch) -> list[int]:
     ranked = [
-        (max((pair.kl_low for pair in row.figures.pairs if pair.kl_low is not None), default=0.0), -row.number)
+        (max((one for pair in row.figures.pairs if (one := pair.kl_bits_low) is not None), default=0.0), -row.number)
         for row in batch.rows
         if row.figures is not None
     ]
@@ -188,7 +186,7 @@ def _progress(batch: ComparisonBatch) -> str:
 
 
 def _equal(rows: Sequence[RowFigures], at: int, both: str) -> str:
-    differences = [row.pairs[at - 1].difference for row in rows]
+    differences = [row.pairs[at - 1].difference_place for row in rows]
     known = [one for one in differences if one is not None]
     same = len(differences) - len(known)
     if not known:
@@ -203,12 +201,12 @@ def _equal(rows: Sequence[RowFigures], at: int, both: str) -> str:
 
 def _divergence(unit: Unit, rows: Sequence[RowFigures], at: int, letters: tuple[str, str]) -> list[str]:
     a, b = letters
-    infinite = sum(row.pairs[at - 1].kl_low == inf for row in rows)
+    infinite = sum(row.pairs[at - 1].kl_bits_low == inf for row in rows)
     if infinite:
         return [
             f"KL({a}‖{b}) is infinite in {infinite} of {len(rows)} comparisons: {a} takes tokens that {b} never takes."
         ]
-    found = mean_interval(unit.means(lambda row: row.pairs[at - 1].kl_low), 0.0)
+    found = mean_interval(unit.means(lambda row: row.pairs[at - 1].kl_bits_low), 0.0)
     if found is None:
         return []
     return [
@@ -219,7 +217,7 @@ def _divergence(unit: Unit, rows: Sequence[RowFigures], at: int, letters: tuple[
 
 def _surer(unit: Unit, at: int, letters: tuple[str, str]) -> list[str]:
     def gap(row: RowFigures) -> float | None:
-        one, other = row.columns[0].surprisal, row.columns[at].surprisal
+        one, other = row.columns[0].mean_surprisal_bits, row.columns[at].mean_surprisal_bits
         return None if one is None or other is None else other - one
 
     found = mean_interval(unit.means(gap))

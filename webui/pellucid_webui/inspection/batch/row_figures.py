@@ -18,29 +18,29 @@ class PairFigures:
     """The comparison of a column with the first column. None means unknown.
 
     Attributes:
-        difference: The number of the first column's token, from 1, at which the answers differ;
-            None for equal answers.
-        kl_low, kl_high: Bounds of the mean KL divergence from the first column to this column, at
-            the tokens of the first answer, in bits per token.
+        difference_place: The number of the first column's token, from 1, at which the answers
+            differ; None for equal answers.
+        kl_bits_low, kl_bits_high: Bounds of the mean KL divergence from the first column to this
+            column, at the tokens of the first answer, in bits per token.
         same_tokens: The share of both answers' tokens that are equal at the same place.
         same_choice: The share of the first answer's tokens at which both columns have the same most
             likely token.
     """
 
-    difference: int | None
-    kl_low: float | None
-    kl_high: float | None
+    difference_place: int | None
+    kl_bits_low: float | None
+    kl_bits_high: float | None
     same_tokens: float | None
     same_choice: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnFigures:
-    """Tokens, mean surprisal in bits, and bits per byte of the reference."""
+    """The length and the surprisal of the answer; the surprisal of the reference."""
 
     tokens: int
-    surprisal: float | None
-    reference: float | None
+    mean_surprisal_bits: float | None
+    reference_bits_per_byte: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +60,9 @@ def _pair(places: ComparedPlaces, other: int) -> PairFigures:
     at = first_difference(first.text, second.text)
     kl = mean_divergence(places, 0, other, default_view(places.comparison))
     return PairFigures(
-        difference=None if at is None else token_index(first.tokens, at) + 1,
-        kl_low=None if kl is None else kl.low,
-        kl_high=None if kl is None else kl.high,
+        difference_place=None if at is None else token_index(first.tokens, at) + 1,
+        kl_bits_low=None if kl is None else kl.low,
+        kl_bits_high=None if kl is None else kl.high,
         same_tokens=_same_tokens(places, other),
         same_choice=agreement(places, 0, other),
     )
