@@ -111,7 +111,7 @@ class HeatPage:
         )
 
     async def _answer(self, route: Route) -> None:
-        html = HTML.format(css=asset("heatmap.css") + asset("colours.css"))
+        html = HTML.format(css="".join(asset(f"{name}.css") for name in ("heatmap", "token_table", "colours")))
         await answer_with(route, ADDRESS, html)
 
     @property

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from math import log
+from pathlib import Path
+from statistics import fmean
 
 import pytest
 from playwright.async_api import Locator, Page, expect
@@ -216,6 +219,40 @@ async def raw_heat_map(answered: Tab) -> None:
     await answered.options.nth(4).hover()
     await answered.page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
     await shown(answered, 2)
+
+
+async def test_token_table(answered: Tab, tmp_path: Path) -> None:
+    """Details have the perplexity; the table sorts, selects, searches, and saves all tokens."""
+    page, rows = answered.page, answered.page.locator("tr[data-token]")
+    bits = -fmean(log(probability) for _, probability in ANSWER) / log(2)
+    await page.locator(".pl-assistant .pl-details-button").click()
+    words = f"surprisal {bits:.3f} bits per token, perplexity {2**bits:.3f}"
+    await expect(page.locator(".pl-assistant .pl-note")).to_contain_text(words)
+    await page.locator(".pl-assistant .pl-tokens-button").click()
+    await page.get_by_label("Table", exact=True).check(force=True)
+    await page.get_by_role("button", name="Surprisal, bits").click()
+    await rows.nth(1).click()
+    await shown(answered, 8)
+    await page.keyboard.press("ArrowUp")
+    await shown(answered, 2)
+    await page.keyboard.press("Enter")
+    assert await page.evaluate("document.activeElement.dataset.alternative") == "0"
+    await page.keyboard.press("Escape")
+    await expect(rows.first.get_by_role("button")).to_be_focused()
+    await page.get_by_label("Find a token").fill("BLUE")
+    await expect(rows).to_have_count(1)
+    await expect(page.locator(".pl-token-view")).to_contain_text(f"1 of {len(ANSWER)} tokens")
+    await page.get_by_label("Find a token").fill("")
+    await page.get_by_text("Most probable token at each place, as text").click()
+    await expect(page.locator(".pl-greedy")).to_contain_text("The same as what was written.")
+    async with page.expect_download() as waiting:
+        await page.get_by_role("button", name="Download CSV").click()
+    download = await waiting.value
+    assert download.suggested_filename == "answer-tokens.csv"
+    await download.save_as(tmp_path / "tokens.csv")
+    with (tmp_path / "tokens.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["token"] for row in csv.DictReader(file)] == [text for text, _ in ANSWER]
+    await check_looks(page, ".pl-assistant")
 
 
 async def what_if(answered: Tab) -> None:

@@ -186,17 +186,17 @@ def compare_cards(shown: Sequence[dict[str, Any]], expected: Sequence[dict[str, 
 
 async def saved_files(page: Page, expected: Sequence[dict[str, Any]]) -> None:
     """Saved files have the text and the server's values."""
-    name, table = await saved(page, "Export CSV")
+    name, table = await saved(page, "Download CSV")
     rows = list(csv.DictReader(io.StringIO(table.decode(), newline="")))
     assert name == "reading.csv"
     assert "".join(row["token"] for row in rows) == TEXT
     assert [float(row["logprob"]) for row in rows if row["logprob"]] == pytest.approx(
         logprobs(expected), rel=1e-6, abs=1e-9
     )
-    name, tree = await saved(page, "Export JSON")
+    name, tree = await saved(page, "Download JSON")
     assert name == "reading.json"
     assert json.loads(tree)["model"] == CODER
-    assert [one["i"] for one in json.loads(tree)["tokens"]] == [one["id"] for one in expected]
+    assert [one["id"] for one in json.loads(tree)["tokens"]] == [one["id"] for one in expected]
 
 
 async def saved(page: Page, button: str) -> tuple[str, bytes]:

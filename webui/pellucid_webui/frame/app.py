@@ -21,6 +21,7 @@ EARLY_THEME = "frame/early_theme.js"
 STYLES = (
     "frame/page",
     "tokens/heatmap",
+    "tokens/token_table",
     "tokens/colours",
     "tokens/inspector",
     "tokens/marks",

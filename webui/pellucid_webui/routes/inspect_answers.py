@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import exp
+from math import exp, fsum, log
 from typing import Any
 
 from pellucid_webui.conversations.chat_actions import ChatActions
-from pellucid_webui.conversations.compact_tokens import record_at
+from pellucid_webui.conversations.compact_tokens import record_at, records_in
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.markdown.json_as_code import json_as_code
 from pellucid_webui.inspection.token_places import marks_of
@@ -41,13 +41,16 @@ def _marks(node: Node, batches: Sequence[str]) -> dict[str, Any]:
     """Return the places of tokens; empty for a text without tokens."""
     has_format = node.settings is not None and node.settings.answer_format != "free"
     before = json_as_code("") if has_format and node.text else ""
-    return marks_of(node.text, batches, before) or {
-        "lengths": [],
-        "places": [],
-        "unsure": [],
-        "least": None,
-        "count": 0,
-    }
+    nothing: dict[str, Any] = {"lengths": [], "places": [], "unsure": [], "least": None, "count": 0}
+    return (marks_of(node.text, batches, before) or nothing) | {"surprisal": _surprisal(batches)}
+
+
+def _surprisal(batches: Sequence[str]) -> dict[str, Any]:
+    """Return the mean surprisal in bits, and how many tokens have a probability or none."""
+    logprobs = [record["l"] for batch in batches for record in records_in(batch)]
+    known = [one for one in logprobs if one is not None]
+    bits = -fsum(known) / len(known) / log(2) + 0.0 if known else None
+    return {"bits": bits, "known": len(known), "unknown": len(logprobs) - len(known)}
 
 
 async def _branched(conversation: Conversation, node: Node, actions: ChatActions) -> dict[str, Any] | None:

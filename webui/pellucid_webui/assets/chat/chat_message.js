@@ -4,6 +4,7 @@ import { make, button, announce, copy, memory, nameOf, typed } from "../shared/d
 import { tipIconButton } from "../shared/icons.js";
 import { HeatMap } from "../tokens/heatmap.js";
 import { branchWords } from "../tokens/rendered_answer.js";
+import { surprisalWords } from "../tokens/token_export.js";
 import { AnswerTree } from "./json_value_tree.js";
 import { retryForm } from "./retry_form.js";
 
@@ -143,9 +144,11 @@ export class Message {
     this.drawn = [];
     this.tokens = [];
     const label = this.data.role === "assistant" ? "Tokens of the answer" : "Tokens of the message, as the model reads them";
-    const map = new HeatMap(this.body, { label, dock: this.chat.inspection.inspector });
+    const { role, model, sampling } = this.data;
+    const table = { file: `${role === "assistant" ? "answer" : "message"}-tokens`, about: { model, sampling } };
+    const map = new HeatMap(this.body, { label, dock: this.chat.inspection.inspector, table });
     this.map = map;
-    if (this.data.sampling) map.setSampling(this.data.sampling);
+    if (sampling) map.setSampling(sampling);
     return map;
   }
 
@@ -171,7 +174,8 @@ export class Message {
     if (data.incomplete) sentences.push(data.incomplete);
     if (data.idle) sentences.push("The model added nothing.");
     const said = sentences.filter(Boolean).join(" ");
-    this.note.replaceChildren(said, ...(data.stats ? [make("span", { class: "pl-detail" }, said ? ` ${data.stats}` : data.stats)] : []));
+    const details = [data.stats, surprisalWords(data.marks?.surprisal)].filter(Boolean).join(" · ");
+    this.note.replaceChildren(said, ...(details ? [make("span", { class: "pl-detail" }, said ? ` ${details}` : details)] : []));
     this.note.classList.toggle("pl-wrong", Boolean(data.error || data.incomplete));
     this.continueButton.hidden = !isUnfinished(data);
     this.continueButton.disabled = this.chat.busy;
@@ -202,7 +206,7 @@ export class Message {
       tools.push(tipIconButton("regenerate", "Regenerate", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"));
       tools.push(tipIconButton("options", RETRY.name, { "data-needs": "idle", onclick: () => this.retryWith() }, "Generate another version with another model or temperature"));
       tools.push(tipIconButton("compare", COMPARE.name, { "data-needs": "end", onclick: () => this.compareWith() }, "Compare this answer with that of another model or temperature"));
-      tools.push(tipIconButton("details", "Details", { "aria-pressed": String(areDetailsShown()), class: "pl-button pl-details-button", onclick: toggleDetails }, "Show the settings and costs of all answers"));
+      tools.push(tipIconButton("details", "Details", { "aria-pressed": String(areDetailsShown()), class: "pl-button pl-details-button", onclick: () => toggleDetails(chat) }, "Show the settings and costs of all answers"));
       if (!isUnfinished(data)) tools.push(tipIconButton("continue", "Continue", { "data-needs": "idle", onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"));
     } else if (this.isLast) {
       tools.push(tipIconButton("answer", "Answer", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
@@ -325,9 +329,11 @@ export class Message {
 
 const areDetailsShown = () => memory.get(DETAILS) === "shown";
 
-function toggleDetails() {
+/** @param {Page.Chat} chat */
+function toggleDetails(chat) {
   memory.set(DETAILS, areDetailsShown() ? null : "shown");
   drawDetails();
+  chat.inspection.askForPlaces(); // which come with the mean surprisal
 }
 
 function drawDetails() {

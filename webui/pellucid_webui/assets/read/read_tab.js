@@ -6,6 +6,7 @@ import { emptyState } from "../shared/empty_state.js";
 import { mount } from "../shared/mounts.js";
 import { call } from "../shared/wire.js";
 import { HeatMap } from "../tokens/heatmap.js";
+import { exportButtons } from "../tokens/token_export.js";
 import * as bothModels from "./both_models.js";
 import { diffView } from "./diff_view.js";
 import { LineList } from "./line_list.js";
@@ -63,12 +64,8 @@ class Reading {
     this.text = make("div", { class: "pl-read-text", hidden: true, onkeydown: (event) => this.key(event) }, this.body, this.minimap.element, this.lines.element);
     this.diff = make("div", { class: "pl-diffs" });
     this.charts = make("div", { class: "pl-charts" });
-    this.tools = make(
-      "div",
-      { class: "pl-row", hidden: true },
-      button("Export CSV", { onclick: () => this.export("csv") }),
-      button("Export JSON", { onclick: () => this.export("json") }),
-    );
+    this.tools = exportButtons("reading", (kind) => this.export(kind));
+    this.tools.hidden = true;
     const results = [this.summary, this.owner, this.figures, this.note, this.text, this.diff, this.tools, this.charts];
     this.results = make("div", { class: "pl-read-results" }, ...results);
     const root = make("section", { class: "pl-reading", "aria-label": "The text as the model reads it" }, this.status, this.stale, this.results);
@@ -91,6 +88,7 @@ class Reading {
       onBranch: null,
       onSelect: (index) => this.detail(index, index + 1),
       card: (index) => this.cardOf(index),
+      table: { onSeen: (indices) => indices.forEach((index) => this.detail(index, index + 1)) },
     });
     this.map.cells.numberLines();
     this.tokens = /** @type {HTMLElement} */ (this.body.querySelector(".pl-tokens"));
@@ -326,6 +324,7 @@ class Reading {
     const first = part * PART_TOKENS;
     records.forEach(({ i, o, a, s }, at) => this.records[first + at] && Object.assign(this.records[first + at], { i, o, a, s }));
     if (records.length === PART_TOKENS || this.isComplete) this.detailed.add(part);
+    if (this.map.isTable) this.map.table.draw(true);
     this.redrawCard(part);
   }
 
@@ -396,6 +395,7 @@ class Reading {
 
   /** @param {number} line */
   scrollTo(line) {
+    this.map.showTable(false);
     this.tokens.scrollTop = this.map.cells.offsetOf(line) - this.tokens.clientHeight * MARGIN;
   }
 

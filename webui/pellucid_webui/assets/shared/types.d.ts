@@ -266,6 +266,7 @@ declare namespace Page {
     /** The least probable token that is shown. */
     least: number | null;
     count: number;
+    surprisal: MeanSurprisal;
     /** The number of versions. */
     versions: number;
     branched: BranchedToken | null;
@@ -951,6 +952,7 @@ declare namespace Page {
     arrive(opened: OpenedTokens): void;
     drawLegend(): void;
     askForTokens(node: number): void;
+    askForPlaces(): void;
     canBranch(message: Message): boolean;
     branch(node: number, index: number, alternative: number): void;
     pin(answer: RenderedAnswer): void;
@@ -1005,6 +1007,56 @@ declare namespace Page {
     onPoint: (index: number | null) => void;
   }
 
+  /** How surprising tokens are on average; `bits` is null if no token has a probability. */
+  interface MeanSurprisal {
+    bits: number | null;
+    /** How many tokens have a probability, and how many have none. */
+    known: number;
+    unknown: number;
+  }
+
+  interface GreedyToken {
+    text: string;
+    base64: string | undefined;
+    /** Whether the text has another token at this place. */
+    differs: boolean;
+  }
+
+  interface TokenColumn {
+    name: string;
+    /** The direction of the first click: -1 has the largest value on top. */
+    first: number;
+    value: (record: TokenRecord, index: number) => string | number | null;
+  }
+
+  /** How a table is sorted, by the index of a column, and which tokens it shows. */
+  interface TokenView {
+    column: number;
+    direction: number;
+    text: string;
+    /** The least surprisal in bits. */
+    least: number;
+    /** Whether only tokens are shown that are not the first choice. */
+    isOther: boolean;
+  }
+
+  /** What the owner of a map says of its table. */
+  interface TableOfTokens {
+    /** The name of the files that it saves, without their end; without a name it saves none. */
+    file?: string;
+    /** What the JSON file says of all tokens. */
+    about?: object;
+    /** Called with the tokens near the window, whose alternatives may be missing. */
+    onSeen?: ((indices: number[]) => void) | null;
+  }
+
+  interface TokenTableOptions extends TableOfTokens {
+    describe: (index: number) => CellDescription;
+    onChoose: (index: number) => void;
+    /** Called to move on to what is shown of the chosen token. */
+    onEnter: (index: number) => void;
+  }
+
   interface HeatMapToolbarOptions {
     mode: Mode;
     ranks: number[];
@@ -1012,6 +1064,7 @@ declare namespace Page {
     onMode: (mode: Mode) => void;
     onRanks: (ranks: number[]) => void;
     onNext: () => void;
+    onTable?: ((isTable: boolean) => void) | null;
   }
 
   interface WhatIfVerdicts {
@@ -1067,6 +1120,8 @@ declare namespace Page {
     dock?: Dock | null;
     /** Whether a model has generated the tokens. */
     generated?: boolean;
+    /** Lets the user choose a table instead. */
+    table?: TableOfTokens | null;
   }
 
   interface HeatMap extends TokenOwner {

@@ -6,6 +6,7 @@ import { HeatMapToolbar } from "./heatmap_toolbar.js";
 import { SurprisalBars } from "./surprisal_bars.js";
 import { TokenCard } from "./token_card.js";
 import { TokenElements } from "./token_elements.js";
+import { TokenTable } from "./token_table.js";
 import * as visible from "./token_text.js";
 import { TokenWalk } from "./token_walk.js";
 import { WhatIfSliders } from "./whatif_sliders.js";
@@ -42,10 +43,11 @@ export class HeatMap {
    * Create a map in `element`. `label` is its accessible name. `onBranch` is called when the user chooses an alternative of a
    * token, and is null where branching is impossible; `onSelect` is called when a token gets the focus. With `dock` tokens are shown
    * in that inspector instead of a card that floats, and its sliders are the map's. `generated` are tokens that a model has generated.
+   * With `table` the user can choose a table instead of the map.
    * @param {HTMLElement} element
    * @param {Page.HeatMapOptions} options
    */
-  constructor(element, { label, onBranch = null, onSelect = null, dock = null, card = null, generated = false }) {
+  constructor(element, { label, onBranch = null, onSelect = null, dock = null, card = null, generated = false, table = null }) {
     maps += 1;
     this.dock = dock;
     this.isGenerated = generated;
@@ -85,6 +87,13 @@ export class HeatMap {
       onMode: (mode) => this.chooseMode(mode),
       onRanks: (ranks) => this.chooseRanks(ranks),
       onNext: () => this.goSurprising(1),
+      onTable: table && ((isTable) => this.chooseTable(isTable)),
+    });
+    this.table = new TokenTable({
+      describe: (index) => this.description(index),
+      onChoose: (index) => this.chooseRow(index),
+      onEnter: () => this.card.enter(),
+      ...table,
     });
     this.sliders = dock ? null : new WhatIfSliders((settings) => this.verdicts.change(settings));
     this.root = make(
@@ -95,6 +104,7 @@ export class HeatMap {
       this.surprisalBars.element,
       this.empty,
       this.list,
+      this.table.element,
       dock ? null : this.card.element,
       make("span", { id: `${id}-keys`, hidden: true }, KEYS),
     );
@@ -103,6 +113,45 @@ export class HeatMap {
     element.append(this.root);
     this.setMode(this.mode);
     this.replaceRetiredMode();
+    this.showTable(table !== null && memory.get("heat.view") === "table");
+  }
+
+  /** Whether the tokens are shown as a table. */
+  get isTable() {
+    return !this.table.element.hidden;
+  }
+
+  /** @param {boolean} isTable */
+  chooseTable(isTable) {
+    memory.set("heat.view", isTable ? "table" : null);
+    this.showTable(isTable);
+  }
+
+  /** @param {boolean} isTable */
+  showTable(isTable) {
+    this.table.element.hidden = !isTable;
+    this.toolbar.showTable(isTable);
+    this.drawView();
+  }
+
+  /** Show the tokens as a map or as a table. */
+  drawView() {
+    const { isTable } = this;
+    const isEmpty = !this.records.length;
+    this.list.hidden = isEmpty || isTable;
+    this.empty.hidden = !isEmpty || isTable;
+    this.surprisalBars.element.hidden = isTable;
+    if (isTable) this.table.set(this.records);
+  }
+
+  /** @param {number} index */
+  chooseRow(index) {
+    this.cells.select(index);
+    Object.assign(this, { visited: true, dismissed: false });
+    this.surprisalBars.mark(index);
+    this.showCard(index);
+    this.isPinned = this.dock !== null;
+    this.onSelect?.(index);
   }
 
   /** Tell once that the mode that the browser remembers is gone. */
@@ -143,8 +192,7 @@ export class HeatMap {
     records.forEach((record) => this.toolbar.showInexact(colours.inexact(record)));
     this.chosen?.push(...records.map((record) => this.verdicts.chosen(record)));
     this.cells.append(records, (index) => this.description(index));
-    this.list.hidden = !this.records.length;
-    this.empty.hidden = !this.list.hidden;
+    this.drawView();
     if (first === 0 && records.length) this.cells.select(0);
     this.surprisalBars.set(this.records, this.chosen);
   }
@@ -208,6 +256,11 @@ export class HeatMap {
    */
   focusToken(index) {
     if (!(index in this.records)) throw new RangeError(`There is no token ${index}: the map has ${this.records.length}.`);
+    if (this.isTable) {
+      this.table.go(index);
+      this.chooseRow(index);
+      return;
+    }
     this.cells.focus(index);
     if (this.shown === index) this.card.place();
   }
@@ -218,6 +271,7 @@ export class HeatMap {
    * @param {number} to
    */
   markRange(from, to) {
+    this.showTable(false);
     for (const cell of this.list.querySelectorAll(".pl-ranged")) cell.classList.remove("pl-ranged");
     const cells = this.cells.all.slice(from, to);
     for (const cell of cells) cell.classList.add("pl-ranged");
@@ -283,6 +337,7 @@ export class HeatMap {
 
   repaint() {
     this.cells.describeAgain();
+    if (this.isTable) this.table.draw(true);
     if (this.shown !== null) this.showCard(this.shown);
   }
 
@@ -314,6 +369,7 @@ export class HeatMap {
     };
     this.records.forEach((_, index) => isDifferent(index) && this.cells.describe(index, this.description(index)));
     this.surprisalBars.set(this.records, this.chosen);
+    if (this.isTable) this.table.draw(true);
     if (this.shown !== null) this.showCard(this.shown);
   }
 
@@ -325,9 +381,9 @@ export class HeatMap {
     if (opened !== null && opened !== this) opened.hideCard();
     opened = this;
     this.unmarkShown();
-    const anchor = this.cells.all[index];
-    anchor.toggleAttribute("data-shown", true);
+    this.cells.all[index].toggleAttribute("data-shown", true);
     this.shown = index;
+    this.table.mark(index);
     const options = {
       index,
       record: this.records[index],
@@ -337,12 +393,20 @@ export class HeatMap {
       isUnreported: this.isGenerated && this.branch?.index !== index && colours.isUnreported(this.records),
       onBranch: this.onBranch ? (/** @type {number} */ alternative) => this.branchAt(index, alternative) : null,
       onClose: () => this.leaveCard(),
-      anchor,
+      anchor: this.elementOf(index) ?? this.table.element,
       clear: this.toolbar.element,
       ...this.extras?.(index),
     };
     if (this.dock) this.dock.show(this, options, this.records.length);
     else this.card.show(options);
+  }
+
+  /**
+   * @param {number} index
+   * @returns {HTMLElement | null} where a token is shown; null for a row of the table that is not drawn
+   */
+  elementOf(index) {
+    return this.isTable ? this.table.elementOf(index) : this.cells.all[index];
   }
 
   hideCard() {
@@ -355,15 +419,17 @@ export class HeatMap {
 
   unmarkShown() {
     if (this.shown !== null) this.cells.all[this.shown].toggleAttribute("data-shown", false);
+    this.table.mark(null);
     this.shown = null;
   }
 
   /** Go back from the card to its token. */
   leaveCard() {
     if (this.shown === null) return;
-    const cell = this.cells.all[this.shown];
+    const index = this.shown;
     this.hideCard();
-    cell.focus({ preventScroll: true });
+    if (this.isTable) this.table.go(index, true);
+    else this.cells.all[index].focus({ preventScroll: true });
     this.dismiss();
   }
 
@@ -393,8 +459,8 @@ export class HeatMap {
   /** Keep the card at its token after the page was scrolled or resized. */
   follow() {
     if (this.shown === null || this.dock) return;
-    const { top, bottom } = this.cells.place(this.shown);
-    if (bottom < 0 || top > window.innerHeight) this.card.hide();
+    const place = this.elementOf(this.shown)?.getBoundingClientRect();
+    if (!place || place.bottom < 0 || place.top > window.innerHeight) this.card.hide();
     else if (!this.card.isOpen) this.showCard(this.shown);
     else this.card.place();
   }
@@ -428,7 +494,8 @@ export class HeatMap {
   /** Show the card of the token with the focus again after the pointer has left. */
   unhover() {
     if (this.card.hasFocus) return;
-    if (!this.dismissed && this.list.contains(document.activeElement)) this.showCard(this.cells.current);
+    const hasFocus = this.list.contains(document.activeElement) || this.table.body.contains(document.activeElement);
+    if (!this.dismissed && hasFocus) this.showCard(this.cells.current);
     else this.hideCard();
   }
 

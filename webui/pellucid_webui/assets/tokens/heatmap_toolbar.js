@@ -6,12 +6,15 @@ import * as colours from "./colours.js";
 /** @type {Partial<Record<Page.Mode, string>>} */
 const NEXT = { difference: "Next difference", entropy: "Next unsure choice" };
 
+let groups = 0; // of choices between map and table
+
 export class HeatMapToolbar {
   /**
-   * Call `onMode` and `onRanks` when the user chooses, and `onNext` to go to the next surprising token.
+   * Call `onMode` and `onRanks` when the user chooses, and `onNext` to go to the next surprising token. With `onTable` the user can
+   * choose a table instead of the map.
    * @param {Page.HeatMapToolbarOptions} options
    */
-  constructor({ mode, ranks, words, onMode, onRanks, onNext }) {
+  constructor({ mode, ranks, words, onMode, onRanks, onNext, onTable = null }) {
     this.mode = mode;
     this.ranks = ranks;
     this.words = words;
@@ -27,9 +30,15 @@ export class HeatMapToolbar {
     this.legend = make("div", { class: "pl-legend", role: "group", "aria-label": "What the colours mean" });
     this.next = make("button", { type: "button", class: "pl-tool", title: "Key n; p goes to the previous one", onclick: onNext });
     this.status = make("span", { class: "pl-status", role: "status" });
+    groups += 1;
+    const views = [false, true].map((isTable) => {
+      const input = make("input", { type: "radio", name: `pl-token-view-${groups}`, value: String(isTable), onchange: () => onTable?.(isTable) });
+      return make("label", { class: "pl-inspect-choice" }, input, isTable ? "Table" : "Map");
+    });
     this.element = make(
       "div",
       { class: "pl-toolbar" },
+      onTable && make("div", { class: "pl-inspect-choices", role: "radiogroup", "aria-label": "Show tokens as" }, ...views),
       make("label", { class: "pl-labelled" }, make("span", {}, "Colour by"), this.select),
       this.next,
       this.status,
@@ -78,6 +87,12 @@ export class HeatMapToolbar {
     if (!this.inexact.size) return;
     this.inexact.clear();
     if (this.mode === "entropy") this.drawLegend();
+  }
+
+  /** @param {boolean} isTable */
+  showTable(isTable) {
+    for (const input of /** @type {NodeListOf<HTMLInputElement>} */ (this.element.querySelectorAll("[type=radio]"))) input.checked = input.value === String(isTable);
+    this.next.hidden = this.legend.hidden = isTable;
   }
 
   /** @param {string} text */

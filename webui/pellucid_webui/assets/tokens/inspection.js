@@ -232,7 +232,7 @@ export class Inspection {
   isWanted(data) {
     const count = data.versions.length;
     if (!isAnswer(data) || this.asked.get(data.node) === count || data.marks?.versions === count) return false;
-    return this.state !== "text" || count > 1;
+    return this.state !== "text" || count > 1 || document.body.hasAttribute("data-details");
   }
 
   /**
