@@ -34,6 +34,7 @@ async def reading(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
         tab = watched(browser_page, server.server.url)
         await tab.open()
         await tab.tab("Read")
+        await expect(field(tab)).not_to_have_value("")  # The example is there.
         yield tab
 
 

@@ -42,7 +42,7 @@ export class Inspector {
         button("‹", { "aria-label": "Previous unsure word", onclick: () => step(-1) }, "Previous unsure word (p)"),
         button("›", { "aria-label": "Next unsure word", onclick: () => step(1) }, "Next unsure word (n)"),
       ),
-      make("div", { class: "pl-inspector-body" }, this.hint, this.words, this.card.element),
+      make("div", { class: "pl-inspector-body", role: "group", "aria-label": "The token", tabindex: "0" }, this.hint, this.words, this.card.element),
       make("div", { class: "pl-inspector-actions" }, this.again, this.samples, this.tree),
       this.sliders.element,
     );
