@@ -264,7 +264,8 @@ class Chat {
    */
   refuse(sentence, status) {
     this.wasSent = status !== 0;
-    this.say(sentence);
+    const isKnown = !this.wasSent && this.notice.textContent === UNSENT_MESSAGE; // which says more
+    if (!isKnown) this.say(sentence);
   }
 
   /** @param {string} sentence */
