@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from playwright.async_api import FilePayload, Locator, expect
+from playwright.async_api import FilePayload, Locator, Route, expect
 
 from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
@@ -83,6 +83,13 @@ async def test_delete(tab: Tab, other: Tab) -> None:
     await other.open(f"/?c={id}")
     await other.grown(20)
 
+    async def late(route: Route) -> None:
+        response = await route.fetch()
+        if (route.request.post_data_json or {})["verb"] == "delete":
+            await expect(tab.page.locator(".pl-message")).to_have_count(0)  # The end of the stream has closed the chat.
+        await route.fulfill(response=response)
+
+    await tab.page.route("**/page/conversations", late)
     await do(tab, "Delete")
 
     await expect(tab.page.locator(f".pl-conversations [data-id='{id}']")).to_have_count(0)

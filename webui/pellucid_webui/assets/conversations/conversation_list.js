@@ -43,6 +43,8 @@ class Conversations {
     this.resultCount = make("p", { class: "pl-quiet pl-found" });
     this.list = make("div", { class: "pl-conversations" });
     this.notice = make("p", { class: "pl-notice", role: "alert" });
+    /** @type {string | null} */
+    this.deletedOpen = null; // the conversation that was open when its deletion was asked for
     this.undo = new UndoNotice((removed) => this.undelete(removed));
     this.deleted = new DeletedList((verb, more) => this.act(verb, more));
     this.matches = new SearchMatches((node) => this.choose(this.matches.conversation, node));
@@ -168,7 +170,7 @@ class Conversations {
     const { notice, removed, file, match, opens, search } = value;
     if (removed) {
       this.deletedAt.delete(removed.id);
-      this.undo.show({ ...removed, wasOpen: this.open === removed.id });
+      this.undo.show({ ...removed, wasOpen: this.deletedOpen === removed.id });
       if (this.open === removed.id) this.choose(null);
     }
     if (notice !== undefined) this.say(notice, false);
@@ -299,6 +301,7 @@ class Conversations {
   /** @param {string} id */
   delete(id) {
     this.deletedAt.set(id, Date.now()); // the row disappears at once
+    if (this.open === id) this.deletedOpen = id; // the chat may close before the answer is there
     if (this.value) this.draw(this.value);
     this.act("delete", { id });
   }
