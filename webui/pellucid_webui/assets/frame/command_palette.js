@@ -63,6 +63,7 @@ function commands() {
       .filter((name) => name !== theme.get())
       .map((name) => ({ title: `Theme: ${name}`, run: () => theme.set(/** @type {Page.Theme} */ (name)) })),
     { title: "Show all keys and words", hint: "?", run: showKeys },
+    { title: "HTTP API for programs", hint: "/v1, /openapi.json", run: showKeys },
     ...("locked" in document.body.dataset ? [{ title: "Log out", run: () => location.assign("logout") }] : []),
     ...(list?.items ?? [])
       .filter((item) => item.id !== open)

@@ -89,6 +89,7 @@ const TERMS = [
   ["Compare", "one prompt, several models or settings, token by token"],
   ["Infill", "what an editor would suggest at a cursor"],
   ["Review", "two answers side by side, without the names of their models, for people to rate"],
+  ["HTTP API", "the same server for programs: OpenAI's routes begin with /v1, and /openapi.json describes all routes"],
 ];
 
 /**
