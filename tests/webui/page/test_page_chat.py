@@ -214,6 +214,7 @@ async def undo(tab: Tab) -> None:
     await tab.page.get_by_role("button", name="Redo").click()
     await tab.answered(4)
     await expect(tab.page.get_by_role("button", name="Redo")).to_be_hidden()
+    await expect(field).to_have_value("And something else.")
     await tab.page.get_by_role("button", name="Undo").click()
     await tab.answered(2)
     await field.fill("Say maybe.")

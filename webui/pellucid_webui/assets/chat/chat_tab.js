@@ -61,7 +61,7 @@ class Chat {
     this.sendButton = button("Send", { class: "pl-button pl-first", onclick: () => this.submit() }, "Enter");
     this.stopButton = button("Stop", { class: "pl-button pl-first", onclick: () => this.stop() }, "Escape");
     this.undoButton = button("Undo", { onclick: () => this.undo() }, "Move the last message back into the field; it is kept as a version");
-    this.redoButton = button("Redo", { onclick: () => this.act("selectVersion", { node: this.value?.redo }) }, "Show the messages that followed");
+    this.redoButton = button("Redo", { onclick: () => this.redo() }, "Show the messages that followed");
     element.replaceChildren(this.panel());
     mountCodeBlocks(this.list);
     element.addEventListener("keydown", (event) => {
@@ -233,6 +233,10 @@ class Chat {
     const conversation = this.value?.id ?? null;
     const found = await this.act("undo");
     if (found) this.composer.fill(found.draft, conversation);
+  }
+
+  async redo() {
+    if (await this.act("selectVersion", { node: this.value?.redo })) this.composer.unfill();
   }
 
   async submit(text = this.composer.field.value) {

@@ -34,6 +34,7 @@ export class Composer {
     this.conversation = null; // the conversation whose draft is in the field; null for a new one
     /** @type {string | null} */
     this.filledText = null; // the text of the field after the server last filled it
+    this.textBefore = ""; // of the field, before that
     this.field.value = typed.get(this.draftKey(null));
     this.isTouched = false; // whether the user has written since the draft was shown
     this.field.addEventListener("input", () => {
@@ -97,10 +98,17 @@ export class Composer {
       typed.set(key, [text, typed.get(key)].filter(Boolean).join("\n\n"));
       return;
     }
-    const written = this.field.value === this.filledText ? "" : this.field.value;
-    this.field.value = this.filledText = [text, written].filter(Boolean).join("\n\n");
+    if (this.field.value !== this.filledText) this.textBefore = this.field.value;
+    this.field.value = this.filledText = [text, this.textBefore].filter(Boolean).join("\n\n");
     this.keep();
     this.field.focus();
+  }
+
+  /** Take back the text of an undone message that is in the conversation again. */
+  unfill() {
+    if (this.field.value !== this.filledText) return;
+    this.field.value = this.textBefore;
+    this.keep();
   }
 
   /**
