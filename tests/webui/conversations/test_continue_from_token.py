@@ -55,10 +55,11 @@ def test_another_alternative() -> None:
         3,
         None,
     )
+    assert with_alternative(row, 1, -1) == row[:2]
     assert (found[1].entropy, found[1].top, found[1].rest) == (row[1].entropy, row[1].top, row[1].rest)
 
 
-@pytest.mark.parametrize(("index", "alternative"), [(-1, 0), (2, 0), (0, 2), (0, -1)])
+@pytest.mark.parametrize(("index", "alternative"), [(-1, 0), (2, 0), (0, 2), (0, -2)])
 def test_no_such_alternative(index: int, alternative: int) -> None:
     """A token or alternative that does not exist is refused."""
     with pytest.raises(InvalidRequestError, match="no such alternative"):
@@ -69,6 +70,8 @@ def test_half_a_character() -> None:
     """An alternative may complete a character, but not leave a character incomplete."""
     row = [choice("", b"\xf0\x9f"), choice("😀", b"\x98\x80", b"\x98\x80", b"\x98\x81", b"\x98", b"x")]
     assert text_of(with_alternative(row, 1, 1)) == "😁"
+    with pytest.raises(InvalidRequestError, match="leave a character incomplete"):
+        with_alternative(row, 0, -1)
     for alternative in (2, 3):
         with pytest.raises(InvalidRequestError, match="leave a character incomplete"):
             with_alternative(row, 1, alternative)

@@ -37,13 +37,14 @@ def text_before(tokens: Sequence[Token], index: int) -> str:
 
 
 def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> list[Token]:
-    """Return the tokens before ``index``, then the given alternative.
+    """Return the tokens before ``index``, then the given alternative (-1: the token itself).
 
-    Raises InvalidRequestError if the alternative would leave a character incomplete.
+    Raises InvalidRequestError if the result would leave a character incomplete.
     """
-    if not (0 <= index < len(tokens) and 0 <= alternative < len(tokens[index].top)):
+    if not (0 <= index < len(tokens) and -1 <= alternative < len(tokens[index].top)):
         raise InvalidRequestError("This token has no such alternative: open it again.")
-    token, other = tokens[index], tokens[index].top[alternative]
+    token = tokens[index]
+    other = token if alternative == -1 else token.top[alternative]
     incomplete = [b"", *open_bytes(tokens[:index])][-1]
     try:
         text = (incomplete + other.bytes).decode()
@@ -51,6 +52,8 @@ def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> l
         raise InvalidRequestError(
             "This alternative would leave a character incomplete: choose another alternative, or another token."
         ) from error
+    if other is token:
+        return list(tokens[: index + 1])
     if token.bytes.startswith(b" ") and not token.text.startswith(" "):
         # The token's text omits the tokenizer's leading space, as the alternative must.
         text = text.removeprefix(" ")

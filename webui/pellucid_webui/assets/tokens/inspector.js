@@ -4,6 +4,7 @@ import { make, button } from "../shared/dom.js";
 import { TokenCard } from "./token_card.js";
 import { WhatIfSliders } from "./whatif_sliders.js";
 
+const ITSELF = -1; // among the alternatives of a token, as in continue_from_token.py
 const HINT = "Click a word of an answer, or press n for the next word that the model was unsure of.";
 const CHOOSE = "Click a row to continue from it.";
 const TITLE = "Inspector";
@@ -118,17 +119,9 @@ export class Inspector {
   /** @param {number} count of versions */
   regenerate(count) {
     const { options } = this;
-    const alternative = this.alternative;
-    if (!options?.onBranch || alternative < 0) return;
-    if (count === 1) options.onBranch(alternative);
-    else this.onSamples(options.index, alternative, count);
-  }
-
-  /** The index of the token itself among its alternatives, or -1. */
-  get alternative() {
-    const record = this.options?.record;
-    const found = record ? record.a.findIndex((one) => one[0] === record.i) : -1;
-    return found >= 0 && record?.a[found][3] === undefined ? found : -1; // not half a character
+    if (!options?.onBranch) return;
+    if (count === 1) options.onBranch(ITSELF);
+    else this.onSamples(options.index, ITSELF, count);
   }
 
   draw() {
@@ -137,7 +130,6 @@ export class Inspector {
     this.hint.hidden = !isIdle;
     this.words.hidden = this.isOpen;
     this.hint.textContent = this.isOpen ? WAITING : HINT;
-    this.tree.disabled = !this.options?.onBranch;
-    this.again.disabled = this.samples.disabled = this.tree.disabled || this.alternative < 0;
+    for (const one of [this.again, this.samples, this.tree]) one.disabled = !this.options?.onBranch;
   }
 }
