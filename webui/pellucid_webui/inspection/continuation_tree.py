@@ -130,8 +130,7 @@ class ContinuationTree:
                 child = self._follow(place, data, exp(logprob), ends=ends)
                 following = child if id == token.id else following
         place.unlisted = min([token.rest, *place.choices.values()])
-        for child, probability in place.choices.items():
-            self._add(child, place.mass * probability)
+        _add({child: place.mass * probability for child, probability in place.choices.items()})
         return following
 
     def _follow(self, place: Place, data: bytes, probability: float, *, ends: bool) -> Place:
@@ -140,11 +139,6 @@ class ContinuationTree:
         child.depth = min(child.depth, place.depth + 1)
         place.choices[child] = child.sources[place] = place.choices.get(child, 0.0) + probability
         return child
-
-    def _add(self, place: Place, mass: float) -> None:
-        place.mass += mass
-        for child, probability in place.choices.items():
-            self._add(child, mass * probability)
 
     def _can_go_on(self, place: Place) -> bool:
         has_ended = place.is_read or place.ends
@@ -186,7 +180,7 @@ class ContinuationTree:
     def _moved(self, shown: list[Place]) -> dict[Place, float]:
         """Return the mass to add to places, because each text is shown only once."""
         moved: defaultdict[Place, float] = defaultdict(float)
-        for place in shown:
+        for place in (one for one in shown if len(one.sources) > 1):
             inside = set(place.main.lineage)
             for source, probability in place.sources.items():
                 for one in inside.symmetric_difference(source.lineage):
@@ -221,6 +215,16 @@ class ContinuationTree:
         if not place.is_whole:
             return "half"
         return "limit" if self._is_complete(place) else "split" if place.choices else "unread"
+
+
+def _add(masses: dict[Place, float]) -> None:
+    """Add masses to places and to all places after them, each once: the paths can be countless."""
+    while masses:
+        place = min(masses, key=lambda one: len(one.text))
+        mass = masses.pop(place)
+        place.mass += mass
+        for child, probability in place.choices.items():
+            masses[child] = masses.get(child, 0.0) + mass * probability
 
 
 def _piece(place: Place) -> list[Any]:
