@@ -64,6 +64,7 @@ class Turn:
         error: A sentence about the failure.
         is_unsaved: Whether the store could not save the end, for example on a full disk.
         status: A sentence about the work before the answer begins.
+        too_long: The refusal of the messages' length; the answer is being discarded.
         overflow: Set after the answer was discarded because the messages were too long.
         action: The page's action that started the answer, unless the action was a new message.
         started, first_token: Times by the clock.
@@ -86,6 +87,7 @@ class Turn:
         self.error: str | None = None
         self.is_unsaved = False
         self.status = ""
+        self.too_long: ContextLengthError | None = None
         self.overflow: Overflow | None = None
         self.action: Mapping[str, object] = {}
         self.started = clock()
@@ -97,7 +99,6 @@ class Turn:
         self._unsaved: list[Token] = []
         self._is_json = self._may_call = False
         self._finish: Finish | None = None
-        self._too_long: ContextLengthError | None = None
         self._is_narrowest = False
         self._markdown = IncrementalMarkdown()
         self._rendered: tuple[int, list[str]] = (0, [])
@@ -105,11 +106,6 @@ class Turn:
         self._changed = asyncio.Event()
         self._generating: asyncio.Task[FinishReason] | None = None
         self._saving: asyncio.Task[None] | None = None
-
-    @property
-    def is_too_long(self) -> bool:
-        """A length that the model refused: the answer is being discarded."""
-        return self._too_long is not None
 
     @property
     def rate(self) -> float | None:
@@ -212,9 +208,9 @@ class Turn:
                 is_complete = bool(done)
                 await self._save()
             end = self._outcome(generating)
-            if self._too_long is not None:
+            if self.too_long is not None:
                 leaf = await in_page_thread(self._store.discard, self.node)
-                self.overflow = Overflow(leaf, self._too_long.prompt_tokens, self._too_long.context, self._is_narrowest)
+                self.overflow = Overflow(leaf, self.too_long.prompt_tokens, self.too_long.context, self._is_narrowest)
                 return
             details = await in_page_thread(self._details)
             await in_page_thread(self._store.finish, self.node, end, self.usage, self.error, details)
@@ -249,7 +245,7 @@ class Turn:
         if error is None:
             return generating.result()
         if isinstance(error, ContextLengthError) and not self.generated:
-            self._too_long = error
+            self.too_long = error
         if not isinstance(error, PellucidError):
             logger.error("An answer failed.", exc_info=error)
         self.error = str(error) if isinstance(error, PellucidError) else UNEXPECTED
@@ -297,7 +293,7 @@ class Turns:
     async def overflowed(self, conversation: str) -> Turn | None:
         """Return the last answer of a conversation, if its messages were too long."""
         turn = self._last.get(conversation)
-        if turn is not None and turn.is_too_long:
+        if turn is not None and turn.too_long is not None:
             await turn.wait()  # The store has discarded the answer before the overflow is known.
         return turn if turn is not None and turn.overflow is not None else None
 

@@ -151,11 +151,7 @@ class ChatRoute:
         return await self._started(owner, str(id), settings, turn)
 
     async def _retry(self, owner: str, asked: Asked) -> Payload:
-        id, settings, node = (
-            _conversation_id(asked),
-            _settings(asked),
-            _number(asked, "node"),
-        )
+        id, settings, node = _conversation_id(asked), _settings(asked), _number(asked, "node")
         actions = self._actions(owner)
         if "with" in asked:  # Settings for this answer only.
             turn = await actions.retry(id, node, other_settings(settings, asked["with"]))
@@ -165,25 +161,16 @@ class ChatRoute:
         return await self._started(owner, id, settings, turn, asked)
 
     async def _resume(self, owner: str, asked: Asked) -> Payload:
-        id, settings, node = (
-            _conversation_id(asked),
-            _settings(asked),
-            _number(asked, "node"),
-        )
+        id, settings, node = _conversation_id(asked), _settings(asked), _number(asked, "node")
         turn = await self._actions(owner).resume(id, node, settings, remedy=remedy_of(asked))
         return await self._started(owner, id, settings, turn, asked)
 
     async def _branch(self, owner: str, asked: Asked) -> Payload:
-        id, settings, node = (
-            _conversation_id(asked),
-            _settings(asked),
-            _number(asked, "node"),
-        )
+        id, settings, node = _conversation_id(asked), _settings(asked), _number(asked, "node")
         index, actions = _number(asked, "index"), self._actions(owner)
-        other: int | Sequence[Token]
         if "text" in asked:
             place = await answer_before(actions, id, node, index, settings)
-            other = await read_continuation(self.assistant_for(owner), place, str(asked["text"]))
+            other: int | Sequence[Token] = await read_continuation(self.assistant_for(owner), place, str(asked["text"]))
         else:
             other = _number(asked, "alternative")
         turn = await actions.branch(id, node, index, other, settings, remedy=remedy_of(asked))
@@ -198,11 +185,7 @@ class ChatRoute:
         return {"opens": copy}
 
     async def _edit(self, owner: str, asked: Asked) -> Payload:
-        id, settings, node = (
-            _conversation_id(asked),
-            _settings(asked),
-            _number(asked, "node"),
-        )
+        id, settings, node = _conversation_id(asked), _settings(asked), _number(asked, "node")
         turn = await self._actions(owner).edit(id, node, str(asked.get("text", "")), settings)
         return {"conversation": id} if turn is None else await self._started(owner, id, settings, turn)
 

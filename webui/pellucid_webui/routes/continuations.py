@@ -11,7 +11,7 @@ from typing import Any
 
 from pellucid.client.assistant_protocol import Assistant, AssistantFor
 from pellucid.errors import InvalidRequestError
-from pellucid.vocabulary.finish import Finish, FinishReason
+from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import BACKGROUND, SamplingParams, ScoreQuery
 from pellucid.vocabulary.token import MAX_ALTERNATIVES, Token
@@ -32,8 +32,6 @@ LEAST_THRESHOLD = 0.01
 MOST_TOKENS = 32
 
 UPDATE_SECONDS = 0.2
-
-RELOAD = "The page sent no valid place of an answer: reload it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ async def answer_before(
     Raises a PellucidError if the answer cannot be continued from this token.
     """
     if not isinstance(id, str) or not isinstance(index, int):
-        raise InvalidRequestError(RELOAD)
+        raise InvalidRequestError("The page sent no valid place of an answer: reload it.")
     conversation = await actions.conversation(id)
     answer = conversation.nodes.get(number) if isinstance(number, int) else None
     if answer is None or answer.role != ASSISTANT or actions.running(conversation, answer.id) is not None:
@@ -120,14 +118,10 @@ async def most_probable(assistant: Assistant, place: AnswerBefore, text: str, mo
     params = SamplingParams(max_tokens=most, top_logprobs=MAX_ALTERNATIVES, ignore_eos=True)
     continues = bool(place.text + text)
     messages = place.followed_by(text) if continues else place.messages
-    query = replace(place.settings.query(messages, continue_last=continues), params=params, grammar=None)
-    async with aclosing(assistant.chat(replace(query, terms=BACKGROUND))) as items:
+    query = place.settings.query(messages, continue_last=continues)
+    async with aclosing(assistant.chat(replace(query, params=params, grammar=None, terms=BACKGROUND))) as items:
         async for item in items:
             if not isinstance(item, Finish):
                 yield item
             else:
-                require_complete(item, _interrupted)
-
-
-def _interrupted(_: FinishReason) -> str:
-    return "Reading the continuations was interrupted: open them again."
+                require_complete(item, lambda _: "Reading the continuations was interrupted: open them again.")
