@@ -54,7 +54,7 @@ def test_words() -> None:
         "A: large, greedy",
         "B: small, greedy",
         "35 of 40 pairs have been judged.",
-        "A wins 85.7% (95 % interval 70.6% to 93.7%); a tie counts as half a win.",
+        "A wins 85.7 % (95 % interval 70.6 % to 93.7 %); a tie counts as half a win.",
         "A is better.",
     ]
     assert table(found)[:3] == [

@@ -17,7 +17,7 @@ NAMES = {
     Verdict.A: "A is better",
     Verdict.B: "B is better",
     Verdict.BOTH: "both are good",
-    Verdict.NEITHER: "neither is",
+    Verdict.NEITHER: "neither is good",
 }
 
 
@@ -62,13 +62,14 @@ def results(judgements: Sequence[Judgement]) -> ReviewResults:
 
 def sentences(review: Review, found: ReviewResults) -> list[str]:
     """Name the sides, and the better one if the interval excludes one half."""
-    sides = [f"A: {review.a}", f"B: {review.b}", f"{found.judged} of {len(review.pairs)} pairs have been judged."]
+    begin = [f"A: {review.a}", f"B: {review.b}", f"{found.judged} of {len(review.pairs)} pairs have been judged."]
     rate, better = found.win_rate, found.better
     if rate is None:
-        return sides
+        return begin
+    value, low, high = (f"{100 * share:.1f} %" for share in (rate.value, rate.low, rate.high))
     return [
-        *sides,
-        f"A wins {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}); a tie counts as half a win.",
+        *begin,
+        f"A wins {value} (95 % interval {low} to {high}); a tie counts as half a win.",
         "The interval includes 50 %: neither model is shown to be better."
         if better is None
         else f"{better.upper()} is better.",

@@ -26,6 +26,7 @@ from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSetting
 from pellucid_webui.inspection.continuation_tree import ContinuationTree
 from pellucid_webui.inspection.scoring import require_complete, score
 from pellucid_webui.page_threads import in_page_thread
+from pellucid_webui.routes.inspect_answers import finished_answer
 
 LEAST_THRESHOLD = 0.01
 
@@ -56,8 +57,8 @@ async def answer_before(
     if not isinstance(id, str) or not isinstance(index, int):
         raise InvalidRequestError("The page sent no valid place of an answer: reload it.")
     conversation = await actions.conversation(id)
-    answer = conversation.nodes.get(number) if isinstance(number, int) else None
-    if answer is None or answer.role != ASSISTANT or actions.running(conversation, answer.id) is not None:
+    answer = finished_answer(conversation, number, actions)
+    if answer is None:
         raise InvalidRequestError("This conversation has no such answer, or it is still being generated.")
     settings = settings or conversation.settings_of(answer)
     require_continuable(answer, settings)

@@ -20,21 +20,20 @@ async def inspected(conversation: Conversation, asked: Mapping[str, Any], action
     """Return the places of the tokens of the answers ``nodes``, and the tokens of ``open``."""
     nodes, marks = asked.get("nodes"), dict[int, Any]()
     for number in nodes[:MAX_ANSWERS] if isinstance(nodes, list) else []:
-        node = _finished(conversation, number, actions)
+        node = finished_answer(conversation, number, actions)
         if node is not None:
             found = await in_page_thread(_marks, node, await actions.batches_in(conversation, node.id))
             count, branched = len(conversation.versions(node)), await _branched(conversation, node, actions)
             marks[node.id] = found | {"versions": count, "branched": branched}
-    node = _finished(conversation, asked.get("open"), actions)
+    node = finished_answer(conversation, asked.get("open"), actions)
     batches = [] if node is None else list(await actions.batches_in(conversation, node.id))
     return {"marks": marks, "opened": None if node is None else {"node": node.id, "batches": batches}}
 
 
-def _finished(conversation: Conversation, number: object, actions: ChatActions) -> Node | None:
+def finished_answer(conversation: Conversation, number: object, actions: ChatActions) -> Node | None:
     node = conversation.nodes.get(number) if isinstance(number, int) else None
-    return (
-        node if node is not None and node.role == ASSISTANT and actions.running(conversation, node.id) is None else None
-    )
+    is_found = node is not None and node.role == ASSISTANT and actions.running(conversation, node.id) is None
+    return node if is_found else None
 
 
 def _marks(node: Node, batches: Sequence[str]) -> dict[str, Any]:
