@@ -11,7 +11,7 @@ from zlib import crc32
 import pytest
 
 from pellucid.vocabulary.token import Alternative, Token
-from pellucid_webui.inspection.continuation_tree import ContinuationTree
+from pellucid_webui.inspection.continuation_tree import ContinuationTree, Follow
 
 END = b"<|im_end|>"
 VOCABULARY = (b"a", b"b", b"ab", b"ba", "é".encode(), END)
@@ -59,9 +59,9 @@ class TinyModel:
             data += token
 
 
-async def grown(model: TinyModel, threshold: float, limit: int | None = 20) -> dict[str, Any]:
+async def grown(follow: Follow, threshold: float, limit: int | None = 20) -> dict[str, Any]:
     tree = ContinuationTree(threshold, limit)
-    async for _ in tree.grow(model.follow):
+    async for _ in tree.grow(follow):
         pass
     return tree.payload()
 
@@ -85,7 +85,7 @@ def by_text() -> dict[str, float]:
 
 async def test_all_continuations_of_a_known_model() -> None:
     """With a tiny threshold, the leaves are all answers, each with the sum of the sequences."""
-    found = await grown(TinyModel(), 1e-9)
+    found = await grown(TinyModel().follow, 1e-9)
     expected = by_text()
     assert len(expected) > 30
     assert {text: node["mass"] for text, node in leaves(found["nodes"])} == pytest.approx(expected)
@@ -96,7 +96,7 @@ async def test_all_continuations_of_a_known_model() -> None:
 async def test_what_a_threshold_leaves_out() -> None:
     """No answer above the threshold is missing, and the leaves have the covered mass."""
     model = TinyModel()
-    found = await grown(model, 0.02)
+    found = await grown(model.follow, 0.02)
     masses = dict(leaves(found["nodes"]))
     ended = {text for text, node in leaves(found["nodes"]) if node["end"] == "end"}
     assert {text.decode() for text, probability in sequences() if probability >= 0.02} <= ended
@@ -115,7 +115,7 @@ async def test_a_node_covers_what_is_below() -> None:
         for node in nodes:
             check(node["mass"], node["nodes"])
 
-    found = await grown(TinyModel(), 1e-4)
+    found = await grown(TinyModel().follow, 1e-4)
     check(1.0, found["nodes"])
     assert any(node["joined"] > 0 for _, node in leaves(found["nodes"]))
 
@@ -129,16 +129,14 @@ async def test_a_text_that_is_read_as_other_tokens() -> None:
         # The text "ab" is read as two tokens.
         yield Token(1, said.decode(), said, 7 + len(before), log(0.6), 1, None, top, 0.0)
 
-    tree = ContinuationTree(0.2, 2)
-    async for _ in tree.grow(follow):
-        pass
-    found = {node["pieces"][0][0]: node["reread"] for node in tree.payload()["nodes"]}
+    tree = await grown(follow, 0.2, 2)
+    found = {node["pieces"][0][0]: node["reread"] for node in tree["nodes"]}
     assert found == {"a": False, "ab": True}
 
 
 async def test_unlisted_tokens() -> None:
     """Unreported tokens are in the rest, with a bound for a single token."""
-    found = await grown(TinyModel(top=2), 0.02)
+    found = await grown(TinyModel(top=2).follow, 0.02)
     assert 0.02 < found["unlisted"] < 0.5
     assert found["rest"] > 0.5
 
@@ -146,7 +144,7 @@ async def test_unlisted_tokens() -> None:
 async def test_a_limit() -> None:
     """With a limit of one token, the leaves are the alternatives, and a single request suffices."""
     model = TinyModel()
-    found = await grown(model, 0.01, 1)
+    found = await grown(model.follow, 0.01, 1)
     expected = {token.decode(): share for token, share in distribution(b"").items() if share >= 0.01}
     said = {text or END.decode(): node["mass"] for text, node in leaves(found["nodes"])}
     assert said == pytest.approx(expected)
@@ -164,18 +162,16 @@ async def test_a_text_that_fewer_tokens_spell() -> None:
             yield Token(top[0].id, "-", top[0].bytes, position, top[0].logprob, 1, None, top, 0.0)
             before += top[0].bytes.decode()
 
-    tree = ContinuationTree(0.1, 2)
-    async for _ in tree.grow(follow):
-        pass
-    assert [(text, node["end"]) for text, node in leaves(tree.payload()["nodes"])] == [("abc", "limit")]
+    tree = await grown(follow, 0.1, 2)
+    assert [(text, node["end"]) for text, node in leaves(tree["nodes"])] == [("abc", "limit")]
 
 
 async def test_countless_token_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work grows with the number of texts, not with that of the token sequences that spell them."""
+    """The work grows with the number of texts, not with that of token sequences."""
     shares = {b"-" * length: 0.25 for length in (4, 3, 2, 1)}
     monkeypatch.setitem(globals(), "VOCABULARY", tuple(shares))
     monkeypatch.setitem(globals(), "distribution", lambda _: shares)
-    assert (await grown(TinyModel(), 0.01, 32))["covered"] == pytest.approx(1.0)
+    assert (await grown(TinyModel().follow, 0.01, 32))["covered"] == pytest.approx(1.0)
 
 
 async def test_a_full_context() -> None:
@@ -188,10 +184,8 @@ async def test_a_full_context() -> None:
         for token in none:
             yield token
 
-    tree = ContinuationTree(0.1, 2)
-    async for _ in tree.grow(follow):
-        pass
-    assert (requests, tree.payload()["nodes"]) == ([""], [])
+    tree = await grown(follow, 0.1, 2)
+    assert (requests, tree["nodes"]) == ([""], [])
 
 
 async def test_half_a_character() -> None:
@@ -204,10 +198,8 @@ async def test_half_a_character() -> None:
         yield Token(1, "", first, 0, log(0.6), 1, None, top, 0.0)
         yield Token(2, "é", last, 1, 0.0, 1, None, (Alternative(2, "\ufffd", last, 0.0),), 0.0)
 
-    tree = ContinuationTree(0.1, 2)
-    async for _ in tree.grow(follow):
-        pass
-    assert [(text, node["end"], node["mass"]) for text, node in leaves(tree.payload()["nodes"])] == [
+    tree = await grown(follow, 0.1, 2)
+    assert [(text, node["end"], node["mass"]) for text, node in leaves(tree["nodes"])] == [
         ("é", "limit", pytest.approx(0.6)),
         ("", "half", pytest.approx(0.4)),
     ]
