@@ -146,12 +146,8 @@ export class HeatMap {
 
   /** @param {number} index */
   chooseRow(index) {
-    this.cells.select(index);
-    Object.assign(this, { visited: true, dismissed: false });
-    this.surprisalBars.mark(index);
-    this.showCard(index);
+    this.focused(index);
     this.isPinned = this.dock !== null;
-    this.onSelect?.(index);
   }
 
   /** Tell once that the mode that the browser remembers is gone. */
