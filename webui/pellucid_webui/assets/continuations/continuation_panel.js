@@ -116,7 +116,7 @@ export class ContinuationPanel {
     const onEvent = (tree) => {
       if (request.signal.aborted) return;
       this.draw(rowsOf(tree.nodes), tree.before);
-      this.status.textContent = coveredWords(tree, threshold ?? 0);
+      this.status.textContent = coveredWords(tree, threshold);
     };
     /** @param {string} sentence */
     const onRefused = (sentence) => {
@@ -183,11 +183,13 @@ export class ContinuationPanel {
    */
   draw(rows, before) {
     const hadFocus = this.tree.contains(document.activeElement);
-    const kept = this.rows[this.current - 1]?.text;
+    const kept = this.rows[this.current - 1];
     this.rows = rows;
     this.items = [this.head(before), ...rows.map((row, index) => rowElement(row, index + 1, this.fan?.versions.length ?? 0))];
     this.tree.replaceChildren(...this.items);
-    this.setCurrent(kept === undefined ? 0 : rows.findIndex(({ text }) => text === kept) + 1);
+    /** @param {Page.ContinuationRow} row */
+    const isEnd = ({ node }) => node.end === "end"; // its text is that of the row above
+    this.setCurrent(kept === undefined ? 0 : rows.findIndex((row) => row.text === kept.text && isEnd(row) === isEnd(kept)) + 1);
     if (hadFocus) this.items[this.current].focus();
   }
 

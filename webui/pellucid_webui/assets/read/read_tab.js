@@ -145,7 +145,7 @@ class Reading {
     await this.inputs.controls.give([EXAMPLE]);
     this.press();
     await this.read();
-    announce("The text has been read.");
+    if (this.result) announce("The text has been read.");
   }
 
   /** The button was pressed: show that at once, before Gradio has handed over the text. */

@@ -117,6 +117,7 @@ export class ReviewForm {
       this.prompts.focus();
       return;
     }
+    this.remember(); // for a reload; nothing was typed in an example
     this.say("Waiting for the server…", false);
     const file = await contentOf(new File([prompts], FILE), this.value?.limit ?? Infinity);
     if ((await this.ask("choose", { file })) && !this.value?.wrong) this.ask("start", { form: { prompt: "", reference: "", columns }, file: FILE, review: name });
