@@ -160,9 +160,7 @@ class Settings(BaseSettings):
         "changed file again",
     )
     user_requests: int | None = Field(
-        None,
-        ge=1,
-        description="requests of a user that run or wait at the same time; further requests get status 429",
+        None, ge=1, description="requests of a user that run or wait at the same time; further requests get status 429"
     )
     user_tokens_per_minute: int | None = Field(
         None,

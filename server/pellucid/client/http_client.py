@@ -13,11 +13,7 @@ import httpx
 from pellucid.client import wire
 from pellucid.client.connection import CONNECT_SECONDS, Connection, Json, error_of, json_object
 from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, health_of, objection_in, problem_at
-from pellucid.errors import (
-    InvalidRequestError,
-    NotSupportedError,
-    UnavailableError,
-)
+from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
 from pellucid.vocabulary.finish import Finish, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery

@@ -11,14 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pellucid.completion.cursor_keys import (
-    CHARACTERS_AFTER,
-    CHARACTERS_BEFORE,
-    CursorKey,
-    key_of,
-    put,
-    shorten_cursor,
-)
+from pellucid.completion.cursor_keys import CHARACTERS_AFTER, CHARACTERS_BEFORE, CursorKey, key_of, put, shorten_cursor
 from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.settings import SuggestionShape

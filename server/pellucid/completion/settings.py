@@ -70,8 +70,7 @@ class CompletionSettings:
     ahead: bool = setting(True, "generate the continuation while a suggestion is shown")
     languages_off: tuple[str, ...] = setting((), "language ids without suggestions, next edits and marks")
     log: bool = setting(
-        False,
-        "log accepted, shortened and dismissed suggestions on this machine: numbers and outcomes, no text",
+        False, "log accepted, shortened and dismissed suggestions on this machine: numbers and outcomes, no text"
     )
 
 

@@ -30,13 +30,7 @@ from pellucid.engine.status import WorkerStatus
 from pellucid.engine.token_scores import TokenScore
 from pellucid.engine.worker_messages import Add, Cancel, Close, Message, Outbox, Remove, Submit, promise
 from pellucid.engine.workers import Workers
-from pellucid.errors import (
-    ContextLengthError,
-    InvalidRequestError,
-    NotFoundError,
-    NotSupportedError,
-    UnavailableError,
-)
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, NotSupportedError, UnavailableError
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.query import Priority
 

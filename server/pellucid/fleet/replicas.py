@@ -12,13 +12,7 @@ from contextlib import suppress
 from hashlib import blake2b
 
 from pellucid.errors import QueueFullError, UnavailableError
-from pellucid.fleet.replica import (
-    ModelGoneError,
-    Replica,
-    ReplicaHangsError,
-    ReplicaLostError,
-    ReplicaRefusedError,
-)
+from pellucid.fleet.replica import ModelGoneError, Replica, ReplicaHangsError, ReplicaLostError, ReplicaRefusedError
 from pellucid.fleet.running_request import RunningRequest
 
 MAX_MOVES = 3

@@ -81,13 +81,7 @@ async def prepare_chat(models: ServedModels, query: ChatQuery, cache_salt: str) 
     detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
     session = _conversation(query.messages)
     request = Request(
-        ids,
-        query.params,
-        query.terms,
-        tokenizer.eos_ids,
-        constraint=constraint,
-        session=session,
-        cache_salt=cache_salt,
+        ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint, session=session, cache_salt=cache_salt
     )
     if query.prediction and served.engine.uses_predictions(served.name):
         prediction = query.prediction[: context * CHARACTERS_PER_TOKEN]

@@ -9,14 +9,7 @@ from functools import partial
 from pellucid.errors import InvalidRequestError
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healing
-from pellucid.text.prompts import (
-    HUGE_TEXT_CHARACTERS,
-    Tools,
-    chat_characters,
-    infill,
-    refuse_huge,
-    surroundings,
-)
+from pellucid.text.prompts import HUGE_TEXT_CHARACTERS, Tools, chat_characters, infill, refuse_huge, surroundings
 from pellucid.text.text_model import TextModel, run_template
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery

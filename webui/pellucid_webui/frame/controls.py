@@ -41,11 +41,7 @@ def chat_controls() -> list[Component]:
         # An empty number field would show 0.
         seed = gr.Textbox("", label="Seed", placeholder="Random", max_lines=1, interactive=True)
         max_tokens = gr.Number(
-            DEFAULTS.max_tokens,
-            label="Max output tokens",
-            info="0: up to the context",
-            precision=0,
-            interactive=True,
+            DEFAULTS.max_tokens, label="Max output tokens", info="0: up to the context", precision=0, interactive=True
         )
     return [system, temperature, top_p, min_p, top_k, seed, max_tokens, *form]
 

@@ -87,11 +87,7 @@ def replay_cursors(
 
 class Replay:
     def __init__(
-        self,
-        assistant: Assistant,
-        model: str,
-        texts: Mapping[str, str],
-        keep: Callable[[SuggestionRecord], None],
+        self, assistant: Assistant, model: str, texts: Mapping[str, str], keep: Callable[[SuggestionRecord], None]
     ) -> None:
         # A time limit would make suggestions depend on the machine's load. The editor's open files
         # are unknown.

@@ -20,12 +20,7 @@ from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.before_after import ComparisonRow, compare
 from pellucid.learn.finetune.forgetting_texts import Kind
-from pellucid.learn.finetune.held_out_evaluation import (
-    Effort,
-    HeldOutEvaluation,
-    HeldOutFigures,
-    open_figures,
-)
+from pellucid.learn.finetune.held_out_evaluation import Effort, HeldOutEvaluation, HeldOutFigures, open_figures
 from pellucid.learn.finetune.repository_files import Dataset
 from pellucid.learn.finetune.training.base_model import Base, read_base
 from pellucid.learn.finetune.training.checkpoint import TrainingState, read_state

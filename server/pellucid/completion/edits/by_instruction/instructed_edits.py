@@ -325,11 +325,7 @@ async def _read(
                 asked = ScoreQuery("", query.model, terms=query.terms, continued=continued)
                 odds = await text_log_odds(assistant, asked, new_text, old_text)
             # Too long, too busy or not supported: the edit itself is complete.
-            except (
-                InvalidRequestError,
-                QueueFullError,
-                NotSupportedError,
-            ):
+            except (InvalidRequestError, QueueFullError, NotSupportedError):
                 readable = False
         read.append(replace(hunk, log_odds=odds))
     return read
