@@ -228,7 +228,7 @@ def test_json() -> None:
     read = json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert read["form"] == {"prompt": "Say it."}
     assert read["summary"] == sentences(found)
-    assert read["texts"][1]["divergences"]["A"][0]["sampled"]["kl"] == [None, None]
+    assert read["texts"][1]["divergences"]["A"][0]["sampled"]["kl_bits"] == [None, None]
 
 
 class _Elements(HTMLParser):

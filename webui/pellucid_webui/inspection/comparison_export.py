@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from html import escape
-from math import exp, isinf
+from math import exp, isinf, log
 from typing import Any
 
 from pellucid.vocabulary.token import Token
@@ -106,7 +106,7 @@ def _divergences(places: ComparedPlaces, text: int) -> dict[str, list[dict[str, 
         column.letter: [
             {"token": place.token, "segment": list(place.segment)}
             | {
-                view: {"log_ratio": _bounds(place.views[view].ratio), "kl": _bounds(place.views[view].kl)}
+                view: {"log_ratio": _bounds(place.views[view].ratio), "kl_bits": _bounds(place.views[view].kl, log(2))}
                 for view in (OWN, SAMPLED)
             }
             for place in places.links(text, at)
@@ -116,8 +116,8 @@ def _divergences(places: ComparedPlaces, text: int) -> dict[str, list[dict[str, 
     }
 
 
-def _bounds(bounds: Bounds | None) -> list[float | None] | None:
-    return None if bounds is None else [None if isinf(value) else value for value in (bounds.low, bounds.high)]
+def _bounds(bounds: Bounds | None, unit: float = 1.0) -> list[float | None] | None:
+    return None if bounds is None else [None if isinf(one) else one / unit for one in (bounds.low, bounds.high)]
 
 
 def _article(places: ComparedPlaces, at: int) -> str:
