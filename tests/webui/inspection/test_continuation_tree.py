@@ -120,6 +120,27 @@ async def test_a_node_covers_what_is_below() -> None:
     assert any(node["joined"] > 0 for _, node in leaves(found["nodes"]))
 
 
+async def test_runs_of_a_character() -> None:
+    """A text of countless token sequences has the sum of their probabilities, in little time."""
+    shares = {3: 0.3, 1: 0.15, 2: 0.2, 5: 0.2, 4: 0.1, 6: 0.05}
+    top = tuple(
+        Alternative(n, "-" * n, b"-" * n, log(share)) for n, share in sorted(shares.items(), key=lambda one: -one[1])
+    )
+
+    async def follow(before: str, most: int) -> AsyncGenerator[Token]:
+        for position in range(len(before), len(before) + most):
+            yield Token(3, "---", b"---", position, log(0.3), 1, None, top, 0.0)
+
+    tree = ContinuationTree(0.01, 16)
+    async for _ in tree.grow(follow):
+        tree.payload()
+    masses = [1.0]
+    for length in range(1, 40):
+        masses.append(fsum(share * masses[length - n] for n, share in shares.items() if n <= length))
+    found = {len(place.text): place.mass for place in tree._places.values()}
+    assert [found[length] for length in range(40)] == pytest.approx(masses)
+
+
 async def test_a_text_that_is_read_as_other_tokens() -> None:
     """A text is marked if the model read more or fewer tokens than led to the text."""
 
@@ -207,7 +228,15 @@ async def test_half_a_character() -> None:
 
 @pytest.mark.parametrize(
     ("text", "is_whole_sentence"),
-    [("It is.", True), ("It is 3.", False), ("Is it?”", True), ("\n\n", False), ("One\n", True), ("Yes. No", False)],
+    [
+        ("It is.", True),
+        ("It is 3.", False),
+        ("Is it?”", True),
+        ("\n\n", False),
+        ("One\n", True),
+        ("Yes. No", False),
+        ("!" + "*" * 100_000 + "-", False),
+    ],
 )
 async def test_the_end_of_a_sentence(text: str, is_whole_sentence: bool) -> None:
     """Without a number of tokens, a continuation ends with the sentence or line."""

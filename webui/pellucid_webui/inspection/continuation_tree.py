@@ -30,7 +30,7 @@ LEAST_JOINED = 0.001
 _MARKER = re.compile(rb"<\|.*\|>|<\xef\xbd\x9c.*\xef\xbd\x9c>|</?s>|<(eos|EOT)>|<(start|end)_of_turn>|<\|?turn\|?>")
 """Markers of known models: an alternative does not distinguish markers from text."""
 
-_SENTENCE = re.compile(r"\S.*((?<!\d)[.!?]|[\u3002\uff01\uff1f])[\"'\u201d\u2019)\]*_]*\s*$|\S\s*\n", re.DOTALL)
+_SENTENCE = re.compile(r"\s*+\S.*(((?<!\d)[.!?]|[\u3002\uff01\uff1f])[\"'\u201d\u2019)\]*_]*+\s*+$|\n)", re.DOTALL)
 """The end of a sentence or a line; the point of a number ends no sentence."""
 
 Follow = Callable[[str, int], AsyncGenerator[Token]]
@@ -44,6 +44,7 @@ class Place:
 
     Attributes:
         sources, choices: The probabilities of the tokens from earlier places, and to later places.
+        main: The source of most of the mass, of places in a payload.
         unlisted: The highest possible probability of a token outside the reported alternatives.
         read_tokens: The text's number of tokens when the model read the text. The number differs
             from the lineage's where the tokenizer divides the text differently.
@@ -55,6 +56,7 @@ class Place:
     mass: float = 0.0
     sources: dict[Place, float] = field(default_factory=dict)
     choices: dict[Place, float] = field(default_factory=dict)
+    main: Place = field(init=False)
     is_read: bool = False
     unlisted: float = 0.0
     read_tokens: int | None = None
@@ -63,11 +65,6 @@ class Place:
     def is_whole(self) -> bool:
         """Return whether the text ends with a whole character."""
         return self.text.decode(errors="ignore").encode() == self.text
-
-    @property
-    def main(self) -> Place:
-        """The source of most of the mass."""
-        return max(self.sources, key=lambda source: source.mass * self.sources[source])
 
     @property
     def reread(self) -> bool:
@@ -130,7 +127,7 @@ class ContinuationTree:
                 child = self._follow(place, data, exp(logprob), ends=ends)
                 following = child if id == token.id else following
         place.unlisted = min([token.rest, *place.choices.values()])
-        _add({child: place.mass * probability for child, probability in place.choices.items()})
+        _spread(place)
         return following
 
     def _follow(self, place: Place, data: bytes, probability: float, *, ends: bool) -> Place:
@@ -149,7 +146,7 @@ class ContinuationTree:
         return self._can_go_on(place) and place.is_whole
 
     def _is_complete(self, place: Place) -> bool:
-        is_sentence = self._by_sentence and _SENTENCE.search(place.text.decode(errors="ignore")) is not None
+        is_sentence = self._by_sentence and _SENTENCE.match(place.text.decode(errors="ignore")) is not None
         return place.depth >= self.limit or is_sentence
 
     def _most_probable(self) -> Place | None:
@@ -158,6 +155,8 @@ class ContinuationTree:
     def payload(self) -> dict[str, Any]:
         """Return the tree for the page; a chain of places without a fork is a single node."""
         shown = [place for place in self._places.values() if place.mass >= self.threshold and place is not self.root]
+        for place in shown:
+            place.main = _main_source(place)
         leaves = [place for place in shown if not any(child.mass >= self.threshold for child in place.choices)]
         covered = min(sum(leaf.mass for leaf in leaves), 1.0)
         below: defaultdict[Place, list[Place]] = defaultdict(list)
@@ -180,11 +179,11 @@ class ContinuationTree:
     def _moved(self, shown: list[Place]) -> dict[Place, float]:
         """Return the mass to add to places, because each text is shown only once."""
         moved: defaultdict[Place, float] = defaultdict(float)
-        for place in (one for one in shown if len(one.sources) > 1):
-            inside = set(place.main.lineage)
+        for place in sorted(shown, key=lambda one: (len(one.text), one.ends), reverse=True):
+            moved[place.main] += moved[place]
             for source, probability in place.sources.items():
-                for one in inside.symmetric_difference(source.lineage):
-                    moved[one] += source.mass * probability * (1 if one in inside else -1)
+                moved[place.main] += source.mass * probability
+                moved[source] -= source.mass * probability
         return moved
 
     def _nodes(self, place: Place, below: dict[Place, list[Place]], moved: dict[Place, float]) -> list[dict[str, Any]]:
@@ -217,14 +216,20 @@ class ContinuationTree:
         return "limit" if self._is_complete(place) else "split" if place.choices else "unread"
 
 
-def _add(masses: dict[Place, float]) -> None:
-    """Add masses to places and to all places after them, each once: the paths can be countless."""
-    while masses:
-        place = min(masses, key=lambda one: len(one.text))
-        mass = masses.pop(place)
-        place.mass += mass
+def _main_source(place: Place) -> Place:
+    return max(place.sources, key=lambda source: source.mass * place.sources[source])
+
+
+def _spread(place: Place) -> None:
+    """Add a place's mass to all places after it, each of them once, the shortest texts first."""
+    waiting = {place: place.mass}
+    while waiting:
+        place = min(waiting, key=lambda one: len(one.text))
+        mass = waiting.pop(place)
         for child, probability in place.choices.items():
-            masses[child] = masses.get(child, 0.0) + mass * probability
+            child.mass += mass * probability
+            if child.choices:
+                waiting[child] = waiting.get(child, 0.0) + mass * probability
 
 
 def _piece(place: Place) -> list[Any]:
