@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -82,6 +85,21 @@ class TestReviews:
             reviews.create(Review("empty", "a", "b", ()))
         with pytest.raises(InvalidRequestError, match="has no pair 21"):
             reviews.judge("first", Judgement(20, "ann", Verdict.A))
+
+    def test_taken_meanwhile(self, reviews: Reviews) -> None:
+        """Of simultaneous reviews with one name, a single one is created and kept."""
+        together = Barrier(4)
+
+        def create(model: str) -> str:
+            together.wait()
+            with suppress(PellucidError):
+                reviews.create(Review("second", model, "b", (AnswerPair("why?", "a" * 500_000, "b"),)))
+                return model
+            return ""
+
+        with ThreadPoolExecutor(4) as threads:
+            created = list(filter(None, threads.map(create, "abcd")))
+        assert created == [reviews.find("second").a]
 
     def test_damaged(self, reviews: Reviews, tmp_path: Path) -> None:
         """A damaged file is reported with the name and the damage."""

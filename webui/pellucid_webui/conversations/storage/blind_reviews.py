@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -91,6 +92,7 @@ class Reviews:
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
         self._clock = clock
+        self._creating = threading.Lock()
 
     def names(self) -> list[str]:
         return sorted(path.name.removesuffix(PAIRS) for path in self._folder.glob(f"*{PAIRS}"))
@@ -101,16 +103,17 @@ class Reviews:
 
     def create(self, review: Review) -> None:
         """Save a new review."""
-        self.check_free(review.name)
-        path = self._path(review.name, PAIRS)
-        if not review.pairs:
-            raise InvalidRequestError("The review has no prompts: give at least one.")
-        try:
-            make_private_folder(self._folder)
-            with written_whole(path) as part, create_private(part) as file:
-                file.write(json.dumps(asdict(review), ensure_ascii=False, indent=1).encode())
-        except OSError as error:
-            raise _unwritable(path, error) from error
+        with self._creating:
+            self.check_free(review.name)
+            path = self._path(review.name, PAIRS)
+            if not review.pairs:
+                raise InvalidRequestError("The review has no prompts: give at least one.")
+            try:
+                make_private_folder(self._folder)
+                with written_whole(path) as part, create_private(part) as file:
+                    file.write(json.dumps(asdict(review), ensure_ascii=False, indent=1).encode())
+            except OSError as error:
+                raise _unwritable(path, error) from error
 
     def find(self, name: str) -> Review:
         """Return a review.
