@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.storage.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
 from pellucid_webui.inspection.blind_review_results import results, sentences, table
 from pellucid_webui.page_threads import in_page_thread
+
+RATER = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,64}")
 
 NO_RATER = "Enter your name first; agreement is computed between named raters."
 
@@ -51,6 +54,8 @@ class ReviewRoute:
     def _judge(self, name: str, rater: str, event: Mapping[str, Any]) -> None:
         if not rater:
             raise InvalidRequestError(NO_RATER)
+        if not RATER.fullmatch(rater):
+            raise InvalidRequestError("A name has at most 64 characters, and no control characters: shorten it.")
         review, pair = self.reviews.find(name), event.get("pair")
         if not isinstance(pair, int):
             raise InvalidRequestError("The page did not send which pair was judged: reload it.")

@@ -229,6 +229,8 @@ class TestReviewRoute:
         ("event", "reported"),
         [
             ({"rater": " ", "pair": 0, "verdict": "left"}, "Enter your name first"),
+            ({"rater": "x" * 65, "pair": 0, "verdict": "left"}, "A name has at most 64 characters"),
+            ({"rater": "\x1b[2J", "pair": 0, "verdict": "left"}, "no control characters"),
             ({"rater": "ann", "pair": None, "verdict": "left"}, "did not send which pair"),
             ({"rater": "ann", "pair": 99, "verdict": "left"}, "has no pair 100"),
             ({"rater": "ann", "pair": 0, "verdict": "up"}, "'up' is not a verdict"),
