@@ -187,14 +187,6 @@ async def test_a_text_that_fewer_tokens_spell() -> None:
     assert [(text, node["end"]) for text, node in leaves(tree["nodes"])] == [("abc", "limit")]
 
 
-async def test_countless_token_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The work grows with the number of texts, not with that of token sequences."""
-    shares = {b"-" * length: 0.25 for length in (4, 3, 2, 1)}
-    monkeypatch.setitem(globals(), "VOCABULARY", tuple(shares))
-    monkeypatch.setitem(globals(), "distribution", lambda _: shares)
-    assert (await grown(TinyModel().follow, 0.01, 32))["covered"] == pytest.approx(1.0)
-
-
 async def test_a_full_context() -> None:
     """A model without room for a token is asked once."""
     requests: list[str] = []
