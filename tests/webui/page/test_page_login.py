@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -43,6 +44,28 @@ async def test_login(locked: PagedServer, browser_page: Page) -> None:
     await no_access_to_another_s_conversations(tab)
     await another_owner_in_the_same_browser(tab)
     assert tab.elsewhere == []
+
+
+async def test_what_a_user_has_written(locked: PagedServer, browser_page: Page) -> None:
+    """A later user of a browser tab sees no text of the first user, who finds it again."""
+    tab = watched(browser_page, locked.server.url)
+    code = browser_page.get_by_label("Code; the cursor marks where to complete")
+    await enter_infill(tab, "first-key", "anna")
+    await code.fill("secret = 1")
+    await leave(tab)
+    await enter_infill(tab, "second-key", "ben")
+    await expect(code).to_have_value(re.compile("^def "))
+    await leave(tab)
+    await enter_infill(tab, "first-key", "anna")
+    await expect(code).to_have_value("secret = 1")
+
+
+async def enter_infill(tab: Tab, key: str, name: str) -> None:
+    """Log in, and go to Infill once the page knows the user."""
+    await enter(tab, key)
+    await tab.page.wait_for_function("name => sessionStorage['pellucid.owner'] === name", arg=name)
+    await tab.open()
+    await tab.tab("Infill")
 
 
 async def wrong_and_right_key(tab: Tab) -> None:

@@ -1,6 +1,6 @@
 // The field for a new message: its drafts, attached files, and a message on its way to the server.
 
-import { make, memory, typed } from "../shared/dom.js";
+import { make, memory, tabMemory, typed } from "../shared/dom.js";
 import { AttachedFiles } from "./attached_files.js";
 
 /**
@@ -8,7 +8,7 @@ import { AttachedFiles } from "./attached_files.js";
  * @typedef {{ id: string, conversation: string | null, text: string, files: Page.FileContent[] }} OutgoingMessage
  */
 
-const OWNER_KEY = "owner"; // in `memory`: the user who wrote here last
+const OWNER_KEY = "owner"; // in `memory` and `tabMemory`: the user who wrote here last
 const LOCAL = "local"; // the user of a server without keys
 const TOUCH = "(pointer: coarse)"; // where Enter is the only key for a new line
 
@@ -29,7 +29,7 @@ export class Composer {
     this.outgoing = new Map(); // by conversation
     /** @type {Map<string | null, Page.FileContent[]>} */
     this.filesOf = new Map(); // the attached files of other conversations
-    this.owner = memory.get(OWNER_KEY) ?? "";
+    this.owner = tabMemory.get(OWNER_KEY) ?? memory.get(OWNER_KEY) ?? "";
     /** @type {string | null} */
     this.conversation = null; // the conversation whose draft is in the field; null for a new one
     /** @type {string | null} */
@@ -67,11 +67,16 @@ export class Composer {
    * @param {string} owner
    */
   belongTo(owner) {
-    if (owner === this.owner) return;
-    const stays = this.isTouched || this.owner === "";
+    const before = this.owner;
     this.owner = owner;
     memory.set(OWNER_KEY, owner);
-    if (stays && this.field.value) this.keep();
+    if (before && before !== owner) {
+      tabMemory.change(before, owner);
+      location.reload(); // the page's other tabs show what the user before has written
+    }
+    tabMemory.set(OWNER_KEY, owner);
+    if (before === owner) return;
+    if ((this.isTouched || !before) && this.field.value) this.keep();
     else this.field.value = typed.get(this.draftKey(this.conversation));
   }
 

@@ -167,6 +167,24 @@ class Memory {
       this.unsaved.set(key, value);
     }
   }
+
+  /**
+   * Put away the texts of one user, and bring back those of another.
+   * @param {string} from
+   * @param {string} to
+   */
+  change(from, to) {
+    this.unsaved.clear();
+    try {
+      const storage = this.storage();
+      const texts = Object.entries(storage).filter(([key]) => key.startsWith("pellucid."));
+      for (const [key] of texts) storage.removeItem(key);
+      for (const [key, text] of JSON.parse(storage.getItem(`user.${to}`) ?? "[]")) storage.setItem(key, text);
+      storage.setItem(`user.${from}`, JSON.stringify(texts));
+    } catch {
+      // A full storage: nothing of the first user is left for the other.
+    }
+  }
 }
 
 export const memory = new Memory(() => localStorage); // of all tabs, for good
