@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.async_api import Page, expect
 
-from support.page.page_fixtures import ENDLESS, PageServer, StandalonePage, Tab, watched
+from support.page.page_fixtures import ENDLESS, PageServer, Tab, watched
 from support.page.scripted_assistant import tokens
 from support.page.small_page_server import PagedServer
 from support.page.storyteller import Storyteller
@@ -21,18 +20,6 @@ pytestmark = pytest.mark.process
 KILLED = "Interrupted: the server stopped before the answer was complete."
 
 STOPPED = "The server was stopped before the answer was complete."
-
-
-@pytest.fixture
-def mortal(tmp_path: Path, story_server: PagedServer) -> Iterator[PageServer]:
-    """Provide a page in a process that may be killed, without a grace time for answers.
-
-    It stores conversations and handles signals as ``pellucid serve`` does, but loads no model.
-    """
-    server = StandalonePage(tmp_path, story_server.server.url)
-    server.start()
-    yield server
-    server.kill()
 
 
 class Network:
