@@ -69,6 +69,7 @@ async def reload(tab: Tab) -> None:
     await code.fill(CODE)
     await tab.tab("Read")
     text = tab.page.locator("#pl-read-text textarea")
+    await expect(text).not_to_have_value("")  # The example is there.
     await text.fill("A text that was not read yet.")
     await tab.page.reload()
     await tab.tab("Infill")
