@@ -9,6 +9,12 @@ from pellucid_webui.inspection.unified_diff import ReadAs
 
 READ = "(...asked) => import('pellucid').then((page) => page.readText(asked))"
 
+EXAMPLE = (
+    "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n"
+    "    return total / len(valeus)\n"
+)
+"""As in assets/read/read_tab.js."""
+
 NO_SECOND = "none"
 """As in routes/read_session.py."""
 
@@ -18,6 +24,7 @@ def read_tab(page: gr.Blocks) -> None:
         with gr.Row(elem_id="pl-read"):
             with gr.Column(scale=1, min_width=280, elem_id="pl-read-side"):
                 text = gr.Textbox(
+                    EXAMPLE,
                     label="Text or diff",
                     info="any text or code, or the output of git diff",
                     lines=6,

@@ -30,7 +30,7 @@ class Reading {
   /** @param {HTMLElement} element */
   constructor(element) {
     this.tab = tabId();
-    this.isRunning = this.isOpened = false;
+    this.isRunning = false;
     /** @type {Page.ReadResult | null} */
     this.last = null;
     /** @type {Page.ReadResult | null} */
@@ -115,8 +115,7 @@ class Reading {
   open() {
     this.ask({ verb: "open" }, (/** @type {Page.ReadOpened} */ { model, second, asked, result }) => {
       const { controls } = this.inputs;
-      const text = tabMemory.get(TEXT) ?? (this.isOpened ? undefined : EXAMPLE);
-      this.isOpened = true;
+      const text = tabMemory.get(TEXT) ?? undefined;
       if (result && asked && !this.last && !this.isRunning) {
         controls.give([tabMemory.get(TEXT) ?? asked.text, choicesOf(model), choicesOf(second), asked.kind]);
         this.inputs.read = asked;
