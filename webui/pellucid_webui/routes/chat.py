@@ -84,7 +84,7 @@ class ChatRoute:
             yield {"n": after, "end": True, "error": None}
             return
         model, with_tokens = conversation.nodes[turn.node].model, asked.get("tokens") is True
-        with self._counted(owner):
+        with _counted(self.following, owner):
             async for _ in turn.updates():
                 count = len(turn.batches)
                 blocks = await in_rendering_thread(blocks_of, turn)
@@ -131,14 +131,10 @@ class ChatRoute:
         task = self._sent.get(key)
         if task is None:
             task = self._sent[key] = asyncio.create_task(self._send_new(owner, asked))
-            task.add_done_callback(lambda done: self._forget_refused(key, done))
+            task.add_done_callback(lambda done: _forget_refused(self._sent, key, done))
             while len(self._sent) > MAX_SENT:
                 self._sent.popitem(last=False)
         return await asyncio.shield(task)
-
-    def _forget_refused(self, key: tuple[str, str], task: asyncio.Task[Payload]) -> None:
-        if (task.cancelled() or task.exception() is not None) and self._sent.get(key) is task:
-            del self._sent[key]
 
     async def _send_new(self, owner: str, asked: Asked) -> Payload:
         settings, files, id = _settings(asked), asked.get("files"), asked.get("conversation")
@@ -156,8 +152,7 @@ class ChatRoute:
         if "with" in asked:  # Settings for this answer only.
             turn = await actions.retry(id, node, other_settings(settings, asked["with"]))
             return {"conversation": id, "node": turn.node}
-        reads_all = asked.get("remedy") == "all"
-        turn = await actions.retry(id, node, settings, remedy=remedy_of(asked), reads_all=reads_all)
+        turn = await actions.retry(id, node, settings, remedy=remedy_of(asked), reads_all=asked.get("remedy") == "all")
         return await self._started(owner, id, settings, turn, asked)
 
     async def _resume(self, owner: str, asked: Asked) -> Payload:
@@ -198,8 +193,7 @@ class ChatRoute:
         return {"conversation": id, "node": turn.node}
 
     async def _save_settings(self, owner: str, asked: Asked) -> Payload:
-        settings = _settings(asked)
-        await in_page_thread(self.store.set_settings, owner, _conversation_id(asked), settings)
+        await in_page_thread(self.store.set_settings, owner, _conversation_id(asked), _settings(asked))
         return {}
 
     async def _stop(self, owner: str, asked: Asked) -> Payload:
@@ -234,16 +228,6 @@ class ChatRoute:
         if not batches and message.text and actions.running(conversation, node) is None:
             batches = [pack(await _score(self.assistant_for(owner), conversation, message))]
         return {"node": node, "tokens": list(batches)}
-
-    @contextmanager
-    def _counted(self, owner: str) -> Iterator[None]:
-        self.following[owner] += 1
-        try:
-            yield
-        finally:
-            self.following[owner] -= 1
-            if not self.following[owner]:
-                del self.following[owner]
 
 
 Action = Callable[[ChatRoute, str, Asked], Coroutine[Any, Any, Payload]]
@@ -290,6 +274,22 @@ async def _score(assistant: Assistant, conversation: Conversation, node: Node) -
     if found is None:
         raise InvalidRequestError("The model's chat template changes this message, so its tokens cannot be shown.")
     return found
+
+
+@contextmanager
+def _counted(following: Counter[str], owner: str) -> Iterator[None]:
+    following[owner] += 1
+    try:
+        yield
+    finally:
+        following[owner] -= 1
+        if not following[owner]:
+            del following[owner]
+
+
+def _forget_refused(sent: dict[Any, asyncio.Task[Payload]], key: object, task: asyncio.Task[Payload]) -> None:
+    if (task.cancelled() or task.exception() is not None) and sent.get(key) is task:
+        del sent[key]
 
 
 def _conversation_id(asked: Asked) -> str:
