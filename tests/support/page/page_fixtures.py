@@ -235,6 +235,8 @@ class Tab:
         fold = self.page.locator("#pl-settings button.label-wrap", has_text=name)
         if "open" not in (await fold.get_attribute("class") or "").split():
             await fold.click()
+            # One frame after a group opens for the first time, Gradio sets its fields again.
+            await self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     async def set_number(self, label: str, value: Any) -> None:
         """Set the first control with this label."""
