@@ -52,6 +52,10 @@ class SuiteRecord:
     usage: Mapping[str, float] = field(default_factory=dict)
 
 
+Records = Mapping[str, Sequence[SuiteRecord]]
+"""Records by the name of the suite."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """A figure. ``prepare`` takes all facts and returns the value for any resample.
@@ -174,20 +178,15 @@ class Suite(Protocol):
     """True for measurements of the machine: records from elsewhere are discarded."""
     protocol: ClassVar[int] = 1
     """Increased when prompts, stops, limits or judging change, to invalidate earlier records."""
+    settings: Mapping[str, Any]
+    """Everything else that determines the answers, except the number of questions, as JSON."""
 
     @property
     def header(self) -> dict[str, Any]:
         """The facts shared by the records and results of a run."""
         return {"protocol": self.protocol, **self.settings}
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Everything else that determines the answers, except the number of questions, as JSON."""
-        ...
-
-    async def questions(
-        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
-    ) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         """Return the questions. ``earlier`` has the records of suites that ran before."""
         ...
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pellucid.learn.evaluate.benchmark_files import CROWS_PAIRS, drawn, fingerprint, rows
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Better, Facts, Measure, Question, Suite, SuiteRecord, having, share
+from pellucid.learn.evaluate.suite_protocol import Better, Facts, Measure, Question, Records, Suite, having, share
 
 NAME = "crows-pairs"
 
@@ -58,15 +57,9 @@ class CrowsPairs(Suite):
         columns = ("sent_more", "sent_less", "bias_type", "stereo_antistereo")
         pairs = [SentencePair(str(at), *(row[name] for name in columns)) for at, row in enumerate(rows(path, columns))]
         self._pairs = drawn(pairs, limit)
-        self._source = fingerprint(path)
+        self.settings = {"data": fingerprint(path)}
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {"data": self._source}
-
-    async def questions(
-        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
-    ) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         return self._pairs
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.benchmark_files import HUMANEVAL, fingerprint
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.sandbox.sandbox import confinement
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Records, Suite, mean
 from pellucid.learn.evaluate.suites.code_gap_base import Task, judge, whole
 from pellucid.learn.metrics import pass_at_k
 from pellucid.vocabulary.query import SamplingParams
@@ -82,22 +81,16 @@ class HumanEval(Suite):
     def __init__(self, data: Path | None, limit: int | None, sampling: HumanEvalSampling, *, run_code: bool) -> None:
         path = HUMANEVAL.find(data)
         self._tasks = whole(path, limit)
-        self._source = fingerprint(path)
+        self.settings = {
+            "data": fingerprint(path),
+            "samples": sampling.samples,
+            "temperature": sampling.temperature,
+            "run code": run_code,
+        }
         self._sampling = sampling
         self._run_code = run_code
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {
-            "data": self._source,
-            "samples": self._sampling.samples,
-            "temperature": self._sampling.temperature,
-            "run code": self._run_code,
-        }
-
-    async def questions(
-        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
-    ) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         return [Problem(task, self._sampling, self._run_code) for task in self._tasks]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:

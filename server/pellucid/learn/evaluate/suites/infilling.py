@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rapidfuzz import fuzz
 
 from pellucid.learn.evaluate.benchmark_files import SINGLE_LINES, fingerprint
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Suite, SuiteRecord, mean, share
+from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Records, Suite, mean, share
 from pellucid.learn.evaluate.suites.code_gap_base import Task, judge, single_lines
 from pellucid.learn.evaluate.suites.humaneval import run_note
 from pellucid.vocabulary.query import SamplingParams
@@ -79,16 +78,10 @@ class Infilling(Suite):
     def __init__(self, data: Path | None, limit: int | None, *, run_code: bool) -> None:
         path = SINGLE_LINES.find(data)
         self._tasks = single_lines(path, limit)
-        self._source = fingerprint(path)
+        self.settings = {"data": fingerprint(path), "run code": run_code}
         self._run_code = run_code
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {"data": self._source, "run code": self._run_code}
-
-    async def questions(
-        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
-    ) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         return [InfillLine(task, self._run_code) for task in self._tasks]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:

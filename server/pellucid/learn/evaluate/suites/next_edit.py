@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,10 +23,10 @@ from pellucid.learn.evaluate.suite_protocol import (
     FigureFormat,
     Measure,
     Question,
+    Records,
     Rows,
     Statistic,
     Suite,
-    SuiteRecord,
     mean,
     share,
 )
@@ -116,19 +115,14 @@ class NextEdit(Suite):
 
     name = NAME
     needs = frozenset({Ability.GAPS})
+    _with_reading = True
 
     def __init__(self, path: Path, limit: int | None, progress: Progress, *, with_diff: bool = True) -> None:
         self.sample = draw_edits(path, limit, progress)
         self._with_diff = with_diff
-        self._with_reading = True
+        self.settings = {"edits": self.sample.digest, "reading": self._with_reading, "diff": with_diff}
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {"edits": self.sample.digest, "reading": self._with_reading, "diff": self._with_diff}
-
-    async def questions(
-        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
-    ) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         totals = self.sample.totals
         return [
             EditQuestion(case, kind, totals[kind], self._with_reading, self._with_diff)
@@ -157,10 +151,10 @@ class NextEditProposals(NextEdit):
     """The same edits without any model: every proposal is shown."""
 
     needs = frozenset()
+    _with_reading = False
 
     def __init__(self, path: Path, limit: int | None, progress: Progress) -> None:
-        super().__init__(path, limit, progress)
-        self._with_reading = self._with_diff = False
+        super().__init__(path, limit, progress, with_diff=False)
 
 
 def judged(facts: Facts, gate: Mapping[str, float]) -> Facts:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import FEW_FILES, gather
@@ -21,8 +20,8 @@ from pellucid.learn.evaluate.suite_protocol import (
     FigureFormat,
     Measure,
     Question,
+    Records,
     Suite,
-    SuiteRecord,
     mean,
 )
 from pellucid.learn.score_text import TOP, TextReading
@@ -81,19 +80,14 @@ class Perplexity(Suite):
         self._limit = limit
         self._like_llama = like_llama
         self._size = window or (LLAMA_WINDOW_TOKENS if like_llama else WINDOW_TOKENS)
-        self._corpus = gather([text], progress=progress)
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {
-            "reading": "windows of llama-perplexity" if self._like_llama else "strided",
+        corpus = self._corpus = gather([text], progress=progress)
+        self.settings = {
+            "reading": "windows of llama-perplexity" if like_llama else "strided",
             "window": self._size,
-            "text": {"files": len(self._corpus.documents), "bytes": self._corpus.size, "sha256": self._corpus.digest},
+            "text": {"files": len(corpus.documents), "bytes": corpus.size, "sha256": corpus.digest},
         }
 
-    async def questions(
-        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
-    ) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         if self._size > session.subject.context:
             raise InvalidRequestError(
                 f"A window of {self._size} tokens exceeds the context of {session.subject.name} "

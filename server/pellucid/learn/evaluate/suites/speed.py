@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
 
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
@@ -16,8 +16,8 @@ from pellucid.learn.evaluate.suite_protocol import (
     FigureFormat,
     Measure,
     Question,
+    Records,
     Suite,
-    SuiteRecord,
     mean,
 )
 from pellucid.vocabulary.query import SamplingParams
@@ -67,14 +67,9 @@ class Speed(Suite):
     needs = frozenset({Ability.COMPLETE, Ability.USAGE})
     at_once = 1
     timed = True
+    settings = MappingProxyType({"trials": TRIALS, "words": PROMPT_WORDS, "tokens": TOKENS})
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {"trials": TRIALS, "words": PROMPT_WORDS, "tokens": TOKENS}
-
-    async def questions(
-        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
-    ) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         words = min(PROMPT_WORDS, (session.subject.context - TOKENS) // MAX_WORD_TOKENS)
         return [SpeedTrial(str(number), words) for number in range(TRIALS)]
 

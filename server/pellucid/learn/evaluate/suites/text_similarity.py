@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,10 @@ from pellucid.learn.evaluate.suite_protocol import (
     FigureFormat,
     Measure,
     Question,
+    Records,
     Rows,
     Statistic,
     Suite,
-    SuiteRecord,
     mean,
 )
 from pellucid.vocabulary.message import Message
@@ -81,16 +81,11 @@ class TextSimilarity(Suite):
         if not references.exists():
             raise InvalidRequestError(f"{references} does not exist: name a file of JSON lines with --references.")
         self._prompts = drawn(list(enumerate(json_lines(references, ("prompt", "reference")), 1)), limit)
-        self._source = fingerprint(references)
         self._encoder = None if encoder is None else Encoder(encoder)
+        name = None if self._encoder is None else self._encoder.name
+        self.settings = {"references": fingerprint(references), "encoder": name}
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {"references": self._source, "encoder": None if self._encoder is None else self._encoder.name}
-
-    async def questions(
-        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
-    ) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         return [
             ReferencePrompt(str(number), one["prompt"], one["reference"], self._encoder)
             for number, one in self._prompts

@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pellucid.learn.evaluate.benchmark_files import TRUTHFULQA, drawn, fingerprint, json_array
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Suite, SuiteRecord, mean, share
+from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Records, Suite, mean, share
 
 NAME = "truthfulqa"
 
@@ -74,15 +73,9 @@ class TruthfulQA(Suite):
         path = TRUTHFULQA.find(data)
         records = json_array(path, {"question": str, "mc1_targets": dict, "mc2_targets": dict})
         self._records = drawn(list(enumerate(records)), limit)
-        self._source = fingerprint(path)
+        self.settings = {"data": fingerprint(path)}
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {"data": self._source}
-
-    async def questions(
-        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
-    ) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         return [
             Choice(str(number), one["question"], one["mc1_targets"], one["mc2_targets"])
             for number, one in self._records

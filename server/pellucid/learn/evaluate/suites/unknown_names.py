@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.measures.undefined_python_names import names_of
@@ -16,8 +15,8 @@ from pellucid.learn.evaluate.suite_protocol import (
     FigureFormat,
     Measure,
     Question,
+    Records,
     Suite,
-    SuiteRecord,
     mean,
 )
 from pellucid.learn.evaluate.suites import humaneval, infilling
@@ -61,18 +60,13 @@ class UnknownNames(Suite):
 
     def __init__(self, chosen: Sequence[str]) -> None:
         self._judged = [name for name in JUDGED if name in chosen]
+        self.settings = {"answers of": self._judged}
         if not self._judged:
             raise InvalidRequestError(
                 f"{NAME} checks the answers of {' or '.join(JUDGED)}: add one of them to --suite."
             )
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {"answers of": self._judged}
-
-    async def questions(
-        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
-    ) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         return [
             WrittenProgram(f"{suite}: {record.id}", record.unit, suite, record.facts)
             for suite in self._judged

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.benchmark_files import WINOGENDER, drawn, fingerprint, rows
@@ -17,8 +16,8 @@ from pellucid.learn.evaluate.suite_protocol import (
     FigureFormat,
     Measure,
     Question,
+    Records,
     Suite,
-    SuiteRecord,
     having,
     mean,
     share,
@@ -66,15 +65,9 @@ class Winogender(Suite):
     def __init__(self, data: Path | None, limit: int | None) -> None:
         path = WINOGENDER.find(data)
         self._sentences = drawn(_sentences(path), limit)
-        self._source = fingerprint(path)
+        self.settings = {"data": fingerprint(path)}
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        return {"data": self._source}
-
-    async def questions(
-        self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]
-    ) -> Sequence[Question]:
+    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         return self._sentences
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
