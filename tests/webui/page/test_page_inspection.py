@@ -274,7 +274,7 @@ async def what_if(answered: Tab) -> None:
 
 
 async def switch_of_all_answers(answered: Tab) -> None:
-    """A remembered switch shows all answers as text, with unsure words or in colours."""
+    """A remembered switch shows all answers, even those opened as tokens, in one of three ways."""
     switch = answered.page.get_by_role("radiogroup", name="Inspect tokens")
     legend = answered.page.get_by_role("group", name="What the marks mean")
     await expect(legend).to_contain_text("less than 30 % likely")
@@ -289,7 +289,10 @@ async def switch_of_all_answers(answered: Tab) -> None:
     await answered.page.reload()
     await answered.page.wait_for_selector(".pl-body[data-tokens]")
     assert await painted(answered, "pl-step-8") == ["sea"]
+    await answered.page.locator(".pl-assistant .pl-tokens-button").click()
+    await answered.options.first.wait_for()
     await switch.get_by_label("Text").check(force=True)
+    await expect(answered.options).to_have_count(0)
     assert await painted(answered, "pl-step-8") == []
     await expect(inspector(answered)).to_be_hidden()
     await expect(legend).to_be_hidden()

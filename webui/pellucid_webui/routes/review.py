@@ -59,7 +59,8 @@ class ReviewRoute:
         review, pair = self.reviews.find(name), event.get("pair")
         if not isinstance(pair, int):
             raise InvalidRequestError("The page did not send which pair was judged: reload it.")
-        reasons = tuple(reason for reason in event.get("reasons", ()) if reason in REASONS)
+        given = event.get("reasons")
+        reasons = tuple(reason for reason in REASONS if isinstance(given, list) and reason in given)
         verdict = _verdict(str(event.get("verdict")), a_is_left=review.is_a_left(pair, rater))
         self.reviews.judge(name, Judgement(pair, rater, verdict, reasons, str(event.get("note", ""))[:2000]))
 

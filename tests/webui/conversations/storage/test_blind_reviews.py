@@ -69,7 +69,7 @@ class TestReviews:
         reviews.judge("first", Judgement(2, "ann", Verdict.B))
         assert [(one.pair, one.verdict) for one in reviews.judgements("first")] == [(0, Verdict.A), (2, Verdict.B)]
 
-    @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x" * 65])
+    @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a ", "a\nb", "x" * 65])
     def test_bad_name(self, reviews: Reviews, name: str) -> None:
         """A review's name is not a path: nothing outside the folder is read."""
         with pytest.raises(InvalidRequestError, match="is not a valid name for a review"):
@@ -214,7 +214,7 @@ class TestReviewRoute:
         )
         shown = await act(reviews, verb="show", review="first", rater="ann", pair=0)
         assert (shown["pair"], shown["chosen"], shown["given"], shown["note"]) == (0, "left", ["shorter"], "brief")
-        await act(reviews, verb="judge", review="first", rater="ann", pair=0, verdict="both")
+        await act(reviews, verb="judge", review="first", rater="ann", pair=0, verdict="both", reasons=5)
         assert [one.verdict for one in reviews.judgements("first")] == [Verdict.BOTH]
 
     async def test_who_has_logged_in_is_the_rater(self, reviews: Reviews) -> None:

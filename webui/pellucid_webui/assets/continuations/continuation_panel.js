@@ -157,6 +157,7 @@ export class ContinuationPanel {
     if (!fan || !place || fan.asked.has(node)) return;
     fan.asked.add(node);
     const found = await this.chat.ask("tokens", { node });
+    if (!found) fan.asked.delete(node); // the next update asks again
     if (!found || fan !== this.fan) return;
     const records = found.tokens.flatMap((/** @type {Page.Batch} */ batch) => JSON.parse(batch));
     fan.versions = [...fan.versions, { node, number: versions.indexOf(node) + 1, records }].sort((one, other) => one.number - other.number);
@@ -226,7 +227,7 @@ export class ContinuationPanel {
 
   get canChoose() {
     const row = this.rows[this.current - 1];
-    return row !== undefined && (this.fan ? !row.node.nodes.length : row.text !== "" && row.node.end !== "half");
+    return row !== undefined && (this.fan ? !row.node.nodes.length : row.text !== "" && row.node.pieces.length > 0 && row.node.end !== "half");
   }
 
   /** @param {KeyboardEvent} event */

@@ -9,6 +9,7 @@ import { make, announce } from "./dom.js";
  */
 export function emptyState({ picture, promise, example, does, place, hasOwn, run }) {
   const begin = () => {
+    if (hasOwn()) return show(); // a file was opened since
     run();
     place.tabIndex = -1;
     place.focus();

@@ -80,7 +80,7 @@ export class Inspection {
    * @returns {HTMLElement}
    */
   choice(state) {
-    const input = make("input", { type: "radio", name: "pl-inspect", value: state, onchange: () => this.choose(state) });
+    const input = make("input", { type: "radio", name: "pl-inspect", value: state, onchange: () => this.chooseForAll(state) });
     return make("label", { class: "pl-inspect-choice", title: "Key i goes to the next one" }, input, STATES[state]);
   }
 
@@ -95,6 +95,15 @@ export class Inspection {
     this.answers.forEach((answer) => answer.paint());
     this.fit();
     this.askForPlaces();
+  }
+
+  /**
+   * Show all answers alike, also those that are shown as a list of tokens.
+   * @param {Page.InspectState} state
+   */
+  chooseForAll(state) {
+    for (const { node, asTokens } of this.value?.messages ?? []) if (asTokens) this.chat.toggleTokens(node);
+    this.choose(state);
   }
 
   /** Say what the underlines mean, or the colours, which the sliders show too. */
@@ -361,7 +370,7 @@ export class Inspection {
 
   cycle() {
     const states = /** @type {Page.InspectState[]} */ (Object.keys(STATES));
-    this.choose(states[(states.indexOf(this.state) + 1) % states.length]);
+    this.chooseForAll(states[(states.indexOf(this.state) + 1) % states.length]);
     announce(`Inspect tokens: ${STATES[this.state]}`);
   }
 

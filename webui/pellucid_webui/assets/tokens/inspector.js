@@ -5,7 +5,7 @@ import { TokenCard } from "./token_card.js";
 import { WhatIfSliders } from "./whatif_sliders.js";
 
 const ITSELF = -1; // among the alternatives of a token, as in continue_from_token.py
-const HINT = "Click a word of an answer, or press n for the next word that the model was unsure of.";
+const HINT = "Click a word of an answer, or press › for the next word that the model was unsure of.";
 const CHOOSE = "Click a row to continue from it.";
 const TITLE = "Inspector";
 const WAITING = "Reading the tokens of this answer…";

@@ -25,7 +25,7 @@ from pellucid.system.atomic_files import written_whole
 from pellucid.system.private_files import create_private, make_private, make_private_folder
 from pellucid.vocabulary.query import SamplingParams
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}(?<! )")
 
 REVIEWS = "reviews"
 
@@ -168,7 +168,7 @@ class Reviews:
         if not NAME.fullmatch(name):
             raise InvalidRequestError(
                 f"{name!r} is not a valid name for a review: "
-                "use up to 64 letters, digits, dots, hyphens and underscores."
+                "use up to 64 letters, digits, spaces, dots, hyphens and underscores."
             )
         return self._folder / f"{name}{ending}"
 
