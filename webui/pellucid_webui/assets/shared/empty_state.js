@@ -9,7 +9,10 @@ import { make, announce } from "./dom.js";
  */
 export function emptyState({ picture, promise, example, does, place, hasOwn, run }) {
   const begin = () => {
-    if (hasOwn()) return show(); // a file was opened since
+    if (hasOwn()) {
+      show(); // a file was opened since
+      return;
+    }
     run();
     place.tabIndex = -1;
     place.focus();
