@@ -155,7 +155,7 @@ class ChatActions:
             if path[-1].role == ASSISTANT:
                 require_continuable(path[-1], settings)
             archive = await in_page_thread(self._store.archive, self._owner, id)
-            copy = await in_page_thread(self._store.restore, self._owner, _copy_from(archive, path, view.begins))
+            (copy,) = await in_page_thread(self._store.restore, self._owner, [_copy_from(archive, path, view.begins)])
         leaf = (await self.conversation(copy)).leaf
         assert leaf is not None, "it has the last message"
         again = self.retry if path[-1].role == USER else self.resume

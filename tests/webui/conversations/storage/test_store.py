@@ -434,7 +434,7 @@ class Tree(RuleBasedStateMachine):
     @rule()
     def copy(self) -> None:
         archive = self.store.archive(ANN, self.id)
-        copy = self.store.conversation(BOB, self.store.restore(BOB, archive))
+        copy = self.store.conversation(BOB, *self.store.restore(BOB, [archive]))
         assert [(node.text, node.role) for node in copy.nodes.values()] == [
             (node.text, node.role) for node in self.now.nodes.values()
         ]
@@ -487,7 +487,7 @@ class TestRemoving:
         nodes = {
             n: Node(n, n - 1 or None, USER, str(n), 1.0, chosen=n + 1 if n < 1500 else None) for n in range(1, 1501)
         }
-        id = store.restore(ANN, Archive(Conversation("", "long", SETTINGS, 1.0, 1.0, 1500, nodes), {}))
+        (id,) = store.restore(ANN, [Archive(Conversation("", "long", SETTINGS, 1.0, 1.0, 1500, nodes), {})])
         leaf = store.conversation(ANN, id).leaf
         store.select_version(ANN, id, None)
         store.select_version(ANN, id, min(store.conversation(ANN, id).nodes))
@@ -535,7 +535,7 @@ class TestArchives:
         store.select_version(ANN, id, answer)
         archive = store.archive(ANN, id)
 
-        copy = store.restore(BOB, archive)
+        (copy,) = store.restore(BOB, [archive])
 
         found = store.archive(BOB, copy)
         new = dict(zip(archive.conversation.nodes, found.conversation.nodes, strict=True))
@@ -564,7 +564,7 @@ class TestArchives:
         nodes = {n: Node(n, None, USER, "x", 1.0) for n in (1, 2)}
         archive = Archive(Conversation("", "broken", SETTINGS, 1.0, 1.0, 2, nodes), {2: [None]})  # type: ignore[list-item]
         with pytest.raises(PellucidError, match="NOT NULL"):
-            store.restore(ANN, archive)
+            store.restore(ANN, [archive])
         assert (store.list(ANN), rows(path, "node"), store.list(ANN, "x")) == ([], 0, [])
 
 

@@ -62,7 +62,7 @@ def read_file(store: ConversationStore, owner: str, data: bytes, name: str, sett
     else:
         text = _decoded(content, name)
         archives, left_out = _named(name, lambda: _archives(text, name, settings))
-    return Imported(store.restore_all(owner, archives), left_out)
+    return Imported(store.restore(owner, archives), left_out)
 
 
 def unpacked(data: bytes, name: str) -> str:
@@ -72,7 +72,7 @@ def unpacked(data: bytes, name: str) -> str:
 
 def read(store: ConversationStore, owner: str, text: str, name: str) -> str:
     """Save the conversations in a file's text, all or none; return the first id."""
-    return store.restore_all(owner, _named(name, lambda: _archives(text, name, TurnSettings()))[0])[0]
+    return store.restore(owner, _named(name, lambda: _archives(text, name, TurnSettings()))[0])[0]
 
 
 def _unpacked(data: bytes, name: str) -> bytes:

@@ -298,12 +298,8 @@ class ConversationStore:
         with self._database.reading() as connection:
             return _filing(connection, owned(connection, owner, id))
 
-    def restore(self, owner: str, archive: Archive) -> str:
-        """Save an archive as a new conversation; parents must come before children."""
-        return self.restore_all(owner, [archive])[0]
-
-    def restore_all(self, owner: str, archives: Sequence[Archive]) -> Names:
-        """Save all archives or none."""
+    def restore(self, owner: str, archives: Sequence[Archive]) -> Names:
+        """Save all archives as new conversations, or none; parents must come before children."""
         with self._database.writing() as connection:
             return [_restore(connection, owner, archive) for archive in archives]
 
