@@ -227,7 +227,7 @@ class TestOwners:
 
     def test_every_verb_is_among_them(self) -> None:
         """Every method of the store is tested above or known to need no owner."""
-        without = {"close", "create", "list", "append", "finish", "discard", "set_view", "restore", "restore_all"}
+        without = {"close", "create", "list", "append", "finish", "discard", "set_view", "restore"}
         others = {"erase", "undelete", "pin", "move"}
         assert {name for name in vars(ConversationStore) if not name.startswith("_")} == (
             set(self.VERBS) - others
