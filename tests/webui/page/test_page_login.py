@@ -61,10 +61,10 @@ async def test_what_a_user_has_written(locked: PagedServer, browser_page: Page) 
 
 
 async def enter_infill(tab: Tab, key: str, name: str) -> None:
-    """Log in, and go to Infill once the page knows the user."""
+    """Log in, and go to Infill once the page, which reloads itself for another user, is there."""
     await enter(tab, key)
-    await tab.page.wait_for_function("name => sessionStorage['pellucid.owner'] === name", arg=name)
-    await tab.open()
+    is_there = "name => sessionStorage['pellucid.owner'] === name && performance.getEntries()[0].type === 'reload'"
+    await tab.page.wait_for_function(is_there, arg=name)
     await tab.tab("Infill")
 
 
