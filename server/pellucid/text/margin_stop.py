@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from pellucid.code.line_rules import CONTINUING
 from pellucid.vocabulary.finish import FinishReason
@@ -36,12 +35,12 @@ class MarginStop:
         elif right.strip():
             below.insert(0, self._left + right)
         at_margin = next((line for line in reversed(above) if line.strip() and not line[0].isspace()), "")
-        is_at_end = not _first_line(below)[:1].isspace()
+        is_at_end = not next((line for line in below if line.strip()), "")[:1].isspace()
         self._active = (
             bool(_OPENS_BLOCK.search(at_margin))
             and is_at_end
             and not _is_text_open(prefix)
-            and not _is_fence_open(prefix)
+            and len(_FENCE.findall(prefix)) % 2 == 0  # Outside of a fenced block.
         )
         self._needs_break = not self._left and bool(right.strip())
         self._answer = ""
@@ -80,14 +79,12 @@ class MarginStop:
                     return
                 self.ended = not _BELONGS.match(line)
         if self.ended:
-            self._end += self._line_break() if self._needs_break else 0
+            if self._needs_break:
+                self._end = self._answer.index("\n", self._end) + 1
         elif not self._active:
             self._end = len(self._answer)
         elif line.strip():
             self._end = self._begin + len(line)
-
-    def _line_break(self) -> int:
-        return self._answer.index("\n", self._end) + 1 - self._end
 
     def _give(self) -> str:
         text = self._answer[self._given : self._end]
@@ -95,13 +92,5 @@ class MarginStop:
         return text
 
 
-def _first_line(lines: Iterable[str]) -> str:
-    return next((line for line in lines if line.strip()), "")
-
-
 def _is_text_open(text: str) -> bool:
     return any(text.count(quotes) % 2 for quotes in ('"""', "'''"))
-
-
-def _is_fence_open(text: str) -> bool:
-    return len(_FENCE.findall(text)) % 2 == 1

@@ -235,7 +235,7 @@ def surroundings(
     room = max(budget - len(("prefix", "suffix", "middle")), 4)
     near = min(near, room)
     before = _end(tokenizer, prefix, near * 3 // 4)
-    after = _beginning(tokenizer, suffix, near // 4)
+    after = tokenizer.encode(suffix[: near // 4 * CHARACTERS_PER_TOKEN], continues=True)[: near // 4]
     return InfillContext(before, after, _chunks(tokenizer, format, extra, room - len(before) - len(after)))
 
 
@@ -300,20 +300,11 @@ def _end(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
     earliest = ends[-limit - 1] if len(ids) > limit else 1
     latest = ends[-(limit // 2) - 1] if len(ids) > limit // 2 else len(data)
     lines = [match.end() for match in re.finditer(rb"\n", data) if earliest <= match.end() <= latest]
-    if not lines:  # A single line that is too long.
-        return ids[_stride_over(len(ids), limit) :]
+    if not lines:  # A single line that is too long: drop leading tokens in steps of a quarter of the limit.
+        stride = max(limit // 4, 1)
+        return ids[-(-max(len(ids) - limit, 0) // stride) * stride :]
     begin = min(lines, key=lambda at: zlib.crc32(b"\n".join(data[at:].split(b"\n", LANDMARK_LINES)[:LANDMARK_LINES])))
     return tokenizer.encode(data[begin:].decode(), continues=True)[-limit:]
-
-
-def _stride_over(length: int, limit: int) -> int:
-    """Return how many leading tokens to drop, in steps of a quarter of ``limit``."""
-    stride = max(limit // 4, 1)
-    return -(-max(length - limit, 0) // stride) * stride
-
-
-def _beginning(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
-    return tokenizer.encode(text[: limit * CHARACTERS_PER_TOKEN], continues=True)[:limit]
 
 
 def _chunks(tokenizer: Tokenizer, format: InfillFormat, extra: Sequence[Extra], room: int) -> list[int]:

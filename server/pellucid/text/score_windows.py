@@ -12,7 +12,6 @@ from pellucid.engine.port import Engine
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
-from pellucid.vocabulary.query import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +78,13 @@ async def score_windows(
         if not is_newest():
             yield Finish(FinishReason.SUPERSEDED, usage)
             return
+        terms = request.terms
+        if terms.deadline is not None:
+            terms = replace(terms, deadline=terms.deadline - (monotonic() - begun))
         part = replace(
             request,
             prompt=[*ids[:bos], *ids[bos + window.begin : bos + window.end]],
-            terms=_remaining(request.terms, begun),
+            terms=terms,
             score_from=bos + window.end - window.begin - window.counted if window.begin else 0,
             keep=False,
         )
@@ -98,7 +100,3 @@ async def score_windows(
                         yield replace(item, usage=usage)
                         return
     yield Finish(FinishReason.LENGTH, usage)
-
-
-def _remaining(terms: Terms, begun: float) -> Terms:
-    return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (monotonic() - begun))

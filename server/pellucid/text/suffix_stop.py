@@ -87,8 +87,11 @@ class SuffixStop:
         return self._give(self._sure())
 
     def finish(self) -> str:
-        if self._doubt is not None and self._may_follow(self._doubt[1]):
-            return self._give(self._doubt[0])
+        if self._doubt is not None:
+            doubted, following = self._doubt
+            line = self._line(len(self._answer))
+            if not line.strip() or (following is not None and following.startswith(line)):
+                return self._give(doubted)
         cut = self._cut(len(self._answer))
         if cut is None and self._doubt is not None:  # The doubt is about the last line, without a next line.
             cut = self._doubt[0]
@@ -138,7 +141,10 @@ class SuffixStop:
         parts = list(_WORDS_AND_SIGNS.finditer(line))[-len(self._right_parts) :]
         if [part[0] for part in parts] == self._right_parts and is_worth_cutting(self._right):
             return self._cut_repeated(self._begin + parts[0].start(), end, self._right)
-        return self._cut_word(end) if self._begin == 0 else None
+        if self._begin > 0 or not self._word_end:
+            return None
+        found = re.search(rf"{re.escape(self._word_end)}\b", self._answer[:end])
+        return None if found is None or not is_balanced(self._answer[: found.start()]) else found.start()
 
     def _cut_repeated(self, cut: int, end: int, right: str) -> int | None:
         """Return where to cut a line that repeats the text right of the cursor from ``cut`` on.
@@ -151,10 +157,6 @@ class SuffixStop:
             return None if opened_in(self._answer[:cut], right) else end
         stays = opened_in(self._answer[:cut], right) and (complete_with or not complete_without)
         return None if stays else cut
-
-    def _cut_word(self, end: int) -> int | None:
-        found = re.search(rf"{re.escape(self._word_end)}\b", self._answer[:end]) if self._word_end else None
-        return None if found is None or not is_balanced(self._answer[: found.start()]) else found.start()
 
     def _cut_line(self, known: _SuffixLine) -> int | None:
         cut = self._cut_before(known)
@@ -184,7 +186,10 @@ class SuffixStop:
         if self._doubt is not None:
             kept.append(self._doubt[0])
         line = self._line(len(self._answer))
-        if self._is_whole() and any(_may_become(line, known.text) for known in self._lines):
+        is_space = not line.strip() and len(line) <= MAX_SPACE
+        if self._is_whole() and any(
+            known.text.startswith(line) or line.rstrip() == known.text or is_space for known in self._lines
+        ):
             kept.append(len(self._answer[: self._begin].rstrip()))
         if self._right_may_end():
             line = self._answer[self._begin :]
@@ -215,10 +220,6 @@ class SuffixStop:
             return len(self._answer)
         return cut if "\n" in shared or is_worth_cutting(shared) else len(self._answer)
 
-    def _may_follow(self, following: str | None) -> bool:
-        line = self._line(len(self._answer))
-        return not line.strip() or (following is not None and following.startswith(line))
-
     def _line(self, end: int) -> str:
         return (self._left if self._begin == 0 else "") + self._answer[self._begin : end]
 
@@ -243,7 +244,3 @@ def _split_word(left: str, right: str) -> str:
     begun = left[-1:].isalnum() or left.endswith("_")
     end = _WORD.match(right)
     return end[0] if begun and end is not None and len(end[0]) >= MIN_WORD_END else ""
-
-
-def _may_become(line: str, known: str) -> bool:
-    return known.startswith(line) or line.rstrip() == known or (not line.strip() and len(line) <= MAX_SPACE)

@@ -99,16 +99,15 @@ def inexact_constant(schema: object) -> str | None:
     while pending:
         constant, value = pending.pop()
         if isinstance(value, dict):
-            pending += [(constant or _holds_constants(name, item), item) for name, item in value.items()]
+            pending += [
+                (constant or name == "const" or (name == "enum" and isinstance(item, list)), item)
+                for name, item in value.items()
+            ]
         elif isinstance(value, list):
             pending += [(constant, item) for item in value]
         elif constant and isinstance(value, int) and abs(value) > MAX_EXACT_INTEGER:
             return f"{value} is not exact as a floating-point number, which constants become: use a string"
     return None
-
-
-def _holds_constants(name: str, value: object) -> bool:
-    return name == "const" or (name == "enum" and isinstance(value, list))
 
 
 def _choices(grammar: Grammar) -> list[str]:
