@@ -104,7 +104,8 @@ class GrowingAnswer:
         self._grown = asyncio.Event()
         self._unattended: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(generate(self._note))
-        self._task.add_done_callback(_retrieve_error)
+        # Read the error, to avoid asyncio's warning; the next request raises the error again.
+        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def result(self) -> UsableAnswer:
         """Return the whole answer; cancelling the caller has the effect of ``leave``."""
@@ -246,13 +247,12 @@ def continue_answer(answer: Answer, cursor: DocumentCursor) -> RemainingAnswer |
     """
     if answer.cursor.uri != cursor.uri:
         return None
-    text = answer.text
+    text, tail = answer.text, answer.cursor.before
     for length in range(min(len(text), len(cursor.before) + 1)):
-        typed = text[:length]
-        if not (
-            cursor.before.endswith(typed)
-            and _ends_with_tail(cursor.before, len(cursor.before) - length, answer.cursor.before)
-        ):
+        typed, end = text[:length], len(cursor.before) - length
+        if not (cursor.before.endswith(typed) and cursor.before.endswith(tail, 0, end)):
+            continue
+        if len(tail) not in (CHARACTERS_BEFORE, end):  # Neither shortened nor the whole text before.
             continue
         if cursor.after[:CHARACTERS_AFTER] == answer.cursor.after:
             return RemainingAnswer(answer, typed, drop_typed(answer.tokens, length))
@@ -262,12 +262,6 @@ def continue_answer(answer: Answer, cursor: DocumentCursor) -> RemainingAnswer |
             if rest:
                 return RemainingAnswer(answer, typed, truncate(drop_typed(answer.tokens, length), len(rest)))
     return None
-
-
-def _ends_with_tail(before: str, end: int, tail: str) -> bool:
-    """Return whether ``before[:end]`` shortens to ``tail``."""
-    start = end - len(tail)
-    return start >= 0 and before[start:end] == tail and (len(tail) == CHARACTERS_BEFORE or start == 0)
 
 
 def _find_closer(text: str, closer: str) -> int:
@@ -283,12 +277,6 @@ def _find_closer(text: str, closer: str) -> int:
         if opener != closer:
             depth += (character == opener) - (character == closer)
     return len(text)
-
-
-def _retrieve_error(task: asyncio.Task[UsableAnswer]) -> None:
-    """Read a task's error, to avoid asyncio's warning; the next request raises the error again."""
-    if not task.cancelled():
-        task.exception()
 
 
 async def _cancel(ahead: tuple[DocumentCursor, asyncio.Task[None]] | None) -> None:

@@ -26,21 +26,13 @@ class DocumentCursor:
 
     @property
     def left(self) -> str:
-        return self.before[_line_start(self.before) :]
+        return self.before[max(self.before.rfind("\n"), self.before.rfind("\r")) + 1 :]
 
     @property
     def right(self) -> str:
-        return self.after[: _line_end(self.after)]
+        ends = [index for index in (self.after.find("\n"), self.after.find("\r")) if index >= 0]
+        return self.after[: min(ends, default=len(self.after))]
 
 
 def normalize_newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
-
-
-def _line_start(text: str) -> int:
-    return max(text.rfind("\n"), text.rfind("\r")) + 1
-
-
-def _line_end(text: str) -> int:
-    ends = [index for index in (text.find("\n"), text.find("\r")) if index >= 0]
-    return min(ends, default=len(text))

@@ -31,7 +31,8 @@ def locate(text: str, suggestion: Suggestion) -> int | None:
     cursor, wanted = suggestion.cursor, suggestion.text
     here, tail = cursor.before[-CONTEXT_CHARACTERS:], _tail(cursor.before)
     lines = _after_line_start(text, cursor.before, wanted) | (_occurrences(text, tail, wanted) if tail else {})
-    if not lines and _is_distinctive(wanted) and text.count(wanted) == 1:
+    is_distinctive = len(wanted) >= DISTINCTIVE_CHARACTERS and len(_WORD.findall(wanted)) >= DISTINCTIVE_WORDS
+    if not lines and is_distinctive and text.count(wanted) == 1:
         return text.index(wanted)
     return min(
         lines, key=lambda at: (not text.endswith(here, 0, at), abs(lines[at] - cursor.position[0])), default=None
@@ -95,7 +96,3 @@ def _tail(before: str) -> str:
         if not left:
             return before[index:]
     return ""
-
-
-def _is_distinctive(text: str) -> bool:
-    return len(text) >= DISTINCTIVE_CHARACTERS and len(_WORD.findall(text)) >= DISTINCTIVE_WORDS

@@ -54,14 +54,13 @@ class IdlePrefill:
             await self._promote_all(cursor)
             if self._policy.refusal(cursor) is None:
                 try:
-                    await self._queue_related(cursor)
+                    pieces = [(piece.path.as_uri(), piece) for piece in await self._files.related(cursor)]
+                    self._ring.note_related(
+                        (uri, self._policy.filename(uri), piece.text, piece.line) for uri, piece in pieces
+                    )
                 except Exception:  # Suggestions work without the chunks
                     logger.exception("Looking for related files failed.")
                 await self._promote_all(cursor)
-
-    async def _queue_related(self, cursor: DocumentCursor) -> None:
-        pieces = [(piece.path.as_uri(), piece) for piece in await self._files.related(cursor)]
-        self._ring.note_related((uri, self._policy.filename(uri), piece.text, piece.line) for uri, piece in pieces)
 
     async def _promote_all(self, cursor: DocumentCursor) -> None:
         while self._policy.refusal(cursor) is None and self._ring.promote():

@@ -37,7 +37,8 @@ class SharedRequests(Generic[T]):
         try:
             return await asyncio.shield(current.task)
         except asyncio.CancelledError:
-            if current.task.cancelled() and not _is_caller_cancelled():
+            caller = asyncio.current_task()
+            if current.task.cancelled() and (caller is None or not caller.cancelling()):
                 return None
             raise
         finally:
@@ -55,8 +56,3 @@ class SharedRequests(Generic[T]):
     def cancel_all(self) -> None:
         for document in list(self._requests):
             self.cancel(document)
-
-
-def _is_caller_cancelled() -> bool:
-    current = asyncio.current_task()
-    return current is not None and current.cancelling() > 0

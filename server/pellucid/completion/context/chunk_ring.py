@@ -178,7 +178,7 @@ class ChunkRing:
         return tuple(
             chunk.extra
             for chunk in self._chunks
-            if chunk.document != document and _share(chunk.lines, local) <= MAX_LOCAL_SHARE
+            if chunk.document != document and len(chunk.lines & local) <= MAX_LOCAL_SHARE * len(chunk.lines)
         )
 
     def check(self) -> None:
@@ -307,10 +307,6 @@ def _distinctive_lines(text: str) -> frozenset[str]:
 def _similarity(one: frozenset[str], other: frozenset[str]) -> float:
     """Return the Jaccard index of two sets of lines."""
     return len(one & other) / len(one | other) if one or other else 1.0
-
-
-def _share(part: frozenset[str], whole: frozenset[str]) -> float:
-    return len(part & whole) / len(part) if part else 0.0
 
 
 def _tokens(chunks: Sequence[ContextChunk]) -> float:

@@ -94,13 +94,11 @@ class PromptContext:
             # The second start follows a change above the window.
             starts = (window.start, window.start + grown) if window.start else (0,)
             for start in starts:
-                if self._fits(cursor.before, start, window.landmark):
+                least, most = self._prefix * (1 - SLACK) if start else 0, self._prefix * (1 + SLACK)
+                has_size = start >= 0 and least <= len(cursor.before) - start <= most
+                if has_size and cursor.before.startswith(window.landmark, max(start - 1, 0)):
                     return window, start
         return None
-
-    def _fits(self, before: str, start: int, landmark: str) -> bool:
-        least, most = self._prefix * (1 - SLACK) if start else 0, self._prefix * (1 + SLACK)
-        return least <= len(before) - start <= most and start >= 0 and before.startswith(landmark, max(start - 1, 0))
 
 
 def window_start(before: str, most: int) -> int:

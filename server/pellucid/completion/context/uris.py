@@ -54,8 +54,10 @@ def read(uri: str) -> Address:
     # A share, as written by some editors.
     if scheme == "file" and WINDOWS and not host and path.startswith("//"):
         host, _, path = path.lstrip("/").partition("/")
-    if scheme == "file" and _is_this_machine(host):
-        host = ""
+    if scheme == "file":
+        name = host.lower().removeprefix("[").removesuffix("]").removesuffix(".")
+        if name in ("", socket.gethostname().lower()) or is_loopback(name):  # This machine.
+            host = ""
     return Address(scheme, host, "/" + path.lstrip("/"), _decoded(parts["rest"]))
 
 
@@ -85,8 +87,3 @@ def _decoded(text: str) -> str:
     Keep non-UTF-8 bytes as in file names, and drop NUL, never present in a file name.
     """
     return unquote_to_bytes(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogateescape").replace("\0", "")
-
-
-def _is_this_machine(host: str) -> bool:
-    name = host.lower().removeprefix("[").removesuffix("]").removesuffix(".")
-    return name in ("", socket.gethostname().lower()) or is_loopback(name)

@@ -223,7 +223,8 @@ def _substitutions(edit: Edit) -> Iterator[_Substitution]:
                 continue
             if replaced:  # The spaces around the replaced tokens stay
                 outer = "".join(before[begin:end])
-                text = text.removeprefix(_leading(outer)).removesuffix(_trailing(outer))
+                text = text.removeprefix(outer[: len(outer) - len(outer.lstrip())])
+                text = text.removesuffix(outer[len(outer.rstrip()) :])
             left = _signs_of(before[:begin], reverse=True)
             right = _signs_of(before[end:], reverse=False)
             if replaced or left or right:
@@ -364,7 +365,9 @@ def _insertions(inserted: Sequence[str], at: int, lines: Sequence[str], uri: str
             words = _same_shape(lines[anchor], line)
             if words is None:
                 continue
-            new = tuple(_indented(_renamed(one, words), lines[anchor], line) for one in inserted)
+            outer, inner = _indentation(lines[anchor]), _indentation(line)
+            renamed = [_renamed(one, words) for one in inserted]
+            new = tuple(inner + one.removeprefix(outer) if one.strip() else one for one in renamed)
             place = index + offset
             nearby = lines[max(place - len(new), 0) : place + len(new)]
             if not all(one in nearby for one in new):
@@ -429,12 +432,6 @@ def _is_telling(token: str) -> bool:
     return is_name(token) and len(token) >= TELLING_LETTERS
 
 
-def _indented(line: str, anchor: str, other: str) -> str:
-    """Return a line of ``anchor`` with the indentation for ``other``."""
-    old, new = _indentation(anchor), _indentation(other)
-    return new + line.removeprefix(old) if line.strip() else line
-
-
 def _indentation(line: str) -> str:
     found = _INDENTATION.match(line)
     return found[0] if found else ""
@@ -462,11 +459,3 @@ def _signs_of(tokens: Sequence[str], *, reverse: bool) -> list[str]:
 
 def _depth(text: str) -> int:
     return sum((sign in "([{") - (sign in ")]}") for sign in text)
-
-
-def _leading(text: str) -> str:
-    return text[: len(text) - len(text.lstrip())]
-
-
-def _trailing(text: str) -> str:
-    return text[len(text.rstrip()) :]

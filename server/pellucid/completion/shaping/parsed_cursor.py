@@ -85,7 +85,8 @@ class ParsedCursor:
         self.left = self.cursor.left[-MAX_LINE:]
         self.right = self.cursor.right
         self.brackets: tuple[Bracket, ...] = ()
-        far, lines = _split(self.cursor.before)
+        lines = self.cursor.before.rsplit("\n", MAX_LINES_ABOVE)
+        far = lines.pop(0) if len(lines) > MAX_LINES_ABOVE else ""  # Too far above for parsing.
         self.inside: str | None = _inside_after(far, self.syntax)
         self._lines = ScannedLines([line[-MAX_LINE:].rstrip("\r") for line in lines], self.syntax)
         self._starts: list[int] = []  # For each line, the number of the statement's first line
@@ -228,12 +229,6 @@ class ParsedCursor:
             else:
                 closed += 1
         return closed
-
-
-def _split(before: str) -> tuple[str, list[str]]:
-    """Return the text too far above for parsing, and the lines near the cursor."""
-    lines = before.rsplit("\n", MAX_LINES_ABOVE)
-    return (lines[0], lines[1:]) if len(lines) > MAX_LINES_ABOVE else ("", lines)
 
 
 def _inside_after(text: str, syntax: Syntax) -> str | None:

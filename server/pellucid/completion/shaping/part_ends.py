@@ -118,7 +118,12 @@ def _ends_code(parsed: ParsedCursor, written: str, rest: str, found: LineScan, s
         return not parsed.syntax.words and _FOR.match(written) is None
     if parsed.syntax.words and _BLOCK_WORD.search(written, start):
         return False
-    return following != "," or (_in_list(parsed, outer, written) and _ends_argument(written))
+    return following != "," or (
+        _in_list(parsed, outer, written)
+        # The comma ends an argument, not a type or name.
+        and len(_GENERIC.findall(written)) <= len(_GENERIC_END.findall(written))
+        and not _UNFINISHED.search(written)
+    )
 
 
 def _in_list(parsed: ParsedCursor, outer: Sequence[Bracket], written: str) -> bool:
@@ -131,8 +136,3 @@ def _in_list(parsed: ParsedCursor, outer: Sequence[Bracket], written: str) -> bo
     if outer[-1].closing != "}":
         return True
     return outer[-1].line == parsed.number and ":" in written[written.rfind("{") :]
-
-
-def _ends_argument(code: str) -> bool:
-    """Return whether a comma after the code ends an argument, not a type or name."""
-    return len(_GENERIC.findall(code)) <= len(_GENERIC_END.findall(code)) and not _UNFINISHED.search(code)

@@ -56,7 +56,13 @@ def _others(reading: WordReading, text: str, names: Mapping[str, int]) -> Iterat
     for alternative in reading.token.top:
         if alternative.text.startswith(lead):
             other = before + alternative.text[len(lead) :]
-            yield from (whole for whole in _completed(other, names) if whole != word.text and _may_replace(whole, word))
+            yield from (
+                whole
+                for whole in _completed(other, names)
+                if whole != word.text
+                # A constant, such as None, may replace a name.
+                and (kind_of(whole) is word.kind or (word.kind is Kind.NAME and whole in WORD_OPERATORS))
+            )
 
 
 def _completed(beginning: str, names: Mapping[str, int]) -> Iterator[str]:
@@ -66,12 +72,6 @@ def _completed(beginning: str, names: Mapping[str, int]) -> Iterator[str]:
         yield beginning
     if longer:
         yield max(longer, key=lambda name: names[name])
-
-
-def _may_replace(other: str, word: CodeWord) -> bool:
-    """Return whether a text is of the same kind; a constant, such as None, may replace a name."""
-    kind = kind_of(other)
-    return kind is word.kind or (word.kind is Kind.NAME and other in WORD_OPERATORS)
 
 
 def _swapped(word: CodeWord, text: str) -> Iterator[Replacement]:

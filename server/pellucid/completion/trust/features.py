@@ -103,6 +103,8 @@ def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole:
     logprobs = [max(token.constrained_logprob or 0.0, log(FLOOR)) for token in scored] or [0.0]
     worst = min(range(len(logprobs)), key=logprobs.__getitem__)
     line = (at.left + text.partition("\n")[0]).strip()
+    begun = re.search(r"\w*$", at.left[-MAX_NAME:])  # The first name may begin left of the cursor.
+    names = _NAME.findall((begun.group() if begun else "") + text)
     values = (
         sum(logprobs) / len(logprobs),
         logprobs[worst],
@@ -129,16 +131,10 @@ def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole:
         min(indentation(at.left), MAX_INDENT) / MAX_INDENT,
         _common_prefix_share(line, at.above),
         float(sum(map(str.isalnum, line)) >= MIN_LETTERS and line in at.lines),
-        log(1 + sum(name not in at.names for name in _names(at.left, text))),
+        log(1 + sum(name not in at.names for name in names)),
     )
     assert len(values) == len(NAMES), "each number has its name"
     return values
-
-
-def _names(left: str, text: str) -> list[str]:
-    """Return the names in a suggestion, the first name with its beginning left of the cursor."""
-    begun = re.search(r"\w*$", left[-MAX_NAME:])
-    return _NAME.findall((begun.group() if begun else "") + text)
 
 
 def geometric_mean(values: Sequence[float]) -> float:

@@ -94,7 +94,8 @@ def select_lines(prefix: str, selection: str, suffix: str, *, prose: bool = Fals
         )
         return SelectedLines(before, raw, after, newline, len(raw), 0, margin, "", inserted=True)
     indentations = [_match(_INDENTATION, raw[index]) for index in filled]
-    margin = _common_beginning(indentations)
+    least, most = min(indentations), max(indentations)  # Their common beginning is that of all.
+    margin = next((least[:index] for index, sign in enumerate(least) if sign != most[index]), least)
     opening = indentations[0].removeprefix(margin)
     return SelectedLines(
         before, raw, after, newline, filled[0], len(raw) - 1 - filled[-1], margin, opening, inserted=False
@@ -160,11 +161,6 @@ class Indentation:
 
 def without_end(line: str) -> str:
     return line.rstrip("\r\n")
-
-
-def _common_beginning(texts: Sequence[str]) -> str:
-    least, most = min(texts), max(texts)
-    return next((least[:index] for index, sign in enumerate(least) if sign != most[index]), least)
 
 
 def _least_size(indentations: Sequence[str]) -> int:
