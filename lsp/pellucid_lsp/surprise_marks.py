@@ -49,13 +49,14 @@ class MarkedText:
     def actions(self, uri: str, selected: types.Range) -> list[types.CodeAction]:
         return [
             types.CodeAction(
-                title=self._title(mark, one),
+                title=f"Replace `{one.written}` with `{one.replacement.text}` "
+                f"(p {rounded(one.probability)} instead of {rounded(mark.probability)})",
                 kind=types.CodeActionKind.QuickFix,
                 diagnostics=[self._diagnostic(mark)],
                 edit=types.WorkspaceEdit({uri: [types.TextEdit(self._part_of(one), one.replacement.text)]}),
             )
             for mark in self.marks
-            if _touch(self.range_of(mark.begin, mark.end), selected)
+            if self._position(mark.begin) <= selected.end and selected.start <= self._position(mark.end)
             for one in mark.alternatives
             if one.probability >= LEAST_PROBABILITY
         ]
@@ -88,10 +89,6 @@ class MarkedText:
     def _part_of(self, one: LikelierText) -> types.Range:
         return self.range_of(one.replacement.begin, one.replacement.end)
 
-    def _title(self, mark: Mark, one: LikelierText) -> str:
-        odds = f"p {rounded(one.probability)} instead of {rounded(mark.probability)}"
-        return f"Replace `{one.written}` with `{one.replacement.text}` ({odds})"
-
     def _position(self, offset: int) -> types.Position:
         line_start = self.text.rfind("\n", 0, offset) + 1
         return types.Position(
@@ -105,7 +102,3 @@ def _equal(one: Sequence[str], other: Sequence[str]) -> int:
         (index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its),
         min(len(one), len(other)),
     )
-
-
-def _touch(one: types.Range, other: types.Range) -> bool:
-    return one.start <= other.end and other.start <= one.end

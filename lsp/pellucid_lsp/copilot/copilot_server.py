@@ -41,10 +41,13 @@ class ClientSettings:
         """Return the settings after a notification; missing and invalid settings stay unchanged."""
         automatic, languages = _at(given, "enableAutoCompletions"), _at(given, "disabledLanguages")
         model = _at(given, "github", "copilot", "selectedCompletionModel")
+        off = self.languages_off
+        if isinstance(languages, list):
+            off = tuple(id for one in languages if isinstance(id := _at(one, "languageId"), str))
         return replace(
             self,
             automatic=automatic if isinstance(automatic, bool) else self.automatic,
-            languages_off=_languages(languages) if isinstance(languages, list) else self.languages_off,
+            languages_off=off,
             model=model if isinstance(model, str) else self.model,
         )
 
@@ -59,11 +62,6 @@ def _at(given: object, *names: str) -> Any:
     for name in names:
         given = given.get(name) if isinstance(given, dict) else None
     return given
-
-
-def _languages(given: list[Any]) -> tuple[str, ...]:
-    ids = (_at(one, "languageId") for one in given)
-    return tuple(id for id in ids if isinstance(id, str))
 
 
 class CopilotServer(Pellucid):

@@ -208,10 +208,9 @@ def _for_diagnostics(params: types.CodeActionParams) -> list[types.CodeAction]:
         message = one.message if isinstance(one.message, str) else one.message.value
         first, end = one.range.start.line, _end(one.range)
         title = f"Fix: {' '.join(message.split())}"
+        short = title if len(title) <= MAX_TITLE_CHARACTERS else f"{title[: MAX_TITLE_CHARACTERS - 1]}\u2026"
         actions.append(
-            _action(
-                _shortened(title), types.CodeActionKind.QuickFix, INSTRUCT, params, first, end, title, diagnostics=[one]
-            )
+            _action(short, types.CodeActionKind.QuickFix, INSTRUCT, params, first, end, title, diagnostics=[one])
         )
     return actions
 
@@ -262,10 +261,6 @@ def _end(range: types.Range) -> int:
     """Return the line after the last line of a range."""
     within = range.end.character > 0 or range.end.line == range.start.line
     return range.end.line + within
-
-
-def _shortened(title: str) -> str:
-    return title if len(title) <= MAX_TITLE_CHARACTERS else f"{title[: MAX_TITLE_CHARACTERS - 1]}\u2026"
 
 
 def _place(params: Params) -> tuple[str, types.Range]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -153,8 +152,8 @@ def _register_code_actions(server: Pellucid) -> None:
     async def code_actions(params: types.CodeActionParams) -> list[types.CodeAction]:
         await server.settings_known.wait()
         found = [*surprise_methods.actions(server, params), *instructed_edits.actions(server, params)]
-        return [one for one in found if _is_wanted(one.kind, params.context.only)]
-
-
-def _is_wanted(kind: str | None, only: Sequence[str] | None) -> bool:
-    return only is None or any(kind == one or one == "" or (kind or "").startswith(f"{one}.") for one in only)
+        only = params.context.only
+        if only is None or "" in only:
+            return found
+        below = tuple(f"{kind}." for kind in only)
+        return [one for one in found if one.kind in only or (one.kind or "").startswith(below)]

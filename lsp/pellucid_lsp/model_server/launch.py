@@ -124,7 +124,8 @@ class Launcher:
 
     def _begin(self, work: Coroutine[Any, Any, Client]) -> asyncio.Task[Client]:
         self._attempt = asyncio.create_task(work)
-        self._attempt.add_done_callback(_retrieve_exception)
+        # Read the exception, so that asyncio logs nothing.
+        self._attempt.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._attempt
 
     def _cancel_attempt(self) -> None:
@@ -174,7 +175,9 @@ class Launcher:
                     case HealthStatus.READY | HealthStatus.AWAY:  # AWAY still answers for other models.
                         return
                     case HealthStatus.LOADING:
-                        self._set_status(LauncherState.LOADING, address.url, _loading_message(health), health.percent)
+                        activity = (health.activity or "its model").rstrip(".")
+                        message = f"The model server is loading: {activity}."
+                        self._set_status(LauncherState.LOADING, address.url, message, health.percent)
                     case HealthStatus.LEAVING:
                         self._set_status(LauncherState.STARTING, address.url, LEAVING)
                     case HealthStatus.ABSENT:
@@ -207,10 +210,6 @@ class Launcher:
             await self._retired.pop(0).aclose()
 
 
-def _loading_message(health: ServerHealth) -> str:
-    return f"The model server is loading: {(health.activity or 'its model').rstrip('.')}."
-
-
 def _ready_message(address: ServerAddress, *, reconnected: bool) -> str:
     if reconnected:
         return (
@@ -241,9 +240,3 @@ def _refusal_message(address: ServerAddress, health: ServerHealth) -> str:
             "set pellucid.server.url to the server's IP address."
         )
     return f"The server at {address.url} is not Pellucid: stop it, or set pellucid.server.url to another port."
-
-
-def _retrieve_exception(task: asyncio.Task[Client]) -> None:
-    """Retrieve a task's exception, so that asyncio does not log the exception."""
-    if not task.cancelled():
-        task.exception()

@@ -42,7 +42,8 @@ class ServerAddress:
 def find_address(settings: ServerSettings, variables: Mapping[str, str], config_file: Path) -> ServerAddress:
     """Return the address. Raise ConfigError for an invalid address or unreadable settings file."""
     own = _own_settings(variables, config_file)
-    own_key = _checked(_own_key(own))
+    key_file = own.get("api_key_file")
+    own_key = _checked(read_key_file(Path(str(key_file)).expanduser()) if key_file else own.get("api_key"))
     if not settings.url:
         host, port = str(own.get("host", DEFAULT_HOST)), _port(own.get("port", DEFAULT_PORT))
         return ServerAddress(url_of(host, port), host, port, _checked(settings.api_key) or own_key)
@@ -80,11 +81,6 @@ def _own_settings(variables: Mapping[str, str], config_file: Path) -> Mapping[st
     if KEY_SETTINGS & environment.keys():  # Either setting replaces both settings.
         in_file = {name: value for name, value in in_file.items() if name not in KEY_SETTINGS}
     return in_file | environment
-
-
-def _own_key(own: Mapping[str, object]) -> object:
-    file = own.get("api_key_file")
-    return read_key_file(Path(str(file)).expanduser()) if file else own.get("api_key")
 
 
 def _port(given: object) -> int:
