@@ -346,10 +346,13 @@ class _Source:
 def load_settings(**flags: object) -> Settings:
     """Return all settings; a None in ``flags`` is ignored. Raise ConfigError."""
     sources = _sources(flags)
+    known = Settings.model_fields
     for source in sources:
         for name in source.values:
-            if name not in Settings.model_fields:
-                raise ConfigError(f"{source.spell(name)} is not a setting of Pellucid{_suggestion(name)}")
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                hint = f": did you mean {close[0]}?" if close else f"; the settings are {', '.join(known)}."
+                raise ConfigError(f"{source.spell(name)} is not a setting of Pellucid{hint}")
     given: dict[str, Any] = dict(sources[0].values) | _key_of(sources)
     try:
         return Settings(**given)
@@ -413,11 +416,6 @@ def _sources(flags: Mapping[str, object]) -> tuple[_Source, _Source, _Source]:
     )
 
 
-def _suggestion(name: str) -> str:
-    close = get_close_matches(name, Settings.model_fields, n=1)
-    return f": did you mean {close[0]}?" if close else f"; the settings are {', '.join(Settings.model_fields)}."
-
-
 def _explain(error: ValidationError, sources: tuple[_Source, ...]) -> str:
     """Return one sentence about the first error, without repeating a secret."""
     first = error.errors(include_url=False)[0]
@@ -435,21 +433,17 @@ def _explain(error: ValidationError, sources: tuple[_Source, ...]) -> str:
 def settings_table() -> str:
     """Return all settings as a Markdown table, for the documentation."""
     rows = ["| setting | flag of `serve` | environment | default | description |", "|---|---|---|---|---|"]
-    rows += [
-        f"| `{name}` | {_flags(name, field)} | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_default(name, field)} | "
-        f"{_plain(field)} |"
-        for name, field in Settings.model_fields.items()
-    ]
+    for name, field in Settings.model_fields.items():
+        flags = f"`{flag_of(name)}`"
+        if field.annotation is bool:
+            flags += f", `--no-{flag_of(name).removeprefix('--')}`"
+        variable = f"`{ENVIRONMENT_PREFIX}{name.upper()}`"
+        rows.append(f"| `{name}` | {flags} | {variable} | {_default(name, field)} | {_plain(field)} |")
     return "\n".join(rows)
 
 
 def _plain(field: FieldInfo) -> str:
     return (field.description or "").replace("|", "\\|")
-
-
-def _flags(name: str, field: FieldInfo) -> str:
-    flag = flag_of(name)
-    return f"`{flag}`, `--no-{flag.removeprefix('--')}`" if field.annotation is bool else f"`{flag}`"
 
 
 def _default(name: str, field: FieldInfo) -> str:
