@@ -219,7 +219,12 @@ class _Packer:
 
     def finish(self) -> dict[str, Tensor]:
         """Raise ModelError if tensors are missing."""
-        missing = [name for name in self.shapes if name not in self.seen and not _optional(name)]
+        optional = (".bias", *(f"{_NORMS[norm]}.weight" for norm in _OPTIONAL_NORMS))
+        missing = [
+            name
+            for name in self.shapes
+            if not (name in self.seen or name == "lm_head.weight" or name.endswith(optional))
+        ]
         if missing:
             raise ModelError(f"The model lacks {len(missing)} tensors, the first of them {missing[0]!r}.")
         for prefix, name, parts in self._matrices():
@@ -247,10 +252,6 @@ def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
             shapes[f"layers.{i}.{_NORMS[name]}.weight"] = (size,)
     shapes["lm_head.weight"] = (c.vocab_size, c.hidden_size)
     return shapes
-
-
-def _optional(name: str) -> bool:
-    return name == "lm_head.weight" or name.endswith((".bias", *(f"{_NORMS[norm]}.weight" for norm in _OPTIONAL_NORMS)))
 
 
 def _norm_name(name: str) -> str:

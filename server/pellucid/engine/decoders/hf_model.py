@@ -12,6 +12,7 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,20 +131,13 @@ def flat_attention(
         )
     flat.windows[layer_idx] = sliding_window
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    run = _attend_latent if hasattr(module, "expand_kv") else _attend_stored
-    return run(
-        module, query[0].transpose(0, 1), stored, flat.spans, scale=scale, window=sliding_window, softcap=softcap
-    )[None], None
-
-
-def _attend_stored(
-    module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[BatchSpan, ...], **how: Any
-) -> Tensor:
-    return attend(q, *stored, spans, **how)
+    run: Callable[..., Tensor] = partial(_attend_latent, module) if hasattr(module, "expand_kv") else attend
+    out = run(query[0].transpose(0, 1), *stored, flat.spans, scale=scale, window=sliding_window, softcap=softcap)
+    return out[None], None
 
 
 def _attend_latent(
-    module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[BatchSpan, ...], **how: Any
+    module: nn.Module, q: Tensor, first: Tensor, second: Tensor, spans: tuple[BatchSpan, ...], **how: Any
 ) -> Tensor:
     """Attend over latents expanded by the module.
 
@@ -152,7 +146,7 @@ def _attend_latent(
     expand: Callable[..., tuple[Tensor, Tensor]] = module.expand_kv  # type: ignore[assignment]
     outs = []
     for span in spans:
-        keys, values = expand(*(latents[span.slot : span.slot + 1, :, : span.end] for latents in stored))
+        keys, values = expand(*(latents[span.slot : span.slot + 1, :, : span.end] for latents in (first, second)))
         outs.append(
             attend(q[span.offset : span.offset + span.count], keys, values, (replace(span, slot=0, offset=0),), **how)
         )
