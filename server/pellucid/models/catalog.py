@@ -148,7 +148,11 @@ def catalog() -> dict[str, CatalogEntry]:
 @cache
 def infill_formats() -> dict[str, InfillFormat]:
     """Return the infill formats by name, in the order of trial."""
-    return {name: _format(table) for name, table in _data()["infill"].items()}
+    formats = {}
+    for name, table in _data()["infill"].items():
+        assert table["order"] in get_args(Order)
+        formats[name] = InfillFormat(**{**table, "ends": tuple(table.get("ends", ()))})
+    return formats
 
 
 def infill_format(special: Mapping[str, int], entry: CatalogEntry | None = None) -> InfillFormat | None:
@@ -217,8 +221,3 @@ def _source(table: Mapping[str, Any]) -> HubSource | WheelSource:
     if "hub" in table:
         return HubSource(table["hub"], table.get("revision", "main"))
     return WheelSource(tuple(table["wheels"]), table["members"])
-
-
-def _format(table: Mapping[str, Any]) -> InfillFormat:
-    assert table["order"] in get_args(Order)
-    return InfillFormat(**{**table, "ends": tuple(table.get("ends", ()))})
