@@ -8,7 +8,6 @@ import torch
 
 from pellucid.config import Settings
 from pellucid.engine.local_engine import LocalEngine
-from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ConfigError
 from pellucid.models.adapter import adapt, choose_base
@@ -65,7 +64,9 @@ def assemble(
                 variant.name, variant.model, slots=settings.adapter_slots, saved=saved.get(variant.name)
             ).result()
     except (RuntimeError, MemoryError) as error:  # Torch and numpy report failed allocations like this.
-        size = sum(_cache_bytes(model, limits) for model in models.values())
+        size = limits.slots * sum(
+            min(limits.context, model.context) * model.cache_shape.bytes_per_token for model in models.values()
+        )
         raise ConfigError(
             f"The KV cache of {limits.slots} slots of up to {limits.context} tokens needs {human(size)} ({size} "
             "bytes), which cannot be allocated: use fewer --slots or a smaller --context."
@@ -134,7 +135,3 @@ def _distinct(names: Sequence[str]) -> list[str]:
                 f"{other} and {name} would both be served as {served_name(name)}: rename one of them, or remove one."
             )
     return list(served.values())
-
-
-def _cache_bytes(model: Model, limits: EngineSettings) -> int:
-    return limits.slots * min(limits.context, model.context) * model.cache_shape.bytes_per_token

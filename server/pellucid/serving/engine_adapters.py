@@ -11,7 +11,7 @@ from pellucid.errors import AdapterError, NotFoundError
 from pellucid.fleet.fleet import FleetAdapter
 from pellucid.fleet.membership import Membership
 from pellucid.models.adapter_folder import AdapterCard, adapter_folder, is_made_for, read_card, stored_adapters
-from pellucid.models.served_model import EngineAdapter, ServedModel
+from pellucid.models.served_model import EngineAdapter
 from pellucid.models.store import Store
 from pellucid.text.adapters import AdapterStatus, stored_status
 from pellucid.text.assistant import LocalAssistant
@@ -46,7 +46,8 @@ class EngineAdapters:
 
     async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:
         async with self._lock:
-            model = self._missing(id) or self.assistant.models.find(id).name
+            missing = (model for model in self._all_missing() if id in (model, model.rpartition(":")[2]))
+            model = next(missing, None) or self.assistant.models.find(id).name
             if model not in self._revisions and model not in self.membership.adapters.loaded():
                 raise NotFoundError(f"{id} is a model, not an adapter: only adapters can be unloaded.")
             status = self._status(model)
@@ -80,7 +81,11 @@ class EngineAdapters:
             if self._revisions.get(model) != revision:
                 name = model.removeprefix(f"{base}:")
                 fleet.add_adapter(model, FleetAdapter(base, name, revision))
-                await self.assistant.models.add(_adapted(bases[base], model, name, revision))
+                source = bases[base]
+                calibration = None if source.calibration is None else source.calibration.of_variant(name, revision)
+                await self.assistant.models.add(
+                    replace(source, name=model, calibration=calibration, base=source.name, adapter=EngineAdapter(name))
+                )
                 self._revisions[model] = revision
                 self.membership.on_new_models()
 
@@ -115,17 +120,9 @@ class EngineAdapters:
     def _all_missing(self) -> Sequence[str]:
         return [model for model in self.membership.adapters.loaded() if model not in self._revisions]
 
-    def _missing(self, id: str) -> str | None:
-        return next((model for model in self._all_missing() if id in (model, model.rpartition(":")[2])), None)
-
     def _status(self, model: str) -> AdapterStatus:
         base, _, name = model.rpartition(":")
         problems = " ".join(f"{url}: {reason}" for url, reason in self.membership.adapters.problems(model).items())
         is_own = model in self.membership.adapters.loaded()
         card = self._cards.get(model) if is_own else None
         return AdapterStatus(name, card, model, base, problems or None)
-
-
-def _adapted(base: ServedModel, model: str, name: str, revision: str) -> ServedModel:
-    calibration = None if base.calibration is None else base.calibration.of_variant(name, revision)
-    return replace(base, name=model, calibration=calibration, base=base.name, adapter=EngineAdapter(name))

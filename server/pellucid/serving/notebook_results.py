@@ -100,7 +100,10 @@ class TokenTrace:
 
     def _repr_html_(self) -> str:
         """Return the heat map for Jupyter, without scripts and external files."""
-        spans = "".join(_span(token) for token in self.tokens)
+        spans = "".join(
+            f'<span style="{_style(level_of(one.logprob))}" title="{escape(_describe(one))}">{escape(one.text)}</span>'
+            for one in self.tokens
+        )
         legend = " ".join(f'<span style="{_style(level)}">{escape(level.label)}</span>' for level in LEVELS)
         perplexity = "" if self.perplexity is None else f", perplexity {self.perplexity:.2f}"
         return (
@@ -109,11 +112,6 @@ class TokenTrace:
             f'<figcaption style="font-size: small">{escape(self.model)}: {len(self.tokens)} tokens{perplexity}, '
             f"{self.finish.reason}. Probability: {legend}</figcaption></figure>"
         )
-
-
-def _span(token: Token) -> str:
-    level = level_of(token.logprob)
-    return f'<span style="{_style(level)}" title="{escape(_describe(token))}">{escape(token.text)}</span>'
 
 
 def _style(level: ProbabilityLevel) -> str:
