@@ -184,18 +184,15 @@ def _fit(
     if prior is None:
         bias, weights = _regress(rows, table.right, table.weights, strength)
         return (bias, *map(float, [*weights, *means, *scales]))
+    # Convert the prior to the new means and scales.
+    before, own_means, own_scales = (np.array(part) for part in np.split(np.array(prior[1:]), 3))
+    bias_before = float(prior[0] + ((means - own_means) / own_scales) @ before)
+    before = before / own_scales * scales
     # The prior's logit is an additional feature, scaled so that ridge hardly shrinks the weight.
-    bias_before, before = _on_scale(prior, means, scales)
     logits = bias_before + rows @ before
     bias, weights = _regress(np.column_stack([rows, logits * PRIOR_SCALE]), table.right, table.weights, strength)
     slope = weights[-1] * PRIOR_SCALE
     return (float(bias + slope * bias_before), *map(float, [*(weights[:-1] + slope * before), *means, *scales]))
-
-
-def _on_scale(numbers: Sequence[float], means: Floats, scales: Floats) -> tuple[float, Floats]:
-    """Convert bias and weights to other means and scales."""
-    weights, own_means, own_scales = (np.array(part) for part in np.split(np.array(numbers[1:]), 3))
-    return float(numbers[0] + ((means - own_means) / own_scales) @ weights), weights / own_scales * scales
 
 
 def _regress(rows: Floats, right: Bools, weights: Floats, strength: float) -> tuple[float, Floats]:

@@ -67,7 +67,7 @@ def html(results: EvaluationResults) -> str:
     names = ", ".join(model.name for model in results.models)
     rows = [[model.name, model.description] for model in results.models]
     last = next(reversed(results.circumstances), None)
-    sections = "\n".join(_section(suite, _asked(results, suite), last) for suite in results.suites)
+    sections = "\n".join(_section(suite, results, last) for suite in results.suites)
     links = " · ".join(f'<a href="#{escape(suite)}">{escape(TITLES.get(suite, suite))}</a>' for suite in results.suites)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -118,12 +118,9 @@ def _deviations(asked: Asked, last: Circumstances | None) -> Iterator[str]:
             yield f'<p class="soft"><strong>{escape(model.name)}</strong>: {escape(f"{then.date}; {_place(then)}")}</p>'
 
 
-def _asked(results: EvaluationResults, suite: str) -> list[tuple[int, ModelResult, SuiteResult]]:
+def _section(suite: str, results: EvaluationResults, last: Circumstances | None) -> str:
     found = [(number, model, model.find(suite)) for number, model in enumerate(results.models)]
-    return [(number, model, result) for number, model, result in found if result is not None]
-
-
-def _section(suite: str, asked: Asked, last: Circumstances | None) -> str:
+    asked = [(number, model, result) for number, model, result in found if result is not None]
     parts = [
         f'<section aria-labelledby="{escape(suite)}">',
         f'<h2 id="{escape(suite)}">{escape(TITLES.get(suite, suite))}</h2>',

@@ -48,22 +48,17 @@ def kind_of_secret(text: str) -> str | None:
         return list(_FORMS)[int(known.lastgroup[1:])]
     if any(not _PLACEHOLDER.search(match["value"]) for match in _URL.finditer(text)):
         return "password in a URL"
-    if any(
-        _is_random(match["quoted"]) if match["quoted"] else _is_random_word(match["bare"])
-        for match in _ASSIGNED.finditer(text)
-    ):
-        return "random value of a key or password"
+    for match in _ASSIGNED.finditer(text):
+        value = match["quoted"] or match["bare"]
+        changes = _BETWEEN_LETTER_AND_DIGIT.findall(max(value.split("."), key=len))
+        if (match["quoted"] or len(changes) >= MIXTURE) and _is_random(value):
+            return "random value of a key or password"
     return None
 
 
 def _is_random(value: str) -> bool:
     mixed = any(character.isdigit() for character in value) and any(character.isalpha() for character in value)
     return mixed and not _PLACEHOLDER.search(value) and entropy(value) >= RANDOM_BITS
-
-
-def _is_random_word(value: str) -> bool:
-    longest = max(value.split("."), key=len)
-    return len(_BETWEEN_LETTER_AND_DIGIT.findall(longest)) >= MIXTURE and _is_random(value)
 
 
 def entropy(value: str) -> float:

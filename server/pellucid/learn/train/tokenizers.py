@@ -38,7 +38,10 @@ def check(kind: Kind, vocabulary: int | None) -> None:
 
 def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> int:
     """Train and write a tokenizer, and return the vocabulary size."""
-    backend = _bytes() if kind == "bytes" else _bpe(vocabulary, texts) if kind == "bpe" else _unigram(vocabulary, texts)
+    if kind == "bytes":
+        backend = _byte_level(models.BPE({LETTERS[byte]: byte for byte in range(BYTES)}, []))
+    else:
+        backend = _bpe(vocabulary, texts) if kind == "bpe" else _unigram(vocabulary, texts)
     backend.add_special_tokens([AddedToken(BEGINNING, special=True, normalized=False)])
     size: int = backend.get_vocab_size()
     if kind != "bytes" and size < vocabulary:
@@ -53,10 +56,6 @@ def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> in
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return size
-
-
-def _bytes() -> Tokenizer:
-    return _byte_level(models.BPE({LETTERS[byte]: byte for byte in range(BYTES)}, []))
 
 
 def _bpe(vocabulary: int, texts: Sequence[str]) -> Tokenizer:

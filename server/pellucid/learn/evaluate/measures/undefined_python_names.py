@@ -45,20 +45,15 @@ def names_of(before: str, answer: str, after: str) -> Names | None:
     uses = tuple(
         dict.fromkeys(node.id for node in own if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
     )
-    known = frozenset(_bound(tree))
+    known = OF_MODULES | OF_CLASSES | frozenset(_bound(tree))
     wrong = [name for name in imports if name not in modules()]
-    wrong += [name for name in uses if name not in known and not _is_ambient(name)]
+    wrong += [name for name in uses if not (name in known or hasattr(builtins, name) or name in modules())]
     return Names(imports, uses, tuple(wrong))
 
 
 @cache
 def modules() -> frozenset[str]:
     return frozenset(sys.stdlib_module_names) | frozenset(packages_distributions())
-
-
-def _is_ambient(name: str) -> bool:
-    """Return True for a name that exists outside of the file, even in a module without import."""
-    return hasattr(builtins, name) or name in OF_MODULES or name in OF_CLASSES or name in modules()
 
 
 def _imported(node: ast.AST) -> Iterator[str]:

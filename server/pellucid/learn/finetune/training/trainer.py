@@ -91,7 +91,8 @@ class AdapterTrainer:
         self._progress.start("training", plan.steps)
         self._progress.advance(step)
         for samples in islice(steps_of(self._sampler, train, plan.seed), step, plan.steps):
-            if _is_done(losses):
+            least = min(range(len(losses)), key=lambda at: losses[at].loss)
+            if len(losses) - 1 - least >= PATIENCE:
                 break
             start = time.perf_counter()
             self._descend(optimizer, samples, plan.learning_rate(step))
@@ -188,11 +189,6 @@ class AdapterTrainer:
                 part = []
             part.append(at)
         yield part
-
-
-def _is_done(losses: Sequence[HeldOutLoss]) -> bool:
-    best = min(range(len(losses)), key=lambda at: losses[at].loss)
-    return len(losses) - 1 - best >= PATIENCE
 
 
 def _moments(optimizer: torch.optim.Optimizer, names: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
