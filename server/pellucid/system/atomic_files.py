@@ -33,16 +33,12 @@ def errors_explained(folder: Path, elsewhere: str = OTHER_CACHE) -> Iterator[Non
     try:
         yield
     except (OSError, SafetensorError) as error:
-        number = error.errno if isinstance(error, OSError) else _system_error(error)
+        stated = re.search(r"os error (\d+)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(stated[1]) if stated else None
         if number in (errno.ENOSPC, errno.EDQUOT):
             raise ModelError(f"The disk of {folder} is full: free some space and try again.") from None
         reason = error if number is None else os.strerror(number)
         raise ModelError(f"{folder} cannot be written to ({reason}): make it writable, or {elsewhere}.") from None
-
-
-def _system_error(error: SafetensorError) -> int | None:
-    match = re.search(r"os error (\d+)", str(error))
-    return int(match.group(1)) if match else None
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -60,7 +60,8 @@ class LimitedProcess:
     def ask(self, message: object, seconds: float) -> Any:
         """Return the answer to a message, with ``seconds`` of processor time."""
         with self._lock:
-            if not self._runs():
+            # A fork must not share the pipes.
+            if self._process is None or self._started_by != os.getpid() or self._process.poll() is not None:
                 self._start()
             return self._exchange(message, seconds)
 
@@ -68,10 +69,6 @@ class LimitedProcess:
         self._process = None
         if self._finalizer is not None:
             self._finalizer()
-
-    def _runs(self) -> bool:
-        """Return whether this process has a running child; a fork must not share the pipes."""
-        return self._process is not None and self._started_by == os.getpid() and self._process.poll() is None
 
     def _start(self) -> Any:
         self.close()

@@ -22,16 +22,13 @@ def usable_cores(root: Path = Path("/")) -> int:
     limit.
     """
     allowed = usable_processors()
-    return max(min(_cores(root, allowed), *_shares(root), len(allowed)), 1)
+    siblings = (root / f"sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list" for number in allowed)
+    cores = len({_read(path) or path for path in siblings})
+    return max(min(cores, *_shares(root), len(allowed)), 1)
 
 
 def usable_processors() -> Collection[int]:
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-
-
-def _cores(root: Path, processors: Collection[int]) -> int:
-    siblings = (root / f"sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list" for number in processors)
-    return len({_read(path) or path for path in siblings})
 
 
 def _shares(root: Path) -> Iterator[int]:
