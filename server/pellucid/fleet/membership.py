@@ -93,7 +93,8 @@ class Membership:
         self._check.voters = [self.fleet.replicas[url] for url in listed]
         now = time.monotonic()
         for replica in self._check.voters:
-            if replica not in self._joining and self._is_due(replica, now):
+            is_due = replica.problem is not None or replica.is_stale or now > self._due.get(replica.url, 0.0)
+            if is_due and replica not in self._joining:
                 self._due[replica.url] = now + RECHECK_SECONDS
                 self._joining[replica] = asyncio.ensure_future(self._join(replica))
         if self._joining:
@@ -122,9 +123,6 @@ class Membership:
             task.cancel()
         for replica in self.replicas():
             await replica.close()
-
-    def _is_due(self, replica: Replica, now: float) -> bool:
-        return replica.problem is not None or replica.is_stale or now > self._due.get(replica.url, 0.0)
 
     async def _join(self, replica: Replica) -> None:
         """Check a replica and its adapters, with enough time to compile kernels."""

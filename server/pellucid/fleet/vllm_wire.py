@@ -191,7 +191,7 @@ def token_score(
         token.rank,
         token.entropy,
         top,
-        rest=_rest(top),
+        rest=max(1.0 - fsum(exp(logprob) for _, logprob in top), 0.0),
         sampled=sampled,
         entropy_range=None if token.entropy is not None else _entropy_range(token, vocab),
     )
@@ -298,10 +298,6 @@ def _logprob(score: Mapping[str, Any]) -> float:
     if not isfinite(logprob) or logprob > MOST_LOGPROB:
         raise ValueError(f"a logprob is {logprob}")
     return min(logprob, 0.0)
-
-
-def _rest(top: Sequence[tuple[int, float]]) -> float:
-    return max(1.0 - fsum(exp(logprob) for _, logprob in top), 0.0)
 
 
 def _entropy_range(token: WireToken, vocab: int) -> tuple[float, float] | None:
