@@ -107,11 +107,12 @@ class Client:
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
         """Return the prompt of an infill with markers, and have the server cache the prompt."""
-        _refuse_window(query)
+        if query.window is not None:
+            raise NotSupportedError("The window of an infill is a setting of the server: omit window.")
         body: dict[str, Any] = {
             "input_prefix": query.prefix,
             "input_suffix": query.suffix or "",
-            "input_extra": _files(query),
+            "input_extra": [{"filename": file.filename, "text": file.text} for file in query.extra],
         }
         body |= {"n_predict": 0, "response_fields": ["prompt"], **_named(query.model)}
         return str((await self.connection.reply("POST", "/infill", body))["prompt"])
@@ -173,18 +174,9 @@ class Client:
         raise UnavailableError("The server closed the connection during the answer.")
 
 
-def _refuse_window(query: CompletionQuery) -> None:
-    if query.window is not None:
-        raise NotSupportedError("The window of an infill is a setting of the server: omit window.")
-
-
 def _named(model: str | None) -> dict[str, Any]:
     """Return the fields for exactly this model (no fields for the default model)."""
     return {} if model is None else {"model": model, "strict_model": True}
-
-
-def _files(query: CompletionQuery) -> list[dict[str, str]]:
-    return [{"filename": file.filename, "text": file.text} for file in query.extra]
 
 
 def _card(name: str, meta: Json) -> ModelCard:

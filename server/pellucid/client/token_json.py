@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pellucid.vocabulary.token import Alternative, CallDelta, CallPart, GrammarScore, Token
@@ -49,6 +49,7 @@ def grammar_record(token: Token) -> dict[str, Any] | None:
 
 
 def token_of(record: Mapping[str, Any]) -> Token:
+    score, bounds = record.get("grammar"), record.get("entropy_range")
     return Token(
         id=record["id"],
         text=record["token"],
@@ -62,8 +63,8 @@ def token_of(record: Mapping[str, Any]) -> Token:
         sampled=record["sampled"],
         allowed=record.get("allowed", 1.0),  # Absent in older servers.
         part=_part_of(record["part"]) if "part" in record else None,
-        grammar=_grammar_of(record.get("grammar")),
-        entropy_range=_range_of(record.get("entropy_range")),
+        grammar=None if score is None else GrammarScore(score["mass"], score["allowed"], score["logprob"]),
+        entropy_range=None if bounds is None else (bounds[0], bounds[1]),
     )
 
 
@@ -74,11 +75,3 @@ def _delta_record(delta: CallDelta) -> dict[str, Any]:
 
 def _part_of(record: Mapping[str, Any]) -> CallPart:
     return CallPart(record["call"], tuple(CallDelta(**delta) for delta in record["deltas"]))
-
-
-def _range_of(record: Sequence[float] | None) -> tuple[float, float] | None:
-    return None if record is None else (record[0], record[1])
-
-
-def _grammar_of(record: Mapping[str, Any] | None) -> GrammarScore | None:
-    return None if record is None else GrammarScore(record["mass"], record["allowed"], record["logprob"])

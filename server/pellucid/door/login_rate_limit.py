@@ -64,7 +64,8 @@ class LoginRateLimit:
         Raises TooManyAttemptsError while the address has to wait.
         """
         seen = f"{keys.version} {key}"  # A wrong key may be right after a change.
-        if self._is_repeated(address, seen):
+        record = self._records.get(_place(address))
+        if record is not None and self._digest(seen) in record.digests:
             return None
         wait = math.ceil(self.wait(address))
         if wait:
@@ -94,10 +95,6 @@ class LoginRateLimit:
         self._records[place] = record  # Most recent record
         if len(self._records) > MAX_ADDRESSES:
             self._records.popitem(last=False)
-
-    def _is_repeated(self, address: str, key: str) -> bool:
-        record = self._records.get(_place(address))
-        return record is not None and self._digest(key) in record.digests
 
     def _digest(self, key: str) -> bytes:
         return hmac.digest(self._secret, key.encode(), "sha256")

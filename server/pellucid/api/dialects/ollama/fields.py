@@ -70,7 +70,8 @@ def ignored_fields(body: OllamaFields, card: ModelCard) -> list[str]:
     if (
         isinstance(body, OllamaChatRequest)
         and any(message.tool_name for message in body.messages)
-        and not _reads_tool_names(card)
+        # The template reads names, or the ids of calls, which a tool's name selects.
+        and not (reads_names(card) or "tool_call_id" in (card.chat_template or ""))
     ):
         ignored.append("messages.tool_name")
     return [*ignored, "model"] if body.model and find_by_alias(body.model, [card.name]) is None else ignored
@@ -144,11 +145,6 @@ def _answered(message: OllamaMessage, pending: Sequence[ToolCall]) -> str | None
     if message.role != "tool" or message.tool_call_id:
         return message.tool_call_id or None
     return next((call.id for call in pending if message.tool_name in ("", call.name)), None)
-
-
-def _reads_tool_names(card: ModelCard) -> bool:
-    """Return whether a tool's name can change the prompt: the name selects the call of a result."""
-    return reads_names(card) or "tool_call_id" in (card.chat_template or "")
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -180,13 +180,15 @@ async def suggest(body: TabbyCompletionRequest, request: Request) -> Response:
     state = state_of(request)
     assistant, card = state.find(body.model, strict=body.strict_model)
     segments = body.segments
+    right = segments.suffix.partition("\n")[0]
     query = CompletionQuery(
         segments.prefix,
         segments.suffix,
         _other_files(segments) if card.files else (),
         SamplingParams(max_tokens=MAX_SUGGESTION_TOKENS, temperature=body.temperature, seed=body.seed),
         card.name,
-        _stops(segments),
+        # With more than closing punctuation right of the cursor, the suggestion is at most a line.
+        _BLANK_LINES if _CLOSING.fullmatch(right) else ("\n",),
         window=state.infill_window,
     )
     line = segments.prefix[segments.prefix.rfind("\n") + 1 :]
@@ -259,15 +261,6 @@ def _other_files(segments: Segments) -> list[Extra]:
     )
     pieces = [*segments.declarations, *changed, *opened]
     return [Extra(piece.filepath, piece.body) for piece in reversed(pieces)]
-
-
-def _stops(segments: Segments) -> tuple[str, ...]:
-    """Return the texts that end a suggestion.
-
-    A blank line or, if the text right of the cursor is more than closing punctuation, a line end.
-    """
-    right = segments.suffix.partition("\n")[0]
-    return _BLANK_LINES if _CLOSING.fullmatch(right) else ("\n",)
 
 
 @lru_cache(maxsize=1)
