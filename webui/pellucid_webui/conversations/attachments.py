@@ -40,7 +40,10 @@ def attach(message: str, files: Sequence[tuple[str, bytes]]) -> str:
 
     Raises InvalidRequestError for a file that is not text or too large.
     """
-    parts = [_closed(message.rstrip())] if message.strip() else []
+    message = message.rstrip()
+    fence = open_fence(message)  # Text after an open code block would be code.
+    closed = message if fence is None else f"{message}\n{fence}"
+    parts = [closed] if message else []
     total = 0
     for name, content in files:
         parts.append(block(name, content))
@@ -75,12 +78,6 @@ def text_of(name: str, content: bytes, limit: int = MAX_FILE_BYTES) -> str:
     if "\0" in text:
         raise _not_text(name)
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _closed(message: str) -> str:
-    """Close an open code block at the end of a message, so that text appended later is not code."""
-    fence = open_fence(message)
-    return message if fence is None else f"{message}\n{fence}"
 
 
 def _not_text(name: str) -> InvalidRequestError:

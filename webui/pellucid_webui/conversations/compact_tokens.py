@@ -103,7 +103,10 @@ def token_of(found: Mapping[str, Any], position: int) -> Token:
             logprob=None if found["l"] is None else _logprob(found["l"]),
             rank=None if found["r"] is None else _whole(found["r"]),
             entropy=None if found["e"] is None else _number(found["e"], 0, LARGEST),
-            top=tuple(_read_alternative(one) for one in found["a"]),
+            top=tuple(
+                Alternative(_whole(id), text, _bytes(text, *rest), _logprob(logprob))
+                for id, text, logprob, *rest in found["a"]
+            ),
             rest=_number(found["o"], 0, 1),
             sampled=None if found["s"] is None else _number(found["s"], 0, 1),
             allowed=_number(found.get("c", 1.0), 0, 1),
@@ -122,11 +125,6 @@ def entropy_bounds(bounds: tuple[float, float]) -> list[float]:
 def _alternative(one: Alternative) -> list[Any]:
     short = [one.id, one.text, rounded(clamped(one.logprob))]
     return short if one.bytes == one.text.encode() else [*short, b64encode(one.bytes).decode()]
-
-
-def _read_alternative(one: Sequence[Any]) -> Alternative:
-    id, text, logprob, *rest = one
-    return Alternative(_whole(id), text, _bytes(text, *rest), _logprob(logprob))
 
 
 def _delta(one: CallDelta) -> list[Any]:

@@ -55,7 +55,10 @@ class LoginGate:
         if self._keys is None or self._sessions is None:
             return redirect_to_page()
         if request.scope["path"] == SESSIONS:
-            return await self._answer_sessions(request, self._sessions)
+            id, owner = request.cookies.get(cookie_name(request)), await self.owner_of(request)
+            if id is None or owner is None:
+                return login_form()
+            return await answer_sessions(request, self._sessions, owner, id)
         if request.scope["path"] == LOGOUT:
             return await self._logout(request, self._sessions) if request.method == "POST" else logout_form()
         return await self._login(request, self._keys, self._sessions) if request.method == "POST" else login_form()
@@ -90,10 +93,6 @@ class LoginGate:
         response = redirect_to_page()
         _set_cookie(response, request, "", 0)
         return response
-
-    async def _answer_sessions(self, request: Request, sessions: LoginSessions) -> Response:
-        id, owner = request.cookies.get(cookie_name(request)), await self.owner_of(request)
-        return login_form() if id is None or owner is None else await answer_sessions(request, sessions, owner, id)
 
     def close(self) -> None:
         if self._sessions is not None:

@@ -68,12 +68,8 @@ def _row(number: int, session: LoginSession) -> str:
     about = f'<span id="s{number}">{escape(browser_name(session.agent))}, {times}</span>'
     if session.is_this:
         return f'<li>{about}: <strong>this session</strong>. <a href="/logout">Log out</a></li>'
-    return f"<li>{about} {_button(session.digest, 'End this session', f's{number}')}</li>"
-
-
-def _button(end: str, text: str, described: str = "") -> str:
-    more = f' aria-describedby="{described}"' if described else ""
-    return f'<form method="post" action="{SESSIONS}?end={end}"><button type="submit"{more}>{text}</button></form>'
+    button = f'<button type="submit" aria-describedby="s{number}">End this session</button>'
+    return f'<li>{about} <form method="post" action="{SESSIONS}?end={session.digest}">{button}</form></li>'
 
 
 def _time(seconds: float) -> str:

@@ -156,7 +156,7 @@ class ContinuationTree:
         """Return the tree for the page; a chain of places without a fork is a single node."""
         shown = [place for place in self._places.values() if place.mass >= self.threshold and place is not self.root]
         for place in shown:
-            place.main = _main_source(place)
+            place.main = max(place.sources, key=lambda source: source.mass * place.sources[source])
         leaves = [place for place in shown if not any(child.mass >= self.threshold for child in place.choices)]
         covered = min(sum(leaf.mass for leaf in leaves), 1.0)
         below: defaultdict[Place, list[Place]] = defaultdict(list)
@@ -214,10 +214,6 @@ class ContinuationTree:
         if not place.is_whole:
             return "half"
         return "limit" if self._is_complete(place) else "split" if place.choices else "unread"
-
-
-def _main_source(place: Place) -> Place:
-    return max(place.sources, key=lambda source: source.mass * place.sources[source])
 
 
 def _spread(place: Place) -> None:

@@ -77,12 +77,13 @@ def state_of(
     """
     path = [] if conversation is None else conversation.path()
     finished = [node for node in path if turn is None or node.id != turn.node]
+    undone = [] if conversation is None or turn is not None else conversation.children(conversation.leaf)
     return {
         "id": None if conversation is None else conversation.id,
         "title": "" if conversation is None else conversation.title,
         "messages": [rendered.of(conversation, node) for node in finished if conversation is not None],
         "live": None if turn is None or conversation is None else _about(conversation, conversation.nodes[turn.node]),
-        "redo": None if conversation is None or turn is not None else _redo_node(conversation),
+        "redo": max((node.id for node in undone), default=None),
         "context": None if conversation is None else context_payload(conversation, turn, context, last),
         "model": "" if context is None else context.model,
         "models": [] if context is None else list(context.models),
@@ -120,10 +121,6 @@ def node_stats(usage: Usage) -> str:
     return " · ".join([*parts, *_prompt(usage)])
 
 
-def _redo_node(conversation: Conversation) -> int | None:
-    return max((node.id for node in conversation.children(conversation.leaf)), default=None)
-
-
 def _content(node: Node) -> dict[str, Any]:
     has_format = node.settings is not None and node.settings.answer_format != "free"
     return {
@@ -138,13 +135,11 @@ def _content(node: Node) -> dict[str, Any]:
         "isFull": node.end is FinishReason.LENGTH and node.settings is not None and not node.settings.max_tokens,
         "canContinue": bool(node.text) and not has_format and not (node.details is not None and node.details.calls),
         "error": node.error,
-        "incomplete": _incomplete(node) if has_format and node.text and not is_json(node.text) else "",
+        "incomplete": (CUT_OFF if node.end is FinishReason.LENGTH else INCOMPLETE)
+        if has_format and node.text and not is_json(node.text)
+        else "",
         "trees": [] if node.details is None else trees(node.text, node.details),
     }
-
-
-def _incomplete(node: Node) -> str:
-    return CUT_OFF if node.end is FinishReason.LENGTH else INCOMPLETE
 
 
 def _about(conversation: Conversation, node: Node) -> dict[str, Any]:

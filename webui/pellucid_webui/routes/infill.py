@@ -113,20 +113,17 @@ async def _payload(
         None if prompt is None else CompletionQuery(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
     )
     text = "" if query is None else await assistant.infill_prompt(query)
+    has_infill = all(card.infill for card in await assistant.cards() if card.name == explanation.model)
     return empty(place.before, place.after) | {
         "shown": shown,
         "cut": whole[len(shown) :],
         "status": f"{str(explanation.outcome).capitalize()}: {explanation.reason}{_how_to_show(explanation)}",
-        "caveat": "" if await _supports_infill(assistant, explanation.model) else f"{explanation.model} {NO_INFILL}",
+        "caveat": "" if has_infill else f"{explanation.model} {NO_INFILL}",
         "cost": _cost(explanation),
         "batches": [pack(tokens)] if tokens else [],
         "gate": rows,
         "prompt": text,
     }
-
-
-async def _supports_infill(assistant: Assistant, model: str | None) -> bool:
-    return all(card.infill for card in await assistant.cards() if card.name == model)
 
 
 async def _reliability(assistant: Assistant, model: str) -> str:

@@ -52,7 +52,7 @@ def _rows(text: str, fields: Mapping[str, Details]) -> Iterator[Row]:
         level, key, path, value = pending.pop()
         inner: list[tuple[str, str, Any]] = []
         if isinstance(value, dict):
-            inner = [(str(name), _escaped(name), one) for name, one in value.items()]
+            inner = [(str(name), name.replace("~", "~0").replace("/", "~1"), one) for name, one in value.items()]
         elif isinstance(value, list):
             inner = [(f"[{index}]", str(index), one) for index, one in enumerate(value)]
         if level or not inner:  # An object or array that is the whole answer has no row.
@@ -96,10 +96,6 @@ def _size(value: object) -> str:
 
 def _shown(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
 
 
 def _unescaped(step: str) -> str:

@@ -42,7 +42,8 @@ def _calibrated(name: str, about: Mapping[str, Any], kind: str) -> str:
     figures = about["figures"]
     measured = figures["measured on"]
     before, after = figures["reliability"]["raw"], figures["reliability"][kind]
-    errors = [_error(figures["ways"][one]["width"]) for one in ("raw", kind)]
+    widths = (figures["ways"][one]["width"] for one in ("raw", kind))
+    errors = [f"{float(one['value']):.3f} ({float(one['low']):.3f} to {float(one['high']):.3f})" for one in widths]
     summary = (
         f"{escape(name)}, calibrated on {escape(str(about['folder']))} ({escape(str(about['date'])[:10])}), "
         f"measured on {int(measured['suggestions'])} suggestions "
@@ -90,7 +91,3 @@ def _table(before: Bars, after: Bars) -> str:
         for bar in bars
     ]
     return f"<details><summary>Show as a table</summary><table>{head}{''.join(rows)}</table></details>"
-
-
-def _error(interval: Mapping[str, float]) -> str:
-    return f"{float(interval['value']):.3f} ({float(interval['low']):.3f} to {float(interval['high']):.3f})"

@@ -22,11 +22,12 @@ async def versions_of(conversation: Conversation, actions: ChatActions) -> list[
     found = []
     for node in sorted(conversation.nodes.values(), key=lambda one: one.id):
         origin = None if node.origin is None else conversation.nodes.get(node.origin)
+        older = conversation.versions(node)[0] if node.origin is None else origin
         one: dict[str, Any] = {
             "node": node.id,
             "parent": node.parent,
             "role": node.role,
-            "words": words(node.text, _older(conversation, node)),
+            "words": words(node.text, None if older is None or older is node else older.text),
             "made": made(node),
             "about": _about(node),
             "chosen": node.chosen,
@@ -56,7 +57,10 @@ def made(node: Node) -> str:
 
 def words(text: str, older: str | None) -> str:
     """Return the first words of a version, or the words around the first difference."""
-    shared = 0 if older is None else _shared(text, older)
+    shared = 0
+    if older is not None:
+        pairs = enumerate(zip(text, older, strict=False))
+        shared = next((at for at, (a, b) in pairs if a != b), min(len(text), len(older)))
     if shared < LEAST_SHARED or shared == len(text):
         return _line(text[: 2 * MAX_CHARACTERS])
     begin = text.find(" ", shared - LEAD_CHARACTERS, shared) + 1 or shared - LEAD_CHARACTERS
@@ -70,19 +74,10 @@ def _token(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return found | ({"b": record["b"]} if "b" in record else {})
 
 
-def _older(conversation: Conversation, node: Node) -> str | None:
-    older = conversation.nodes.get(node.origin) if node.origin is not None else conversation.versions(node)[0]
-    return None if older is None or older is node else older.text
-
-
 def _about(node: Node) -> str:
     if node.settings is None or node.role != ASSISTANT:
         return ""
     return f"{node.model}, {f'temperature {node.settings.temperature:g}' if node.settings.temperature else 'greedy'}"
-
-
-def _shared(one: str, other: str) -> int:
-    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _line(text: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
@@ -51,14 +50,14 @@ class _Mark(BaseModel):
 def to_markdown(conversation: Conversation, filing: Filing = UNFILED) -> str:
     """Return the selected path as Markdown with the settings of the last answer."""
     path = conversation.path()
-    mark = _free_mark(
-        [
-            conversation.title,
-            *(node.text for node in path),
-            *(node.model for node in path),
-            *(node.summary for node in path),
-        ]
-    )
+    texts = [
+        conversation.title,
+        *(node.text for node in path),
+        *(node.model for node in path),
+        *(node.summary for node in path),
+    ]
+    marks = (f"pellucid-{number}" for number in count(1))
+    mark = next(mark for mark in marks if not any(f"<!-- {mark} " in text for text in texts))
     front = {
         "pellucid": VERSION,
         "mark": mark,
@@ -103,25 +102,15 @@ def _read_filing(pinned: object, folder: object) -> Filing:
     return Filing(pinned, None if folder is None else checked_name(folder))
 
 
-def _free_mark(texts: Sequence[str]) -> str:
-    marks = (f"pellucid-{number}" for number in count(1))
-    return next(mark for mark in marks if not any(f"<!-- {mark} " in text for text in texts))
-
-
 def _written(mark: str, node: Node, begins: int | None) -> str:
     fence = open_fence(node.text)
     closing = "" if fence is None else fence if node.text.endswith("\n") else f"\n{fence}"
-    fields = _Mark(
-        role=_role(node), model=node.model, end=node.end, created=_written_time(node.created), closing=closing
-    )
+    role: Literal["user", "assistant"] = "assistant" if node.role == ASSISTANT else "user"
+    fields = _Mark(role=role, model=node.model, end=node.end, created=_written_time(node.created), closing=closing)
     view = {} if begins is None else {"begins": begins} | ({"summary": node.summary} if node.summary else {})
     written = fields.model_dump(exclude={"begins", "summary"}) | view
     name = f"Assistant ({'edited' if node.is_edited else node.model})" if node.role == ASSISTANT else "User"
     return f"<!-- {mark} {_json(written)} -->\n\n## {' '.join(name.split())}\n\n{node.text}{closing}\n"
-
-
-def _role(node: Node) -> Literal["user", "assistant"]:
-    return "assistant" if node.role == ASSISTANT else "user"
 
 
 def _read_front(text: str) -> tuple[dict[str, Any], str]:

@@ -195,9 +195,10 @@ class _Cleaner(HTMLParser):
     def _attribute(self, name: str, value: str) -> str:
         if name == "style":
             return self._style(value)
-        is_length = name in LENGTHS and _is_small(value)
+        length = _LENGTH.fullmatch(value) if name in LENGTHS else None
+        is_small = length is not None and abs(float(length[1])) * _EM[length[2]] <= MAX_EM
         known = VALUES.get(name)
-        if is_length or (known is not None and known.fullmatch(value)):
+        if is_small or (known is not None and known.fullmatch(value)):
             return f' {name}="{value}"'
         self.is_known = False
         return ""
@@ -214,8 +215,3 @@ class _Cleaner(HTMLParser):
                 return ""
             kept.append(f"{name}:{what}")
         return f' style="{";".join(kept)}"' if kept else ""
-
-
-def _is_small(value: str) -> bool:
-    found = _LENGTH.fullmatch(value)
-    return found is not None and abs(float(found[1])) * _EM[found[2]] <= MAX_EM

@@ -80,12 +80,12 @@ def _snippet(connection: sqlite3.Connection, words: str, node: int) -> str:
 
 
 def _queries(search: str) -> list[str]:
-    words = [_quoted(word) for word in dict.fromkeys(encodable(search).split()) if any(map(str.isalnum, word))]
+    # Queries for prefixes, quoted to disable operators.
+    words = [
+        '"' + word.replace('"', '""').replace("\0", "") + '"*'
+        for word in dict.fromkeys(encodable(search).split())
+        if any(map(str.isalnum, word))
+    ]
     if len(words) > MAX_WORDS:
         raise InvalidRequestError(f"A search has at most {MAX_WORDS} words: remove some.")
     return words
-
-
-def _quoted(word: str) -> str:
-    """Return a query for a prefix, quoted to disable operators."""
-    return '"' + word.replace('"', '""').replace("\0", "") + '"*'

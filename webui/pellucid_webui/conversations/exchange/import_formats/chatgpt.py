@@ -73,7 +73,8 @@ def _shown_text(message: Mapping[str, Any], left_out: LeftOut) -> str:
     content, role = message.get("content"), message["author"].get("role")
     kind, addressee = member(content, "content_type"), message.get("recipient")
     if member(message.get("metadata"), "is_visually_hidden_from_conversation") is True or role == SYSTEM:
-        if _has_text(content):
+        parts = member(content, "parts")
+        if member(content, "text") or (isinstance(parts, list) and any(parts)):
             left_out.hidden()
     elif kind in THOUGHTS:
         left_out.thoughts()
@@ -94,8 +95,3 @@ def _shown_text(message: Mapping[str, Any], left_out: LeftOut) -> str:
     else:
         left_out.hidden()
     return ""
-
-
-def _has_text(content: object) -> bool:
-    parts = member(content, "parts")
-    return bool(member(content, "text")) or (isinstance(parts, list) and any(parts))
