@@ -23,7 +23,7 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class ReviewResults:
-    """``win_rate`` is A's over the ``judged`` pairs, averaged over the raters of a pair.
+    """``win_rate`` is A's over the ``judged`` pairs, averaged over raters and over pairs of a prompt.
 
     ``verdicts`` and ``reasons`` (for wins) are counted over all raters.
     """
@@ -40,10 +40,11 @@ class ReviewResults:
         return Verdict.A if self.win_rate.value > 0.5 else Verdict.B
 
 
-def results(judgements: Sequence[Judgement]) -> ReviewResults:
+def results(review: Review, judgements: Sequence[Judgement]) -> ReviewResults:
     """Compute the results of a review.
 
-    The interval is Wilson's over pairs, the unit of sampling; ties only widen the interval.
+    The interval is Wilson's over prompts, the unit of sampling: a batch with seeds has several
+    pairs of a prompt. Ties only widen the interval.
     """
     by_pair: defaultdict[int, list[float]] = defaultdict(list)
     reasons: dict[Verdict, Counter[str]] = {Verdict.A: Counter(), Verdict.B: Counter()}
@@ -51,10 +52,13 @@ def results(judgements: Sequence[Judgement]) -> ReviewResults:
         by_pair[one.pair].append(WORTH[one.verdict])
         if one.verdict in reasons:
             reasons[one.verdict].update(one.reasons)
+    by_prompt: defaultdict[str, list[float]] = defaultdict(list)
+    for pair, worth in by_pair.items():
+        by_prompt[review.pairs[pair].prompt].append(fmean(worth))
     counts = Counter(one.verdict for one in judgements)
     return ReviewResults(
         judged=len(by_pair),
-        win_rate=share_interval(sum(map(fmean, by_pair.values())), len(by_pair)) if by_pair else None,
+        win_rate=share_interval(sum(map(fmean, by_prompt.values())), len(by_prompt)) if by_pair else None,
         verdicts={verdict: counts[verdict] for verdict in Verdict},
         reasons={verdict: dict(found.most_common()) for verdict, found in reasons.items()},
     )

@@ -72,7 +72,7 @@ class ReviewRoute:
         back = event.get("pair") if event.get("verb") == "show" else None
         pair = back if isinstance(back, int) and 0 <= back < len(review.pairs) else next_pair(review, judged, rater)
         if pair is None:
-            found = results(judged)
+            found = results(review, judged)
             shown = _shown(names, name, rater, f"You have judged all {len(review.pairs)} pairs.")
             return shown | {"results": {"sentences": sentences(review, found), "table": table(found)}}
         done = sum(one.rater == rater for one in judged)

@@ -32,7 +32,9 @@ def list_reviews(settings: Settings) -> None:
     shown = Table("review", "a", "b", "pairs", "judged", box=None, pad_edge=False)
     for name in reviews.names():
         review = reviews.find(name)
-        shown.add_row(name, review.a, review.b, str(len(review.pairs)), str(results(reviews.judgements(name)).judged))
+        shown.add_row(
+            name, review.a, review.b, str(len(review.pairs)), str(results(review, reviews.judgements(name)).judged)
+        )
     Console(highlight=False, markup=False, emoji=False).print(
         shown
         if shown.rows
@@ -69,7 +71,7 @@ def show_review(settings: Settings, name: str, *, json: bool) -> None:
     if json:
         head = {"review": name, "a": review.a, "b": review.b, "pairs": len(review.pairs)}
         agreed = {"agreements": [asdict(one) for one in agreements(judgements)]}
-        sys.stdout.write(jsons.dumps(head | asdict(results(judgements)) | agreed) + "\n")
+        sys.stdout.write(jsons.dumps(head | asdict(results(review, judgements)) | agreed) + "\n")
     else:
         _print_results(review, judgements)
 
@@ -125,7 +127,7 @@ async def _answer(assistant: Assistant, model: str | None, prompt: str, params: 
 
 
 def _print_results(review: Review, judgements: Sequence[Judgement]) -> None:
-    console, found = Console(highlight=False, markup=False, emoji=False), results(judgements)
+    console, found = Console(highlight=False, markup=False, emoji=False), results(review, judgements)
     console.print("\n".join(sentences(review, found)))
     if not judgements:
         console.print("Open the page's Review tab to judge.")
