@@ -341,7 +341,7 @@ async def test_a_first_answer(tab: Tab, teller: Storyteller) -> None:
     "browser_page", [{"viewport": {"width": 390, "height": 800}, "has_touch": True}], indirect=True, ids=["phone"]
 )
 async def test_phone(answered: Tab) -> None:
-    """On a narrow page only a tap opens the inspector, below the word, and all of it can be had."""
+    """On a narrow page only a tap opens the inspector, below the word; its sheet scrolls."""
     await point(answered, "blue")
     await expect(inspector(answered)).to_be_hidden()
     before = await answered.page.locator(".pl-assistant .pl-body").bounding_box()

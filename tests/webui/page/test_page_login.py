@@ -61,7 +61,7 @@ async def test_what_a_user_has_written(locked: PagedServer, browser_page: Page) 
 
 
 async def enter_infill(tab: Tab, key: str, name: str) -> None:
-    """Log in, and go to Infill once the page, which reloads itself for another user, is there."""
+    """Log in, and go to Infill after the page has reloaded itself for the user."""
     await enter(tab, key)
     is_there = "name => sessionStorage['pellucid.owner'] === name && performance.getEntries()[0].type === 'reload'"
     await tab.page.wait_for_function(is_there, arg=name)

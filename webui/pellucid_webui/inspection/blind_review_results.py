@@ -23,7 +23,7 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class ReviewResults:
-    """``win_rate`` is A's over the ``judged`` pairs, averaged over raters and over pairs of a prompt.
+    """``win_rate`` is A's over the ``judged`` pairs, averaged over raters and pairs of a prompt.
 
     ``verdicts`` and ``reasons`` (for wins) are counted over all raters.
     """

@@ -31,10 +31,8 @@ def list_reviews(settings: Settings) -> None:
     reviews = Reviews(settings.data / REVIEWS)
     shown = Table("review", "a", "b", "pairs", "judged", box=None, pad_edge=False)
     for name in reviews.names():
-        review = reviews.find(name)
-        shown.add_row(
-            name, review.a, review.b, str(len(review.pairs)), str(results(review, reviews.judgements(name)).judged)
-        )
+        review, judged = reviews.find(name), {one.pair for one in reviews.judgements(name)}
+        shown.add_row(name, review.a, review.b, str(len(review.pairs)), str(len(judged)))
     Console(highlight=False, markup=False, emoji=False).print(
         shown
         if shown.rows
