@@ -53,8 +53,10 @@ def _finish_of(given: Mapping[str, Any]) -> Finish:
     if "loose_functions" in given:
         values["loose_functions"] = tuple(given["loose_functions"])
     if given.get("fields") is not None:
-        values["fields"] = tuple(
-            JsonField(**{**field, "other": None if field.get("other") is None else OtherValue(**field["other"])})
-            for field in given["fields"]
-        )
+        values["fields"] = tuple(_field_of(field) for field in given["fields"])
     return Finish(**values)
+
+
+def _field_of(given: Mapping[str, Any]) -> JsonField:
+    other = given.get("other")
+    return JsonField(**{**given, "other": None if other is None else OtherValue(**other)})

@@ -67,7 +67,7 @@ class Door:
             self._check_page(headers, scope)
             return None
         self._check_origin(headers, scope)
-        # Browsers send a preflight without a key.
+        # Browsers send a preflight without a key; the answer comes before the app.
         is_preflight = scope.get("method") == "OPTIONS" and "access-control-request-method" in headers
         if self.keys is None or scope["path"] in PUBLIC or is_preflight:
             return None

@@ -60,7 +60,7 @@ class LimitedProcess:
     def ask(self, message: object, seconds: float) -> Any:
         """Return the answer to a message, with ``seconds`` of processor time."""
         with self._lock:
-            # A fork must not share the pipes.
+            # Start one for a fork, too, which must not share the pipes.
             if self._process is None or self._started_by != os.getpid() or self._process.poll() is not None:
                 self._start()
             return self._exchange(message, seconds)

@@ -141,7 +141,7 @@ class SuffixStop:
         parts = list(_WORDS_AND_SIGNS.finditer(line))[-len(self._right_parts) :]
         if [part[0] for part in parts] == self._right_parts and is_worth_cutting(self._right):
             return self._cut_repeated(self._begin + parts[0].start(), end, self._right)
-        if self._begin > 0 or not self._word_end:
+        if self._begin > 0 or not self._word_end:  # The cursor splits no word.
             return None
         found = re.search(rf"{re.escape(self._word_end)}\b", self._answer[:end])
         return None if found is None or not is_balanced(self._answer[: found.start()]) else found.start()

@@ -341,7 +341,7 @@ async def test_a_first_answer(tab: Tab, teller: Storyteller) -> None:
     "browser_page", [{"viewport": {"width": 390, "height": 800}, "has_touch": True}], indirect=True, ids=["phone"]
 )
 async def test_phone(answered: Tab) -> None:
-    """On a narrow page only a tap opens the inspector, below the word; its sheet scrolls."""
+    """On a narrow page only a tap opens the inspector, below the word; the inspector scrolls."""
     await point(answered, "blue")
     await expect(inspector(answered)).to_be_hidden()
     before = await answered.page.locator(".pl-assistant .pl-body").bounding_box()
@@ -355,5 +355,6 @@ async def test_phone(answered: Tab) -> None:
     assert await answered.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await inspector(answered).get_by_text("What if…").tap()
     await inspector(answered).get_by_role("slider", name="Temperature").fill("2")
+    await expect(inspector(answered)).to_contain_text("What if: probability")
     await inspector(answered).get_by_role("button", name="Close").click()
     await expect(inspector(answered)).to_be_hidden()

@@ -63,8 +63,10 @@ async def test_what_a_user_has_written(locked: PagedServer, browser_page: Page) 
 async def enter_infill(tab: Tab, key: str, name: str) -> None:
     """Log in, and go to Infill after the page has reloaded itself for the user."""
     await enter(tab, key)
-    is_there = "name => sessionStorage['pellucid.owner'] === name && performance.getEntries()[0].type === 'reload'"
-    await tab.page.wait_for_function(is_there, arg=name)
+    kind = "performance.getEntriesByType('navigation')[0].type"
+    await tab.page.wait_for_function(
+        f"name => sessionStorage['pellucid.owner'] === name && {kind} === 'reload'", arg=name
+    )
     await tab.tab("Infill")
 
 

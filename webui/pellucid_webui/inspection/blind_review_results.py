@@ -23,7 +23,7 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class ReviewResults:
-    """``win_rate`` is A's over the ``judged`` pairs, averaged over raters and pairs of a prompt.
+    """``win_rate`` is A's mean over prompts, of means over pairs of a prompt and raters of a pair.
 
     ``verdicts`` and ``reasons`` (for wins) are counted over all raters.
     """
@@ -43,9 +43,10 @@ class ReviewResults:
 def results(review: Review, judgements: Sequence[Judgement]) -> ReviewResults:
     """Compute the results of a review.
 
-    The interval is Wilson's over prompts, the unit of sampling: a batch with seeds has several
-    pairs of a prompt. Ties only widen the interval.
+    The interval is Wilson's over prompts, the unit of sampling: a batch with several seeds has
+    several pairs for each prompt. Ties only widen the interval.
     """
+    judgements = [one for one in judgements if one.pair < len(review.pairs)]  # Not of an earlier review of the name.
     by_pair: defaultdict[int, list[float]] = defaultdict(list)
     reasons: dict[Verdict, Counter[str]] = {Verdict.A: Counter(), Verdict.B: Counter()}
     for one in judgements:

@@ -121,7 +121,10 @@ def _figures(segment: Segment) -> list[Any] | None:
         return None
     one = segment.b[0] if len(segment.b) == 1 else None
     bits = [round(-logprob / log(2), 3) for logprob in segment.logprobs]
-    known = None if one is None else one.entropy_range if one.entropy is None else (one.entropy, one.entropy)
-    bounds = None if known is None else [round(bound, 4) for bound in known]
     text = "" if len(segment.a) == len(segment.b) == 1 else segment.text
-    return [*bits, len(segment.a), len(segment.b), one and one.rank, bounds, text]
+    return [*bits, len(segment.a), len(segment.b), one and one.rank, one and _entropy_bounds(one), text]
+
+
+def _entropy_bounds(token: Token) -> list[float] | None:
+    known = token.entropy_range if token.entropy is None else (token.entropy, token.entropy)
+    return None if known is None else [round(bound, 4) for bound in known]

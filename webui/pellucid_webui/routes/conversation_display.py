@@ -123,6 +123,7 @@ def node_stats(usage: Usage) -> str:
 
 def _content(node: Node) -> dict[str, Any]:
     has_format = node.settings is not None and node.settings.answer_format != "free"
+    cut_words = CUT_OFF if node.end is FinishReason.LENGTH else INCOMPLETE
     return {
         "text": node.text,
         "blocks": blocks(json_as_code(node.text) if has_format and node.text else node.text),
@@ -135,9 +136,7 @@ def _content(node: Node) -> dict[str, Any]:
         "isFull": node.end is FinishReason.LENGTH and node.settings is not None and not node.settings.max_tokens,
         "canContinue": bool(node.text) and not has_format and not (node.details is not None and node.details.calls),
         "error": node.error,
-        "incomplete": (CUT_OFF if node.end is FinishReason.LENGTH else INCOMPLETE)
-        if has_format and node.text and not is_json(node.text)
-        else "",
+        "incomplete": cut_words if has_format and node.text and not is_json(node.text) else "",
         "trees": [] if node.details is None else trees(node.text, node.details),
     }
 

@@ -185,9 +185,9 @@ def _fit(
         bias, weights = _regress(rows, table.right, table.weights, strength)
         return (bias, *map(float, [*weights, *means, *scales]))
     # Convert the prior to the new means and scales.
-    before, own_means, own_scales = (np.array(part) for part in np.split(np.array(prior[1:]), 3))
-    bias_before = float(prior[0] + ((means - own_means) / own_scales) @ before)
-    before = before / own_scales * scales
+    own_weights, own_means, own_scales = (np.array(part) for part in np.split(np.array(prior[1:]), 3))
+    bias_before = float(prior[0] + ((means - own_means) / own_scales) @ own_weights)
+    before = own_weights / own_scales * scales
     # The prior's logit is an additional feature, scaled so that ridge hardly shrinks the weight.
     logits = bias_before + rows @ before
     bias, weights = _regress(np.column_stack([rows, logits * PRIOR_SCALE]), table.right, table.weights, strength)

@@ -50,6 +50,7 @@ def kind_of_secret(text: str) -> str | None:
         return "password in a URL"
     for match in _ASSIGNED.finditer(text):
         value = match["quoted"] or match["bare"]
+        # A value without quotes may be a name.
         changes = _BETWEEN_LETTER_AND_DIGIT.findall(max(value.split("."), key=len))
         if (match["quoted"] or len(changes) >= MIXTURE) and _is_random(value):
             return "random value of a key or password"

@@ -52,9 +52,7 @@ class TransformerBlock(nn.Module):
         batch, length, _ = x.shape
         qkv = self.qkv(_norm(x, self.input_norm)).view(batch, length, 3 * shape.heads, -1)
         turned, v = qkv.split([2 * shape.heads, shape.heads], dim=2)
-        first, second = turned.chunk(2, dim=-1)
-        turned = turned * cos + torch.cat((-second, first), dim=-1) * sin
-        q, k = turned.transpose(1, 2).chunk(2, dim=1)
+        q, k = _rotate(turned, cos, sin).transpose(1, 2).chunk(2, dim=1)
         out = _attend(q, k, v.transpose(1, 2))
         x = x + self._dropped(self.o(out.transpose(1, 2).reshape(batch, length, shape.hidden)))
         gate, up = self.gate_up(_norm(x, self.post_norm)).chunk(2, dim=-1)
@@ -181,3 +179,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 def _norm(x: Tensor, weight: Tensor) -> Tensor:
     return F.rms_norm(x, (x.shape[-1],), weight, EPSILON)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin

@@ -142,7 +142,7 @@ def _value(rules: CallRules, schema: dict[str, Any], shared: dict[str, Any]) -> 
         isinstance(texts, list)
         and texts
         and limits.keys() <= {"type", "enum"}
-        and all(isinstance(text, str) and re.search(TAG_IN_TEXT.replace("\\/", "/"), text) is None for text in texts)
+        and all(_is_plain(text) for text in texts)
     ):
         return one_of(quoted(text + VALUE_END) for text in texts)
     if limits.get("type") not in ("integer", "number", "boolean", "array", "object"):
@@ -170,6 +170,10 @@ def _free_text(rules: CallRules) -> str:
 
 def _is_name(text: str) -> bool:
     return re.fullmatch(r"[^<>\n]+", text) is not None and text == text.strip()
+
+
+def _is_plain(text: object) -> bool:
+    return isinstance(text, str) and re.search(TAG_IN_TEXT.replace("\\/", "/"), text) is None
 
 
 def _no_form(what: str) -> GrammarRefusedError:

@@ -6,6 +6,7 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -43,8 +44,9 @@ def reviews(tmp_path: Path) -> Reviews:
 class TestReviews:
     def test_kept(self, reviews: Reviews) -> None:
         """A saved review is read back unchanged, and listed by name."""
-        assert reviews.names() == ["first"]
-        assert reviews.find("first") == REVIEW
+        reviews.create(second := replace(REVIEW, name="second of two"))
+        assert reviews.names() == ["first", "second of two"]
+        assert [reviews.find(name) for name in reviews.names()] == [REVIEW, second]
 
     def test_the_last_word_holds(self, reviews: Reviews) -> None:
         """The latest judgement of each rater on a pair counts."""

@@ -8,11 +8,13 @@ import { make, announce } from "./dom.js";
  * @returns {HTMLElement}
  */
 export function emptyState({ picture, promise, example, does, place, hasOwn, run }) {
+  let hasRun = false; // then what is there may be the example itself
   const begin = () => {
-    if (hasOwn()) {
+    if (!hasRun && hasOwn()) {
       show(); // a file was opened since
       return;
     }
+    hasRun = true;
     run();
     place.tabIndex = -1;
     place.focus();

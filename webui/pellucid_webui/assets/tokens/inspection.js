@@ -102,7 +102,7 @@ export class Inspection {
    * @param {Page.InspectState} state
    */
   chooseForAll(state) {
-    for (const { node, asTokens } of this.value?.messages ?? []) if (asTokens) this.chat.toggleTokens(node);
+    for (const data of this.value?.messages ?? []) if (data.asTokens && isAnswer(data)) this.chat.toggleTokens(data.node);
     this.choose(state);
   }
 

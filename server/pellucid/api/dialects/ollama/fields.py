@@ -70,7 +70,7 @@ def ignored_fields(body: OllamaFields, card: ModelCard) -> list[str]:
     if (
         isinstance(body, OllamaChatRequest)
         and any(message.tool_name for message in body.messages)
-        # The template reads names, or the ids of calls, which a tool's name selects.
+        # A tool's name selects a call, without effect if the template reads neither names nor ids.
         and not (reads_names(card) or "tool_call_id" in (card.chat_template or ""))
     ):
         ignored.append("messages.tool_name")

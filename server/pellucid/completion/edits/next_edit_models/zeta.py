@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pellucid.completion.edits.edit_history import joined
+from pellucid.completion.edits.edit_history import Edit, joined
 from pellucid.completion.edits.next_edit_models.edit_window import EditWindow
 
 CURSOR = "<|user_cursor|>"
@@ -19,10 +19,7 @@ def prompt(window: EditWindow) -> list[tuple[str, str]]:
     The answer is the whole window, and ends with ``END``.
     """
     first, end = window.surroundings()
-    changes = ""
-    for edit in window.recent(DIFFS):
-        name, changed = window.name_of(edit), [*(f"-{line}" for line in edit.old), *(f"+{line}" for line in edit.new)]
-        changes += f"--- a/{name}\n+++ b/{name}\n@@ -1,{len(edit.old)} +1,{len(edit.new)} @@\n{joined(changed)}\n"
+    changes = "".join(_diff(window.name_of(edit), edit) for edit in window.recent(DIFFS))
     before, after = window.around_cursor()
     return [
         ("<[fim-suffix]>", joined(window.lines[window.end : end]) or "\n"),
@@ -33,3 +30,8 @@ def prompt(window: EditWindow) -> list[tuple[str, str]]:
         (CURSOR, after),
         ("=======\n<[fim-middle]>", ""),
     ]
+
+
+def _diff(name: str, edit: Edit) -> str:
+    changed = [*(f"-{line}" for line in edit.old), *(f"+{line}" for line in edit.new)]
+    return f"--- a/{name}\n+++ b/{name}\n@@ -1,{len(edit.old)} +1,{len(edit.new)} @@\n{joined(changed)}\n"

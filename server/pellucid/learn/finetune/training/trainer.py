@@ -91,8 +91,8 @@ class AdapterTrainer:
         self._progress.start("training", plan.steps)
         self._progress.advance(step)
         for samples in islice(steps_of(self._sampler, train, plan.seed), step, plan.steps):
-            least = min(range(len(losses)), key=lambda at: losses[at].loss)
-            if len(losses) - 1 - least >= PATIENCE:
+            best_at = min(range(len(losses)), key=lambda at: losses[at].loss)
+            if len(losses) - 1 - best_at >= PATIENCE:  # No better loss since.
                 break
             start = time.perf_counter()
             self._descend(optimizer, samples, plan.learning_rate(step))
