@@ -67,9 +67,7 @@ class Door:
             self._check_page(headers, scope)
             return None
         self._check_origin(headers, scope)
-        # Browsers send a preflight without a key; the answer comes before the app.
-        is_preflight = scope.get("method") == "OPTIONS" and "access-control-request-method" in headers
-        if self.keys is None or scope["path"] in PUBLIC or is_preflight:
+        if self.keys is None or scope["path"] in PUBLIC or _is_preflight(scope, headers):
             return None
         return self._owner_of_key(headers, self.keys, address_of(scope))
 
@@ -77,10 +75,7 @@ class Door:
         if len(hosts) != 1:
             raise PermissionDeniedError(f"The request has {len(hosts)} Host headers: send exactly one Host.")
         authority = AUTHORITY.fullmatch(hosts[0])
-        name = None if authority is None else authority["host"].lower().strip("[]")
-        known = ("localhost", self.host.lower(), *self.allowed_hosts)
-        # Any IP address is accepted, as DNS rebinding needs a name.
-        if name is None or (name not in known and not _is_address(name)):
+        if authority is None or not self._is_own(authority["host"].lower().strip("[]")):
             raise PermissionDeniedError(
                 f"The Host {hosts[0]!r} does not name this server: use localhost, an IP address, "
                 "or the host that the server was started with, or allow that name with --allowed-hosts."
@@ -117,6 +112,13 @@ class Door:
             and not _is_navigation(scope, headers)
         ):
             raise PermissionDeniedError("Other pages may not use this server's page: open the page itself.")
+
+    def _is_own(self, name: str) -> bool:
+        """Return whether a host name is this server's.
+
+        Any IP address is accepted, as DNS rebinding needs a name.
+        """
+        return name in ("localhost", self.host.lower(), *self.allowed_hosts) or _is_address(name)
 
     def _owner_of_key(self, headers: Headers, keys: Keys, address: str) -> str:
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -212,6 +214,11 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_preflight(scope: Scope, headers: Headers) -> bool:
+    """Return whether a request is a browser's preflight, without a key and before the app."""
+    return scope.get("method") == "OPTIONS" and "access-control-request-method" in headers
 
 
 def _is_navigation(scope: Scope, headers: Headers) -> bool:

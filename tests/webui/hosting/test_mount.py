@@ -298,6 +298,7 @@ def test_open_page_does_not_keep_the_server(tmp_path: Path) -> None:
     with paged(tmp_path, state=scripted_state(hanging(started), clock=lambda: now[0])) as server:
         server.state.idleness.overlook(server.page.watches)
         server.wait()
+        assert server.http.get("/page/alive").status_code == 200  # Then the request before has ended.
         now[0] = 110.0
         assert server.http.get("/page/alive").status_code == 200
         assert server.state.idleness.seconds == 10.0

@@ -76,9 +76,7 @@ def field_probabilities(tokens: Sequence[Token], index: int) -> dict[str, float]
 
     Each probability is the product of the model's token probabilities, without forced tokens.
     """
-    logprobs = [
-        0.0 if token.logprob is None or (token.grammar and token.grammar.forced) else token.logprob for token in tokens
-    ]
+    logprobs = [0.0 if token.logprob is None or _is_forced(token) else token.logprob for token in tokens]
     return {
         pointer: exp(sum(logprobs[place] for place in places))
         for pointer, places in argument_tokens(tokens, index).items()
@@ -109,3 +107,7 @@ def argument_tokens(tokens: Sequence[Token], index: int) -> dict[str, list[int]]
         last = bisect_left(places, span.end, first, key=lambda place: place[0])
         fields[span.pointer] = [place for _, _, place in places[first:last]]
     return fields
+
+
+def _is_forced(token: Token) -> bool:
+    return token.grammar is not None and token.grammar.forced
