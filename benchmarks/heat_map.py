@@ -16,7 +16,6 @@ import asyncio
 import json
 import random
 import re
-import shutil
 import statistics
 import sys
 from collections.abc import Awaitable, Callable
@@ -26,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Page, async_playwright
+
+from common.chromium import chromium_path
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from pellucid.vocabulary.token import Alternative, Token
@@ -148,11 +149,8 @@ class Measure:
 
 async def measured(records: list[Record], repeats: int) -> tuple[list[Row], str]:
     """Return all rows, and the browser's version."""
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        raise SystemExit("This needs Chromium: install Debian's package chromium.")
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS)
         page = await browser.new_page(viewport={"width": 1280, "height": 800})
         await HeatPage(page).open([])
         await page.evaluate(WATCH)

@@ -15,7 +15,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from typing import Any
 import httpx
 from playwright.async_api import Page, async_playwright
 
+from common.chromium import chromium_path
 from common.servers import pellucid_server
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=192, help="of each answer")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    with serving(arguments.messages) as served:
+    with serving(arguments.messages, arguments.tokens) as served:
         prepared = prepare(served.url)
         found = {"gradio_s": prepared} | asyncio.run(
             measure(served, arguments.messages, arguments.rounds, arguments.tokens)
@@ -106,15 +106,11 @@ async def measure(served: Served, messages: int, rounds: int, tokens: int) -> di
     page: list[Streamed] = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=chromium_path(), args=["--no-sandbox", "--disable-gpu"]
         )
         tab = await browser.new_page()
         tab.set_default_timeout(TIMEOUT_SECONDS * 1000)
         starts = [await opened(tab, served) for _ in range(rounds)]
-        await tab.get_by_role("button", name="Model & settings").click()
-        await tab.get_by_role("button", name="Sampling").first.click()
-        await number(tab, "Temperature", "0")
-        await number(tab, "Max output tokens", str(tokens))
         for _ in range(rounds):
             api.append(await ask_api(served, messages, tokens))
             page.append(await ask_page(tab, served))
@@ -161,29 +157,23 @@ async def opened(tab: Page, served: Served) -> tuple[float, float]:
     return float(await tab.evaluate(PAINTS)), interactive
 
 
-async def number(tab: Page, label: str, value: str) -> None:
-    field = tab.get_by_label(re.compile(f"^(number input for )?{label}")).first
-    await field.fill(value)
-    await field.press("Tab")
-
-
 async def ask_page(tab: Page, served: Served) -> Streamed:
     """Ask the question on the page."""
     field = tab.get_by_role("textbox", name="Your message")
     await field.fill(QUESTION)
     await field.press("Enter")
     note = tab.locator(".pl-assistant[aria-busy=true] .pl-note")
-    await note.filter(has_text=re.compile(r"[1-9]\d* tokens")).wait_for()
-    before, first = served.processor(), counted(await note.inner_text())
+    await note.filter(has_text=re.compile(r"[1-9]\d* tokens")).wait_for(state="attached")
+    before, first = served.processor(), counted(await note.text_content())
     await tab.wait_for_function(
         "() => ![...document.querySelectorAll('.pl-message')].some((one) => one.ariaBusy === 'true')"
     )
-    after, last = served.processor(), counted(await tab.locator(".pl-assistant .pl-note").last.inner_text())
+    after, last = served.processor(), counted(await tab.locator(".pl-assistant .pl-note").last.text_content())
     return Streamed(last - first, after - before)
 
 
-def counted(note: str) -> int:
-    found = re.search(r"(\d+) tokens", note)
+def counted(note: str | None) -> int:
+    found = re.search(r"(\d+) tokens", note or "")
     assert found is not None, note
     return int(found[1])
 
@@ -219,9 +209,9 @@ def conversation(messages: int) -> list[dict[str, str]]:
     ]
 
 
-def fill(store: ConversationStore, messages: int) -> str:
+def fill(store: ConversationStore, messages: int, tokens: int) -> str:
     """Store the conversation, and return the id."""
-    id = store.create(OWNER, TurnSettings(), "Numbers")
+    id = store.create(OWNER, TurnSettings(temperature=0, max_tokens=tokens), "Numbers")
     parent = None
     for one in conversation(messages):
         parent = store.add(OWNER, id, parent, one["role"], one["content"], end=FinishReason.STOP)
@@ -229,12 +219,12 @@ def fill(store: ConversationStore, messages: int) -> str:
 
 
 @contextmanager
-def serving(messages: int) -> Iterator[Served]:
+def serving(messages: int, tokens: int) -> Iterator[Served]:
     """Run a server with the conversation and a loaded model."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         store = ConversationStore(data / "conversations.db")
-        conversation = fill(store, messages)
+        conversation = fill(store, messages, tokens)
         store.close()
         with pellucid_server(data=data) as server:
             yield Served(server.url, server.process, conversation)

@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.async_api import Browser, Page, async_playwright
+
+from common.chromium import chromium_path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("server", "lsp", "webui")
@@ -118,7 +119,7 @@ async def measure(pages: list[Served], rounds: int, slowdown: float, lines: int)
     found: list[Figures] = [{} for _ in pages]
     async with async_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu"]
-        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        browser = await playwright.chromium.launch(executable_path=chromium_path(), args=flags)
         for _ in range(rounds):
             for served, figures in zip(pages, found, strict=True):
                 await measure_once(browser, served, figures, slowdown, lines)
