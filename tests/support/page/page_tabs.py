@@ -16,10 +16,6 @@ SERIOUS = frozenset({"serious", "critical"})
 PATIENCE = 60
 """Timeout in seconds, reached only if a test fails."""
 
-PAGE_STATE = """(await import(document.querySelector('script[src*="/pellucid-"]').src
-.replace("main.js", "shared/page_state.js")))"""
-"""An expression for the module with shared state, within an async function."""
-
 WIDTHS = (360, 1920)
 
 LOOKS = [{"color_scheme": "light"}, {"color_scheme": "dark"}]

@@ -72,7 +72,7 @@ async def test_streams_are_sent_as_they_come() -> None:
         "path": "/gradio_api/queue/data",
         "headers": [(b"accept-encoding", b"gzip")],
     }
-    await PageResponses(stream, "", {})(scope, receive, collect)
+    await PageResponses(stream, "", "")(scope, receive, collect)
 
     assert counts == [1, 2, 3]
     assert [message.get("body") for message in sent] == [None, b"data: 1\n\n", b"data: 2\n\n", b""]

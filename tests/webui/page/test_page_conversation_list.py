@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT
 from support.page.list_page import DAY, LOCAL, Library, choose_action, library, listed_page, row, shown_list
-from support.page.page_tabs import PAGE_STATE, check_themes
+from support.page.page_tabs import FRAMES, check_themes
 from support.page.small_page_server import PagedServer
 
 AUCKLAND = {"timezone_id": "Pacific/Auckland"}
@@ -23,9 +23,6 @@ NOON = datetime(2026, 3, 15, 12, tzinfo=ZoneInfo("Pacific/Auckland")).timestamp(
 """A Sunday, and Saturday night in UTC."""
 
 FOCUSED = "() => document.activeElement.closest('[data-id]')?.dataset.id ?? document.activeElement.type"
-
-KEEP_LIST = f"""async () => {PAGE_STATE}.follow("conversations", (value) => (window.listed = value))"""
-"""Makes the list's state reachable, which includes changes that are not drawn."""
 
 MARKED = "() => [...(CSS.highlights.get('pl-match') ?? [])].map((range) => range.toString())"
 
@@ -422,9 +419,10 @@ async def change_waits_for_an_open_menu(page: Page, ids: dict[str, str]) -> None
     await other.get_by_role("textbox", name="Title of the conversation").fill("Bees")
     await other.keyboard.press("Enter")
     await expect(row(other, ids["Ants"]).locator(".pl-title")).to_have_text("Bees")
-    await page.evaluate(KEEP_LIST)
-    await page.evaluate("() => window.dispatchEvent(new Event('focus'))")
-    await page.wait_for_function("() => window.listed.items.some((item) => item.title === 'Bees')")
+    async with page.expect_response(lambda response: "/page/conversations" in response.url) as news:
+        await page.evaluate("() => window.dispatchEvent(new Event('focus'))")
+    assert "Bees" in await (await news.value).text()
+    await page.evaluate(FRAMES)
     await expect(row(page, ids["Ants"]).locator(".pl-title")).to_have_text("Ants")
     await page.keyboard.press("Escape")
 

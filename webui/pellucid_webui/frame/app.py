@@ -11,12 +11,15 @@ from pellucid_webui.frame.controls import chat_controls
 from pellucid_webui.frame.form_controls import connect_controls
 from pellucid_webui.frame.header import header_row
 from pellucid_webui.frame.infill_tab import infill_tab
+from pellucid_webui.frame.module_bundle import bundle
 from pellucid_webui.frame.read_tab import read_tab
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
 EARLY_THEME = "frame/early_theme.js"
 """A script in the head, not a module."""
+
+MAIN_MODULE = "main.js"
 
 STYLES = (
     "frame/page",
@@ -81,10 +84,10 @@ def early_head() -> str:
     )
 
 
-def modules() -> dict[str, str]:
-    """Return the texts of the page's ES modules by name; ``main.js`` imports the others."""
+def module() -> str:
+    """Return the page's ES modules as a single module."""
     names = sorted(path.relative_to(ASSETS).as_posix() for path in ASSETS.rglob("*.js"))
-    return {name: _asset(name) for name in names if name != EARLY_THEME}
+    return bundle({name: _asset(name) for name in names if name != EARLY_THEME}, MAIN_MODULE)
 
 
 def css() -> str:

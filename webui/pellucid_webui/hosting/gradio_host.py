@@ -53,13 +53,13 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class GradioPage:
-    """A page for Gradio to serve; the ``modules``, by name, run before Gradio's."""
+    """A page for Gradio to serve; the ``module``, a text, runs before Gradio's."""
 
     blocks: gr.Blocks
     theme: gr.themes.Base | None = None
     css: str = ""
     early_head: str = ""
-    modules: Mapping[str, str] = field(default_factory=dict)
+    module: str = ""
     routes: Mapping[str, Handler] = field(default_factory=dict)
 
 
@@ -86,7 +86,7 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
         app.THEME,
         app.css(),
         app.early_head(),
-        app.modules(),
+        app.module(),
         {
             "chat": chat.act,
             "turn": chat.follow,
@@ -107,7 +107,7 @@ def build(create: PageFactory, assistant_for: AssistantFor, store: ConversationS
 
     async def create_app() -> BuiltPage:
         view = create(assistant_for, store, turns)
-        return BuiltPage(PageResponses(_mounted(view), view.early_head, view.modules), view.routes)
+        return BuiltPage(PageResponses(_mounted(view), view.early_head, view.module), view.routes)
 
     quieten()
     from gradio import routes

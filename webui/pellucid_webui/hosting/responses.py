@@ -1,4 +1,4 @@
-"""Gradio's responses with added headers, head, modules and compression."""
+"""Gradio's responses with added headers, head, module and compression."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -41,52 +41,36 @@ STARTING = b'<p id="pl-starting">Pellucid is starting.</p>'
 NAMED_BY_CONTENT = re.compile(r"/assets/.+-[\w-]{8,9}\.(?:js|css)")
 """Files with names that depend on the content: browsers may cache such files forever."""
 
-MAIN_MODULE = "main.js"
-
 COMPRESSION_LEVEL = 6
 """Half the time of zlib's highest level, for one percent more bytes."""
 
 
-class PageModules:
-    """The page's ES modules by path; ``files`` are the texts by name.
+class PageResponses:
+    """Gradio's ASGI application with added headers, head, module and compression.
 
-    The paths contain a digest of all modules, so that browsers may cache them forever.
+    The module's path contains a digest of its text, so that browsers may cache the module forever.
+    Gradio's events import the module as ``pellucid``.
     """
 
-    def __init__(self, files: Mapping[str, str]) -> None:
-        digest = hashlib.sha256("".join(f"{name}\n{text}" for name, text in sorted(files.items())).encode())
-        folder = f"/assets/pellucid-{digest.hexdigest()[:8]}/"
-        self.main = f"{folder}{MAIN_MODULE}"
-        self.by_path = {f"{folder}{name}": text.encode() for name, text in files.items()}
-
-    def head(self) -> str:
-        """Return head tags that load all modules in parallel, before Gradio's modules."""
-        return "\n".join(
-            [
-                f'<script type="importmap">{json.dumps({"imports": {"pellucid": self.main}})}</script>',
-                *(f'<link rel="modulepreload" href="{path}">' for path in self.by_path),
-                f'<script type="module" src="{self.main}"></script>\n',
-            ]
-        )
-
-
-class PageResponses:
-    """Gradio's ASGI application with added headers, head, modules and compression."""
-
-    def __init__(self, app: ASGIApp, early_head: str, modules: Mapping[str, str]) -> None:
+    def __init__(self, app: ASGIApp, early_head: str, module: str) -> None:
         self._app = app
-        self._modules = PageModules(modules)
-        self._early_head = f"{early_head}{self._modules.head() if modules else ''}".encode()
+        self._module = module
+        self._module_path = f"/assets/pellucid-{hashlib.sha256(module.encode()).hexdigest()[:8]}.js"
+        if module:
+            early_head += (
+                f'<script type="importmap">{json.dumps({"imports": {"pellucid": self._module_path}})}</script>\n'
+                f'<script type="module" src="{self._module_path}"></script>\n'
+            )
+        self._early_head = early_head.encode()
         self._compressed = GZipMiddleware(self._respond, compresslevel=COMPRESSION_LEVEL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Gradio compresses its scripts itself. Compression would delay the events of a stream.
-        is_compressed = scope["path"] in (FRONT, CONFIG) or scope["path"] in self._modules.by_path
+        is_compressed = scope["path"] in (FRONT, CONFIG, self._module_path)
         await (self._compressed if is_compressed else self._respond)(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        module = self._modules.by_path.get(path)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -94,12 +78,12 @@ class PageResponses:
                 headers.update({"content-security-policy": POLICY} | GUARDS)
                 if path == FRONT:
                     headers["cache-control"] = "no-store"
-                elif message["status"] == 200 and (module is not None or NAMED_BY_CONTENT.fullmatch(path)):
+                elif message["status"] == 200 and NAMED_BY_CONTENT.fullmatch(path):
                     headers["cache-control"] = "private, max-age=31536000, immutable"
             await send(message)
 
-        if module is not None:
-            await Response(module, media_type="text/javascript")(scope, receive, with_headers)
+        if path == self._module_path:
+            await Response(self._module, media_type="text/javascript")(scope, receive, with_headers)
         else:
             await self._app(
                 scope, receive, _FrontPageSend(with_headers, self._early_head) if path == FRONT else with_headers
