@@ -12,6 +12,6 @@ def test_hovering_restyles_few_elements() -> None:
 
     Chromium would restyle all elements below the pointer, at every move: 0.3 s for a long text.
     """
-    plain = re.sub(r"/\*.*?\*/", "", css(), flags=re.DOTALL)
-    slow = re.findall(r"[^{},;]*:(?:hover|focus-within)[^{},;]*\*[^{},;]*(?=[{,])", plain.replace(":hover, ", ":hover "))
+    plain = re.sub(r"/\*.*?\*/", "", css(), flags=re.DOTALL).replace(":hover, ", ":hover ")
+    slow = re.findall(r"[^{},;]*:(?:hover|focus-within)[^{},;]*\*[^{},;]*(?=[{,])", plain)
     assert slow == []
