@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.model import Interrupt, InterruptedStepError
 from pellucid.engine.native.calls import Kernels
+from pellucid.engine.native.kernel_layout import FORMS
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows
 from pellucid.engine.weight_packing import pack
@@ -36,8 +38,8 @@ SHAPES: Mapping[str, DecoderConfig] = {
         QWEN3, hidden_size=32, intermediate_size=224, heads=2, kv_heads=2, head_dim=112, vocab_size=3
     ),
 }
-CHUNKS = (1, 2, 3, 5, 11, 12, 13, 20)
-"""Sizes around the size of a tile of 3 or 12 tokens; the sum fills a slot."""
+CHUNKS = (1, 3, 4, 5, 9, 12, 13, 20)
+"""Sizes around the size of a tile of 4 or 12 tokens; the sum fills a slot."""
 
 
 @pytest.fixture(params=SHAPES)
@@ -68,6 +70,27 @@ def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Ker
     for tensor in (*kv.keys, *kv.values):
         assert tensor[0].isnan().all(), "another slot was written to"
         assert not tensor[1].isnan().any()
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_the_largest_products(built: Kernels, form: tuple[int, int, bool]) -> None:
+    """Sums of the largest numbers and activations do not overflow, for any number of tokens."""
+    (bits, shared, with_minimum), rows, columns = form, 48, QWEN3.hidden_size
+    numbers = torch.zeros(rows, columns, dtype=torch.uint8)
+    numbers[rows // 3 :] = (1 << bits) - 1
+    numbers[2 * rows // 3 :, ::2] = 0
+    scale = torch.ones(rows, columns // shared, dtype=torch.float16)
+    head = Blocks(numbers, scale, -scale if with_minimum else None, bits)
+    config = replace(QWEN3, vocab_size=rows, layers=1)
+    tensors = in_blocks(config) | {"embed_tokens.weight": head, "lm_head.weight": head}
+    model = NativeDecoder(config, pack(config, tensors.items(), "int8-native"), built)
+    hidden = torch.ones(5, columns)
+    hidden[1] = -1
+    hidden[2, ::2] = -1
+    hidden[3, ::4] = -1
+    expected = hidden @ head.dequantized().T
+    for count in range(1, 6):
+        assert torch.equal(model.logits(hidden[:count].clone()), expected[:count])
 
 
 def test_an_interrupted_batch(config: DecoderConfig, built: Kernels) -> None:

@@ -37,11 +37,11 @@ INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const 
     const int32_t *minus = a.minus + at * HALVES * TILE;
     vf sum[TILE][VECTORS] = {0};
     for (int64_t g = 0; g < r.groups; g++, byte += TILE * GROUP, scale += TILE, total += TILE, minus += HALVES * TILE, r.number += group_bytes(f)) {
-        if (f != UNPACKED) fetch_ahead(r.number, group_bytes(f));
+        if (!(f & UNPACKED)) fetch_ahead(r.number, group_bytes(f));
 #pragma GCC unroll 2
         for (int begin = 0; begin < GROUP; begin += shared, r.scale += BLOCK, r.minimum += with_minimum ? BLOCK : 0) {
             const int32_t *low = minus + begin / (GROUP / HALVES) * TILE;
-            vi exact[TILE][VECTORS];
+            vi exact[TILE][VECTORS], run[TILE][VECTORS];
             _Alignas(64) int32_t start[TILE];
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++) {
@@ -49,23 +49,29 @@ INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const 
                 uint32_t all = (uint32_t)low[t] + (shared == GROUP ? (uint32_t)low[TILE + t] : 0);
                 start[t] = with_minimum ? 0 : (int32_t)(f == BITS8 ? byte_correction(all) : all << r.zero);
             }
-#pragma GCC unroll 16
-            for (int t = 0; t < T; t++)
-#pragma GCC unroll 16
-                for (int v = 0; v < VECTORS; v++) exact[t][v] = splat_int(start[t]);
+            const int length = run_length(f & 15, shared / 4);
 #pragma GCC unroll 16
             for (int i = begin / 4; i < (begin + shared) / 4; i++) {
+                const int is_first = i % length == 0, is_last = i % length == length - 1;
                 factor strip[VECTORS];
 #pragma GCC unroll 16
-                for (int v = 0; v < VECTORS; v++)
+                for (int v = 0; v < VECTORS; v++) {
                     strip[v] = f == BITS8 ? byte_factor(load_strip(r.number, f, i, v)) : small_factor(load_strip(r.number, f, i, v));
+                    IN_ORDER(strip[v].value);
+                }
 #pragma GCC unroll 16
                 for (int t = 0; t < T; t++) {
                     int32_t activation;
                     memcpy(&activation, byte + t * GROUP + i * 4, 4);
 #pragma GCC unroll 16
-                    for (int v = 0; v < VECTORS; v++)
-                        exact[t][v] = f == BITS8 ? dot(exact[t][v], strip[v], activation) : dot_small(exact[t][v], strip[v], activation);
+                    for (int v = 0; v < VECTORS; v++) {
+                        if (is_first) run[t][v] = begin_run(start[t]);
+                        run[t][v] = f == BITS8 ? dot(run[t][v], strip[v], activation) : dot_small(run[t][v], strip[v], activation);
+                        IN_ORDER(run[t][v]);
+                        if (!is_last) continue;
+                        exact[t][v] = end_run(i < begin / 4 + length ? splat_int(0) : exact[t][v], run[t][v]);
+                        IN_ORDER(exact[t][v]);
+                    }
                 }
             }
 #pragma GCC unroll 16
@@ -73,7 +79,7 @@ INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const 
                 vf row = load_half(r.scale + v * LANES), minimum = with_minimum ? load_half(r.minimum + v * LANES) : splat(0);
 #pragma GCC unroll 16
                 for (int t = 0; t < T; t++) {
-                    sum[t][v] = fma_(to_float(exact[t][v]), row * splat(scale[t]), sum[t][v]);
+                    sum[t][v] = fma_(to_float(end_sum(exact[t][v], start[t])), row * splat(scale[t]), sum[t][v]);
                     if (with_minimum) sum[t][v] = fma_(minimum, splat(total[t]), sum[t][v]);
                 }
             }
@@ -97,8 +103,8 @@ typedef void (*multiplier)(rows r, quantized a, int64_t token, float (*out)[BLOC
 #define TOKENS CASE(1) CASE(2) CASE(3) CASE(4) CASE(6) CASE(8) CASE(12)
 static const int sizes[TILE + 1] = {0, 1, 2, 3, 4, 6, 6, 8, 8, 12, 12, 12, 12}; /* of the tile that is computed for so many tokens */
 #else
-#define TOKENS CASE(1) CASE(2) CASE(3)
-static const int sizes[TILE + 1] = {0, 1, 2, 3};
+#define TOKENS CASE(1) CASE(2) CASE(3) CASE(4)
+static const int sizes[TILE + 1] = {0, 1, 2, 3, 4};
 #endif
 MULTIPLIER(multiply_4, BITS4, 32, 0)
 MULTIPLIER(multiply_4_minimum, BITS4, 32, 1)
@@ -106,24 +112,25 @@ MULTIPLIER(multiply_5, BITS5, 32, 0)
 MULTIPLIER(multiply_5_minimum, BITS5, 32, 1)
 MULTIPLIER(multiply_6, BITS6, 16, 0)
 MULTIPLIER(multiply_8, BITS8, 32, 0)
-MULTIPLIER(multiply_unpacked, UNPACKED, 32, 0)
-MULTIPLIER(multiply_unpacked_minimum, UNPACKED, 32, 1)
-MULTIPLIER(multiply_unpacked_halves, UNPACKED, 16, 0)
+MULTIPLIER(multiply_unpacked_4, UNPACKED | BITS4, 32, 0)
+MULTIPLIER(multiply_unpacked_4_minimum, UNPACKED | BITS4, 32, 1)
+MULTIPLIER(multiply_unpacked_5, UNPACKED | BITS5, 32, 0)
+MULTIPLIER(multiply_unpacked_5_minimum, UNPACKED | BITS5, 32, 1)
+MULTIPLIER(multiply_unpacked_6, UNPACKED | BITS6, 16, 0)
 #undef CASE
 #undef TOKENS
 #undef MULTIPLIER
 
-static multiplier packed_multiplier(const weights *w) {
+static multiplier multiplier_of(const weights *w, int is_unpacked) {
+    static const multiplier four[] = {multiply_4, multiply_unpacked_4, multiply_4_minimum, multiply_unpacked_4_minimum};
+    static const multiplier five[] = {multiply_5, multiply_unpacked_5, multiply_5_minimum, multiply_unpacked_5_minimum};
+    int form = (w->minimum != NULL) * 2 + is_unpacked;
     switch (w->bits) {
-    case 4: return w->minimum ? multiply_4_minimum : multiply_4;
-    case 5: return w->minimum ? multiply_5_minimum : multiply_5;
-    case 6: return multiply_6;
+    case 4: return four[form];
+    case 5: return five[form];
+    case 6: return is_unpacked ? multiply_unpacked_6 : multiply_6;
     default: return multiply_8;
     }
-}
-
-static multiplier unpacked_multiplier(const weights *w) {
-    return w->shared != GROUP ? multiply_unpacked_halves : w->minimum ? multiply_unpacked_minimum : multiply_unpacked;
 }
 
 /* The use of the products: stored; added to the output; or a gate's silu times the rows that it gates, quantized. */
@@ -188,11 +195,11 @@ static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t 
             .groups = w->groups,
             .zero = (int)w->bits - 1,
         };
-        by[b] = packed_multiplier(w);
-        if (end - begin <= TILE || w->bits == 8) continue; /* numbers that are used once are unpacked as they are read */
+        int is_unpacked = end - begin > TILE && w->bits != 8; /* numbers that are used once are unpacked as they are read */
+        by[b] = multiplier_of(w, is_unpacked);
+        if (!is_unpacked) continue;
         unpack_block(w, block, unpacked);
         r[b].number = unpacked;
-        by[b] = unpacked_multiplier(w);
     }
     for (int64_t token = begin; token < end; token += TILE) {
         int64_t n = end - token < TILE ? end - token : TILE;

@@ -7,7 +7,7 @@ enum {
 #if LANES == 16 /* as much as fits the registers: integer sums and float sums of a tile of one block */
     TILE = 12,
 #else
-    TILE = 3,
+    TILE = 4,
 #endif
 };
 

@@ -124,6 +124,21 @@ INLINE void transpose(vf *row) {
             row[i + step] = (vf)_mm512_permutex2var_ps((__m512)upper, (__m512i)high, (__m512)lower);
         }
     }
+#elif LANES == 8
+    __m256 pair[8], four[8];
+    for (int i = 0; i < 8; i += 2) {
+        pair[i] = _mm256_unpacklo_ps((__m256)row[i], (__m256)row[i + 1]);
+        pair[i + 1] = _mm256_unpackhi_ps((__m256)row[i], (__m256)row[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            four[i + 2 * j] = _mm256_shuffle_ps(pair[i + j], pair[i + j + 2], 0x44);
+            four[i + 2 * j + 1] = _mm256_shuffle_ps(pair[i + j], pair[i + j + 2], 0xee);
+        }
+    for (int i = 0; i < 4; i++) {
+        row[i] = (vf)_mm256_permute2f128_ps(four[i], four[i + 4], 0x20);
+        row[i + 4] = (vf)_mm256_permute2f128_ps(four[i], four[i + 4], 0x31);
+    }
 #else
     float square[LANES][LANES];
     for (int i = 0; i < LANES; i++) store(square[i], row[i]);
@@ -155,19 +170,48 @@ INLINE vf silu(vf x) { return x / (splat(1.0f) + exp2_(x * splat(-LOG2_E))); }
 
 /* Dot products of four bytes in each lane. The weights' numbers are unsigned, as VNNI wants one factor to be; what that adds
    is taken off by the correction that the sum starts with. Numbers of eight bits are turned into signed ones where signed
-   factors are as good, and the sum starts at zero. */
-typedef struct {
-    vi value;
+   factors are as good, and the sum starts at zero.
+
+   AVX2 alone multiplies bytes to sums of two products in sixteen bits. A run of strips adds up such pairs, as many as fit, and
+   only then widens them. Elsewhere a run is as long as a scale reaches, and adds to the sum at once. */
 #if LANES == 8 && !defined(__AVXVNNI__)
-    vi magnitude; /* of signed bytes */
+#define PAIRS 1
+#else
+#define PAIRS 0
 #endif
-} factor;
 
 #if LANES == 16 || defined(__AVXVNNI__) || (LANES == 4 && !defined(__ARM_FEATURE_DOTPROD))
 #define UNSIGNED_BYTES 1
 #else
 #define UNSIGNED_BYTES 0
 #endif
+
+typedef struct {
+    vi value;
+#if PAIRS
+    vi magnitude; /* of signed bytes */
+#endif
+} factor;
+
+/* How many strips of a group a run has, of ``strips`` that share a scale. Numbers of so many bits make pairs of at most
+   (2^bits - 1) * 127 * 2; signed ones of 128 * 127 * 2. */
+INLINE int run_length(int bits, int strips) {
+    int fit = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
+    return PAIRS && fit < strips ? fit : strips;
+}
+
+INLINE vi begin_run(int32_t start) { return PAIRS ? splat_int(0) : splat_int(start); }
+
+INLINE vi end_run(vi sum, vi run) {
+#if PAIRS
+    return sum + (vi)_mm256_madd_epi16((__m256i)run, _mm256_set1_epi16(1));
+#else
+    (void)sum;
+    return run;
+#endif
+}
+
+INLINE vi end_sum(vi sum, int32_t start) { return PAIRS ? sum + splat_int(start) : sum; }
 
 /* The start of a sum of products with numbers of eight bits, given minus the sum of the other factors. */
 INLINE uint32_t byte_correction(uint32_t minus) { return UNSIGNED_BYTES ? minus * 128 : 0; }
@@ -177,7 +221,7 @@ INLINE factor byte_factor(vi numbers) {
 #if !UNSIGNED_BYTES
     f.value ^= splat_int((int32_t)0x80808080);
 #endif
-#if LANES == 8 && !defined(__AVXVNNI__)
+#if PAIRS
     f.magnitude = (vi)_mm256_abs_epi8((__m256i)f.value);
 #endif
     return f;
@@ -186,30 +230,34 @@ INLINE factor byte_factor(vi numbers) {
 /* Numbers of at most six bits. */
 INLINE factor small_factor(vi numbers) { return (factor){.value = numbers}; }
 
-INLINE vi dot_small(vi sum, factor f, int32_t four) {
-#if LANES == 16
-    return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)f.value, _mm512_set1_epi32(four));
-#elif defined(__AVXVNNI__)
-    return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)f.value, _mm256_set1_epi32(four));
-#elif LANES == 8
-    /* 2 * 63 * 127 < 2^15 */
-    __m256i pairs = _mm256_maddubs_epi16((__m256i)f.value, _mm256_set1_epi32(four));
-    return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-#elif defined(__ARM_FEATURE_DOTPROD)
-    return (vi)vdotq_s32((int32x4_t)sum, (int8x16_t)f.value, (int8x16_t)vdupq_n_s32(four));
+/* Keeps the additions of a run where they are written: GCC would first multiply all strips, in more registers than there are. */
+#if PAIRS
+#define IN_ORDER(run) __asm__("" : "+x"(run))
 #else
-    for (int shift = 0; shift < 32; shift += 8) sum += ((f.value >> shift) & 255) * (int8_t)(four >> shift);
-    return sum;
+#define IN_ORDER(run) ((void)0)
+#endif
+
+INLINE vi dot_small(vi run, factor f, int32_t four) {
+#if LANES == 16
+    return (vi)_mm512_dpbusd_epi32((__m512i)run, (__m512i)f.value, _mm512_set1_epi32(four));
+#elif defined(__AVXVNNI__)
+    return (vi)_mm256_dpbusd_avx_epi32((__m256i)run, (__m256i)f.value, _mm256_set1_epi32(four));
+#elif PAIRS
+    return (vi)_mm256_add_epi16((__m256i)run, _mm256_maddubs_epi16((__m256i)f.value, _mm256_set1_epi32(four)));
+#elif defined(__ARM_FEATURE_DOTPROD)
+    return (vi)vdotq_s32((int32x4_t)run, (int8x16_t)f.value, (int8x16_t)vdupq_n_s32(four));
+#else
+    for (int shift = 0; shift < 32; shift += 8) run += ((f.value >> shift) & 255) * (int8_t)(four >> shift);
+    return run;
 #endif
 }
 
-INLINE vi dot(vi sum, factor f, int32_t four) {
-#if LANES == 8 && !defined(__AVXVNNI__)
-    /* |f| <= 128 and |four| <= 127, so that the pairs of products stay below 2^15. */
-    __m256i pairs = _mm256_maddubs_epi16((__m256i)f.magnitude, _mm256_sign_epi8(_mm256_set1_epi32(four), (__m256i)f.value));
-    return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+INLINE vi dot(vi run, factor f, int32_t four) {
+#if PAIRS
+    __m256i other = _mm256_sign_epi8(_mm256_set1_epi32(four), (__m256i)f.value);
+    return (vi)_mm256_add_epi16((__m256i)run, _mm256_maddubs_epi16((__m256i)f.magnitude, other));
 #else
-    return dot_small(sum, f, four);
+    return dot_small(run, f, four);
 #endif
 }
 

@@ -22,10 +22,11 @@ typedef struct {
     int64_t shared; /* columns that share a scale: 32, or 16 */
 } weights;
 
-/* The form of the numbers that a tile reads. Unpacked ones have a byte each, as numbers of eight bits always have. */
-typedef enum { BITS4 = 4, BITS5 = 5, BITS6 = 6, BITS8 = 8, UNPACKED = 0 } form;
+/* The form of the numbers that a tile reads: their bits, and whether they are unpacked, with a byte each, as numbers of eight
+   bits always are. */
+typedef enum { BITS4 = 4, BITS5 = 5, BITS6 = 6, BITS8 = 8, UNPACKED = 16 } form;
 
-INLINE int64_t group_bytes(int64_t bits) { return bits ? GROUP * BLOCK * bits / 8 : GROUP * BLOCK; }
+INLINE int64_t group_bytes(int64_t f) { return GROUP * BLOCK * (f & UNPACKED ? 8 : f) / 8; }
 
 INLINE vi load_int(const uint8_t *p) { return *(const vi_anywhere *)p; }
 
@@ -40,7 +41,7 @@ INLINE void fetch_ahead(const void *numbers, int64_t bytes) {
    more bit of all eight strips, or two more of four and four. */
 INLINE vi load_strip(const uint8_t *group, form f, int i, int v) {
     int at = v * LANES * 4;
-    if (f == BITS8 || f == UNPACKED) return load_int(group + i * STRIP + at);
+    if (f == BITS8 || f & UNPACKED) return load_int(group + i * STRIP + at);
     vi low = load_int(group + i / 2 * STRIP + at), high;
     low = (i % 2 ? low >> 4 : low) & splat_int(0x0f0f0f0f);
     if (f == BITS4) return low;
