@@ -84,7 +84,7 @@ lint-js: $(JS)/node_modules/.package-lock.json
 
 bench: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
-	$(BIN)/python benchmarks/against_transformers.py $(ARGS)
+	$(BIN)/python benchmarks/peers.py --transformers $(if $(LLAMA),--llama-bin $(LLAMA)) $(ARGS)
 	$(BIN)/python benchmarks/replay_against_peers.py --positions 20 $(if $(LLAMA),--llama-bin $(LLAMA))
 
 docs: $(VENV)/installed-dev

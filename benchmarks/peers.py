@@ -1,14 +1,15 @@
-"""Compare the speed of Pellucid's server with llama.cpp on the same GGUF file and threads.
+"""Compare the speed of Pellucid's server with other engines on the same GGUF file and threads.
 
-    python benchmarks/peers.py --llama-bin FOLDER --threads 2 --json peers.json
+    python benchmarks/peers.py --llama-bin FOLDER --ik-bin FOLDER --openvino PYTHON --threads 2
 
-``--llama-bin`` is the folder of llama-server and llama-bench. This script starts and ends the
-servers in turns; all have the model loaded, and only a single server works at a time. All get the
-same tasks in each round, and the next round has new tasks. A client measures the time of an HTTP
-response; llama-bench, without a server, reports times.
+``--llama-bin`` is the folder of llama.cpp's llama-server and llama-bench, ``--ik-bin`` the folder
+of ik_llama.cpp's llama-bench, ``--openvino`` the Python of an environment with openvino-genai. This
+script starts and ends the servers; all have the model loaded, and only a single engine works at a
+time. All get the same tasks in each round, and the next round has new tasks. A client measures the
+time of an HTTP response; engines without a server report times.
 
 A prompt without a measured prefill is requested once before, so that the prompt is in the cache. A
-ratio is Pellucid's speed divided by llama.cpp's best speed in the row. With ``--require`` the
+ratio is Pellucid's speed divided by the fastest peer's in the row. With ``--require`` the
 script fails if a ratio is below the bar.
 """
 
@@ -25,21 +26,33 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from against_transformers import load_theirs, time_theirs
 from common.code_tasks import Code, Edit, edits, pieces
 from common.http_asker import Asker
-from common.llama_bench import LlamaBench
 from common.machine import about, llama_version
 from common.markdown_tables import table
-from common.race_row import BENCH, LOOKUP, OURS, THEIRS, TIMES, TITLES, TRANSFORMERS, Bar, Row
+from common.race_row import (
+    BENCH,
+    CONTESTANTS,
+    IK,
+    LOOKUP,
+    OPENVINO,
+    OURS,
+    THEIRS,
+    TIMES,
+    TRANSFORMERS,
+    Bar,
+    Row,
+    titles,
+)
 from common.servers import gguf_file, llama_server, pellucid_server
+from common.speed_reporters import IkLlamaBench, LlamaBench, OpenVino, SpeedReporter
+from common.transformers_reporter import TransformersReporter
 from pellucid.config import Settings
 from pellucid.models.catalog import DEFAULT_MODEL
 
@@ -85,15 +98,20 @@ class Tasks:
 class Race:
     """The contestants and their figures so far."""
 
-    def __init__(self, askers: Mapping[str, Asker], bench: LlamaBench, transformers: Any | None) -> None:
+    def __init__(
+        self,
+        askers: Mapping[str, Asker],
+        reporters: Mapping[str, SpeedReporter],
+        versions: Sequence[str],
+    ) -> None:
         self._askers = askers
-        self._bench = bench
-        self._transformers = transformers
-        self.prefills = {count: Row(f"prefill of {count} random tokens", bar=Bar(OURS, 2.5)) for count in PREFILLS}
-        self.decode = Row(f"decode of {ANSWER_TOKENS} tokens of code, one stream", bar=Bar(OURS, 1.2))
+        self._reporters = reporters
+        self.versions = versions
+        self.prefills = {count: Row(f"prefill of {count} random tokens", bar=Bar(OURS, 1.3)) for count in PREFILLS}
+        self.decode = Row(f"decode of {ANSWER_TOKENS} tokens of code, one stream", bar=Bar(OURS, 1.15))
         self.edit = Row("edit of a file by instruction, including prefill", bar=Bar(LOOKUP, 1.8))
         self.edit_alone = Row("the same without prefill, by the servers' clocks")
-        self.streams = Row(f"{STREAMS} streams together, prompts cached", bar=Bar(OURS, 2.5))
+        self.streams = Row(f"{STREAMS} streams together, prompts cached", bar=Bar(OURS, 1.5))
         self.new_streams = Row(f"{STREAMS} streams together, including prefill")
         self.first = Row("first token after more typing", TIMES)
         self.alternatives: list[float] = []
@@ -118,18 +136,16 @@ class Race:
 
     def run(self, tasks: Tasks, number: int) -> None:
         """Run a round."""
-        plain = (OURS, THEIRS)
+        plain = [name for name in self._askers if name != LOOKUP]
         for count, row in self.prefills.items():
             self._each(row, plain, partial(prefill, ids=tasks.random_ids[count]))
-        self._run_bench()
+        self._ask_reporters()
         self._each(self.decode, self._askers, partial(decode, prompt=tasks.code.text))
         self._change(tasks.edit)
         self._each(self.streams, plain, partial(at_once, prompts=tasks.streams, known=True))
         self._each(self.new_streams, plain, partial(at_once, prompts=tasks.new_streams, known=False))
         self._each(self.first, plain, partial(first_token, code=tasks.opening))
         self._compare_alternatives(tasks.code.text, number)
-        if self._transformers is not None:
-            self._ask_transformers(tasks)
 
     def _each(self, row: Row, names: Iterable[str], work: Callable[[Asker], float]) -> None:
         for name in names:
@@ -144,10 +160,11 @@ class Race:
             self.edit.note(name, reply.generated / reply.seconds)
             self.edit_alone.note(name, reply.generated / reply.decoding)
 
-    def _run_bench(self) -> None:
-        for count, speed in self._bench.prefills(PREFILLS).items():
-            self.prefills[count].note(BENCH, speed)
-        self.decode.note(BENCH, self._bench.decode(ANSWER_TOKENS, CODE_TOKENS))
+    def _ask_reporters(self) -> None:
+        for name, reporter in self._reporters.items():
+            for count, speed in reporter.prefills(PREFILLS).items():
+                self.prefills[count].note(name, speed)
+            self.decode.note(name, reporter.decode(ANSWER_TOKENS, CODE_TOKENS))
 
     def _compare_alternatives(self, prompt: str, number: int) -> None:
         """Time answers with and without alternatives, twice in alternating order, as the speed may
@@ -157,13 +174,6 @@ class Race:
             order = (0, ALTERNATIVES) if (number + turn) % 2 else (ALTERNATIVES, 0)
             speeds = {count: decode(self._askers[OURS], prompt, count) for count in order}
             self.alternatives.append(speeds[0] / speeds[ALTERNATIVES])
-
-    def _ask_transformers(self, tasks: Tasks) -> None:
-        ids = tasks.random_ids[PREFILLS[0]]
-        first, _ = time_theirs(self._transformers, ids, 1)
-        self.prefills[len(ids)].note(TRANSFORMERS, len(ids) / first)
-        _, rest = time_theirs(self._transformers, self._askers[OURS].ids(tasks.code.text), ANSWER_TOKENS)
-        self.decode.note(TRANSFORMERS, (ANSWER_TOKENS - 1) / rest)
 
 
 def prefill(asker: Asker, ids: Sequence[int]) -> float:
@@ -198,7 +208,7 @@ def at_once(asker: Asker, prompts: Sequence[str], *, known: bool) -> float:
 
 def drawn(rounds: int, seed: int) -> list[Tasks]:
     """Return the tasks of each round."""
-    dice = random.Random(seed)
+    dice = random.Random()  # Not seeded: a prefix in the cache outlives the server.
     code, short = iter(pieces(2 * rounds, CODE, seed)), iter(pieces(2 * STREAMS * rounds, SHORT_CODE, seed + 1))
     files = edits(seed)
     return [
@@ -216,9 +226,9 @@ def drawn(rounds: int, seed: int) -> list[Tasks]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--llama-bin", type=Path, required=True, metavar="FOLDER", help="folder of llama-server and llama-bench"
-    )
+    parser.add_argument("--llama-bin", type=Path, metavar="FOLDER", help="folder of llama-server and llama-bench")
+    parser.add_argument("--ik-bin", type=Path, metavar="FOLDER", help="folder of ik_llama.cpp's llama-bench")
+    parser.add_argument("--openvino", type=Path, metavar="PYTHON", help="a Python that has openvino-genai")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name or a .gguf")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
@@ -239,7 +249,7 @@ def main() -> None:
         ) as progress:
             for number, tasks in enumerate(progress.track(drawn(options.rounds, options.seed), description="rounds")):
                 race.run(tasks, number)
-    print(about(llama_version(options.llama_bin)))
+    print(about(*race.versions))
     print(f"{path.name}, {options.threads} threads, medians of {options.rounds} rounds\n")
     print(report(race))
     if options.json:
@@ -268,16 +278,30 @@ def contestants(options: argparse.Namespace, path: Path) -> Iterator[Race]:
     ours = {OURS: ("--no-lookup",), LOOKUP: ("--lookup",)} if HAS_LOOKUP else {OURS: ()}
     with ExitStack() as stack:
         servers = {name: stack.enter_context(pellucid_server(*common, *flags)) for name, flags in ours.items()}
-        flags = ("-t", threads, "-c", str(STREAMS * CONTEXT_TOKENS), "-np", str(STREAMS))
-        servers[THEIRS] = stack.enter_context(llama_server(options.llama_bin, path, *flags))
+        versions: list[str] = []
+        reporters: dict[str, SpeedReporter] = {}
+        if options.llama_bin:
+            flags = ("-t", threads, "-c", str(STREAMS * CONTEXT_TOKENS), "-np", str(STREAMS))
+            servers[THEIRS] = stack.enter_context(llama_server(options.llama_bin, path, *flags))
+            reporters[BENCH] = LlamaBench(options.llama_bin, path, options.threads)
+            versions += [llama_version(options.llama_bin), *system_info(servers[THEIRS].log)]
         askers = {name: stack.enter_context(closing(Asker(server.url))) for name, server in servers.items()}
-        yield Race(askers, LlamaBench(options.llama_bin, path, options.threads), transformers(options, path))
+        if options.ik_bin:
+            ik = reporters[IK] = IkLlamaBench(options.ik_bin, path, options.threads)
+            versions.append(f"ik_llama.cpp {ik.commit()}")
+        if options.openvino:
+            openvino = stack.enter_context(closing(OpenVino(options.openvino, path, options.threads)))
+            reporters[OPENVINO] = openvino
+            versions.append(openvino.version)
+        if options.transformers:
+            reporters[TRANSFORMERS] = TransformersReporter(path, options.threads)
+            versions.append(f"transformers {metadata.version('transformers')}")
+        yield Race(askers, reporters, versions)
 
 
-def transformers(options: argparse.Namespace, path: Path) -> Any | None:
-    """Load the model with the transformers library in this process, if requested."""
-    torch.set_num_threads(options.threads)
-    return load_theirs(path) if options.transformers else None
+def system_info(log: str) -> list[str]:
+    """Return the lines of a log in which llama.cpp names its threads and instructions."""
+    return [line[line.index("system_info") :] for line in log.splitlines() if "system_info" in line]
 
 
 def report(race: Race) -> str:
@@ -286,7 +310,8 @@ def report(race: Race) -> str:
         f"With top-{ALTERNATIVES} logprobs, an answer of Pellucid's takes {longer:.3f} times as long "
         f"(at most {MAX_SLOWDOWN})."
     )
-    return f"{table(TITLES, [row.cells() for row in race.rows])}\n\n{note}"
+    measured = [who for who in CONTESTANTS if any(who in row.reached for row in race.rows)]
+    return f"{table(titles(measured), [row.cells(measured) for row in race.rows])}\n\n{note}"
 
 
 def shortfalls(race: Race) -> list[str]:

@@ -22,6 +22,7 @@ import json
 import random
 import statistics
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import aclosing, closing
 from dataclasses import asdict, dataclass, field
@@ -33,7 +34,6 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from torch import Tensor
 
-from against_transformers import Times, time_ours
 from common.divergence import Divergence
 from common.http_asker import Asker
 from common.machine import about
@@ -49,6 +49,7 @@ from pellucid.engine.cache import SlotCache
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import Batch, BatchSpan, Model
 from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.request import Request
 from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import LoadedModel, load
@@ -58,6 +59,9 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from pellucid.vocabulary.token import Token
 from soak import resident_megabytes
+
+Times = tuple[float, float]
+"""Seconds to the first token, and from there to the last."""
 
 REFERENCE = "none"
 
@@ -189,6 +193,17 @@ async def filled(assistant: LocalAssistant, model: str, cursor: Cursor) -> str:
     )
     async with aclosing(stream) as items:
         return "".join([item.text async for item in items if isinstance(item, Token)])
+
+
+async def time_ours(engine: LocalEngine, model: str, ids: Sequence[int], answer: int) -> Times:
+    """Time an answer of the engine."""
+    request = Request(ids, SamplingParams(max_tokens=answer, ignore_eos=True))
+    start = time.perf_counter()
+    first = 0.0
+    async with aclosing(engine.generate(model, request)) as items:
+        async for _ in items:
+            first = first or time.perf_counter()
+    return first - start, time.perf_counter() - first
 
 
 def main() -> None:

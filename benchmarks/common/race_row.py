@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-OURS, LOOKUP, THEIRS, BENCH, TRANSFORMERS = (
+OURS, LOOKUP, THEIRS, BENCH, IK, OPENVINO, TRANSFORMERS = (
     "Pellucid",
     "Pellucid, lookup",
     "llama-server",
     "llama-bench",
+    "ik_llama.cpp",
+    "OpenVINO",
     "transformers, bfloat16",
 )
-CONTESTANTS = (OURS, LOOKUP, THEIRS, BENCH, TRANSFORMERS)
-LLAMA = (THEIRS, BENCH)
+PEERS = (THEIRS, BENCH, IK, OPENVINO, TRANSFORMERS)
+CONTESTANTS = (OURS, LOOKUP, *PEERS)
 
 RATES, TIMES = "tok/s", "ms"
 """Units: higher is better for rates, lower for times."""
@@ -21,7 +24,7 @@ RATES, TIMES = "tok/s", "ms"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A required ratio of Pellucid's speed to the best speed of llama.cpp."""
+    """A required ratio of Pellucid's speed to the speed of the fastest peer."""
 
     who: str
     least: float
@@ -44,10 +47,8 @@ class Row:
         return statistics.median(self.reached[who]) if who in self.reached else None
 
     def ratio(self, who: str) -> float | None:
-        """Return the contestant's speed divided by llama.cpp's best speed, or None if a figure is
-        missing.
-        """
-        ours, theirs = self.median(who), [value for value in map(self.median, LLAMA) if value is not None]
+        """Return the speed divided by the fastest peer's speed, or None if a figure is missing."""
+        ours, theirs = self.median(who), [value for value in map(self.median, PEERS) if value is not None]
         if ours is None or not theirs:
             return None
         return min(theirs) / ours if self.unit == TIMES else ours / max(theirs)
@@ -61,27 +62,25 @@ class Row:
         if ratio is None:
             return (
                 f"{self.what}: {self.bar.who} was not measured; "
-                f"it must be {self.bar.least:g} times as fast as llama.cpp."
+                f"it must be {self.bar.least:g} times as fast as the fastest peer."
             )
         if ratio < self.bar.least:
             return (
-                f"{self.what}: {self.bar.who} is {ratio:.2f} times as fast as llama.cpp "
+                f"{self.what}: {self.bar.who} is {ratio:.2f} times as fast as the fastest peer "
                 f"and must be {self.bar.least:g} times."
             )
         return ""
 
-    def cells(self) -> list[str]:
-        """Return the row of the table: work, unit, the medians of CONTESTANTS, both ratios, and the
-        bar.
-        """
-        medians = [_number(self.median(who), 1) for who in CONTESTANTS]
+    def cells(self, contestants: Sequence[str]) -> list[str]:
+        """Return the row of the table; :func:`titles` has the titles."""
+        medians = [_number(self.median(who), 1) for who in contestants]
         ratios = [_number(self.ratio(who), 2) for who in (OURS, LOOKUP)]
         bar = f"{self.bar.least:g} ({self.bar.who})" if self.bar else ""
         return [self.what, self.unit, *medians, *ratios, bar]
 
 
-TITLES = ("work", "unit", *CONTESTANTS, "ratio", "ratio with lookup", "at least")
-"""Titles of the columns of :meth:`Row.cells`."""
+def titles(contestants: Sequence[str]) -> list[str]:
+    return ["work", "unit", *contestants, "ratio", "ratio with lookup", "at least"]
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -8,6 +8,13 @@ from typing import Annotated
 import typer
 
 VISIBLE = "Visible in the process list."
+ServerKey = Annotated[
+    str | None,
+    typer.Option(
+        help=f"API key of the server. The key in the settings is sent only to the server in the settings. {VISIBLE}"
+    ),
+]
+
 ApiKeyFile = Annotated[
     Path | None, typer.Option(metavar="PATH", help="File that contains the key, readable only by you.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.api_key_option import VISIBLE, ApiKeyFile, warn_of_visible_key
+from pellucid.cli.api_key_option import ApiKeyFile, ServerKey, warn_of_visible_key
 
 engines_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -18,12 +18,7 @@ def list_engines(
     server: Annotated[
         str | None, typer.Option(metavar="URL", help="URL of the server; by default the URL in the settings.")
     ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            help=f"API key of the server. The key in the settings is sent only to the server in the settings. {VISIBLE}"
-        ),
-    ] = None,
+    api_key: ServerKey = None,
     api_key_file: ApiKeyFile = None,
 ) -> None:
     """List the remote engines that compute the running server's models, with their state."""

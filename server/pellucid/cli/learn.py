@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.api_key_option import VISIBLE, ApiKeyFile, warn_of_visible_key
+from pellucid.cli.api_key_option import ApiKeyFile, ServerKey, warn_of_visible_key
 from pellucid.errors import ConfigError, InvalidRequestError
 
 learning = typer.Typer(rich_markup_mode=None)
@@ -393,12 +393,7 @@ def evaluate(
     server: Annotated[
         str | None, typer.Option(metavar="URL", help="Evaluate a model on a Pellucid or OpenAI-compatible server.")
     ] = None,
-    api_key: Annotated[
-        str | None,
-        typer.Option(
-            help=f"API key of the server. The key in the settings is sent only to the server in the settings. {VISIBLE}"
-        ),
-    ] = None,
+    api_key: ServerKey = None,
     api_key_file: ApiKeyFile = None,
     compare: Annotated[
         tuple[Path, Path] | None,

@@ -112,7 +112,25 @@ Takes q, k, v, and the storage's keys and values; returns (T, heads, head_dim).
 """
 
 
-class Decoder:
+class OfConfig:
+    """The sizes that the configuration of a decoder gives."""
+
+    config: DecoderConfig
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def context(self) -> int:
+        return self.config.context
+
+    @property
+    def hidden_size(self) -> int:
+        return self.config.hidden_size
+
+
+class Decoder(OfConfig):
     """The decoder on torch operations. Activations and cache have the dtype of the norms."""
 
     brings_threads = False
@@ -149,18 +167,6 @@ class Decoder:
                     linears[name], changes, [sizes[part] for part in parts], self.dtype, self.device
                 )
         return replace(layer, qkv=linears["qkv"], o=linears["o"], gate_up=linears["gate_up"], down=linears["down"])
-
-    @property
-    def vocab_size(self) -> int:
-        return self.config.vocab_size
-
-    @property
-    def context(self) -> int:
-        return self.config.context
-
-    @property
-    def hidden_size(self) -> int:
-        return self.config.hidden_size
 
     @property
     def cache_shape(self) -> CacheShape:

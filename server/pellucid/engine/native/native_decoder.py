@@ -10,7 +10,7 @@ from operator import mul
 import torch
 from torch import Tensor
 
-from pellucid.engine.decoders.decoder import FUSED, DecoderConfig, RotaryTables
+from pellucid.engine.decoders.decoder import FUSED, DecoderConfig, OfConfig, RotaryTables
 from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.model import Batch, CacheShape, InterruptedStepError, KVStorage, TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels
@@ -39,7 +39,7 @@ class _Scratch:
         return (self._bytes.data_ptr() + 63) // 64 * 64
 
 
-class NativeDecoder:
+class NativeDecoder(OfConfig):
     """The decoder on the native kernels. Batches, chunks and threads do not change any bit."""
 
     brings_threads = True
@@ -74,18 +74,6 @@ class NativeDecoder:
         twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
         twin._structs = DecoderTensorPointers(self.config, self._packed, twin._low_rank)
         return twin
-
-    @property
-    def vocab_size(self) -> int:
-        return self.config.vocab_size
-
-    @property
-    def context(self) -> int:
-        return self.config.context
-
-    @property
-    def hidden_size(self) -> int:
-        return self.config.hidden_size
 
     @property
     def cache_shape(self) -> CacheShape:
