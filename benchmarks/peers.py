@@ -34,7 +34,7 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from common.code_tasks import Code, Edit, edits, pieces
 from common.http_asker import Asker
-from common.machine import about, llama_version
+from common.machine import about, llama_instructions, llama_version
 from common.markdown_tables import table
 from common.race_row import (
     BENCH,
@@ -284,7 +284,7 @@ def contestants(options: argparse.Namespace, path: Path) -> Iterator[Race]:
             flags = ("-t", threads, "-c", str(STREAMS * CONTEXT_TOKENS), "-np", str(STREAMS))
             servers[THEIRS] = stack.enter_context(llama_server(options.llama_bin, path, *flags))
             reporters[BENCH] = LlamaBench(options.llama_bin, path, options.threads)
-            versions += [llama_version(options.llama_bin), *system_info(servers[THEIRS].log)]
+            versions += [llama_version(options.llama_bin), llama_instructions(options.llama_bin)]
         askers = {name: stack.enter_context(closing(Asker(server.url))) for name, server in servers.items()}
         if options.ik_bin:
             ik = reporters[IK] = IkLlamaBench(options.ik_bin, path, options.threads)
@@ -297,11 +297,6 @@ def contestants(options: argparse.Namespace, path: Path) -> Iterator[Race]:
             reporters[TRANSFORMERS] = TransformersReporter(path, options.threads)
             versions.append(f"transformers {metadata.version('transformers')}")
         yield Race(askers, reporters, versions)
-
-
-def system_info(log: str) -> list[str]:
-    """Return the lines of a log in which llama.cpp names its threads and instructions."""
-    return [line[line.index("system_info") :] for line in log.splitlines() if "system_info" in line]
 
 
 def report(race: Race) -> str:

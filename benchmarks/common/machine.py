@@ -49,3 +49,11 @@ def llama_version(folder: Path) -> str:
             f"llama-server in {folder} does not report its version; it printed {printed.stdout + printed.stderr!r}."
         )
     return f"llama.cpp {found[1]}"
+
+
+def llama_instructions(folder: Path) -> str:
+    """Return the line with llama.cpp's instructions, printed before a model is opened."""
+    command = [str(folder / "llama-server"), "--model", os.devnull, "--port", "0", "--log-verbosity", "4"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"system_info: .+", printed.stdout + printed.stderr)
+    return found[0] if found else "no system_info"

@@ -28,11 +28,10 @@ EXIT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server with a loaded model, the process, and the log until then."""
+    """A server with a loaded model, and the process."""
 
     url: str
     process: int
-    log: str
 
 
 @contextmanager
@@ -78,12 +77,12 @@ def _serving(command: Sequence[str], port: int, environment: Mapping[str, str]) 
         process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
         url = f"http://127.0.0.1:{port}"
         try:
-            is_loaded = _loaded(url, process)
-            log.seek(0)
-            said = log.read()
-            if not is_loaded:
-                raise SystemExit(f"{' '.join(command)} did not load its model; its log ends with:\n{said[-2000:]}")
-            yield Server(url, process.pid, said)
+            if not _loaded(url, process):
+                log.seek(0)
+                raise SystemExit(
+                    f"{' '.join(command)} did not load its model; its log ends with:\n{log.read()[-2000:]}"
+                )
+            yield Server(url, process.pid)
         finally:
             process.terminate()
             try:
