@@ -151,9 +151,12 @@ def test_the_best_product_counts(monkeypatch: pytest.MonkeyPatch, kernels: Kerne
 
 @pytest.mark.skipif(not IS_X86, reason="oneDNN multiplies int8 fast only on x86.")
 def test_product_of_onednn() -> None:
-    """The measured oneDNN product is the exact product of the integers."""
+    """The measured oneDNN product is the exact product of small integers.
+
+    On AVX2 alone, oneDNN saturates sums of larger products.
+    """
     dice = torch.Generator().manual_seed(1)
-    activations, weights = (torch.randint(-127, 128, (rows, 64), dtype=torch.int8, generator=dice) for rows in (5, 64))
+    activations, weights = (torch.randint(-63, 64, (rows, 64), dtype=torch.int8, generator=dice) for rows in (5, 64))
 
     product = machine_limits._onednn_product(activations, weights)()
 

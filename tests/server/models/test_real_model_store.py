@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import subprocess
 import sys
@@ -62,7 +63,9 @@ def test_warm_start_imports_and_asks_for_nothing(store: Store) -> None:
         assert not {"transformers", "gguf"} & set(sys.modules)
     """
     command = [sys.executable, "-c", textwrap.dedent(program), SMOL, str(store.root)]
-    environment = {"PYTHONPATH": str(Path(tokenizer.__file__).parents[2]), "PATH": "", "HOME": str(Path.home())}
+    # Without a compiler in PATH the program would pack other weights.
+    environment = {"PYTHONPATH": str(Path(tokenizer.__file__).parents[2]), "PATH": os.environ["PATH"]}
+    environment["HOME"] = str(Path.home())
     subprocess.run(command, check=True, env=environment)
 
 
