@@ -29,6 +29,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
@@ -38,14 +39,15 @@ from common.machine import about, llama_instructions, llama_version
 from common.markdown_tables import table
 from common.race_row import (
     BENCH,
+    BFLOAT16,
     CONTESTANTS,
+    FLOAT32,
     IK,
     LOOKUP,
     OPENVINO,
     OURS,
     THEIRS,
     TIMES,
-    TRANSFORMERS,
     Bar,
     Row,
     titles,
@@ -294,7 +296,9 @@ def contestants(options: argparse.Namespace, path: Path) -> Iterator[Race]:
             reporters[OPENVINO] = openvino
             versions.append(openvino.version)
         if options.transformers:
-            reporters[TRANSFORMERS] = TransformersReporter(path, options.threads)
+            # The fastest type depends on the work and on the processor.
+            for name, dtype in ((BFLOAT16, torch.bfloat16), (FLOAT32, torch.float32)):
+                reporters[name] = TransformersReporter(path, options.threads, dtype)
             versions.append(f"transformers {metadata.version('transformers')}")
         yield Race(askers, reporters, versions)
 

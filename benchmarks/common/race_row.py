@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-OURS, LOOKUP, THEIRS, BENCH, IK, OPENVINO, TRANSFORMERS = (
+OURS, LOOKUP, THEIRS, BENCH, IK, OPENVINO, BFLOAT16, FLOAT32 = (
     "Pellucid",
     "Pellucid, lookup",
     "llama-server",
@@ -14,8 +14,9 @@ OURS, LOOKUP, THEIRS, BENCH, IK, OPENVINO, TRANSFORMERS = (
     "ik_llama.cpp",
     "OpenVINO",
     "transformers, bfloat16",
+    "transformers, float32",
 )
-PEERS = (THEIRS, BENCH, IK, OPENVINO, TRANSFORMERS)
+PEERS = (THEIRS, BENCH, IK, OPENVINO, BFLOAT16, FLOAT32)
 CONTESTANTS = (OURS, LOOKUP, *PEERS)
 
 RATES, TIMES = "tok/s", "ms"

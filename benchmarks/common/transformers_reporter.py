@@ -1,4 +1,4 @@
-"""Measures ``generate`` of the transformers library in bfloat16, in this process."""
+"""Measures ``generate`` of the transformers library, in this process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from transformers.generation.streamers import BaseStreamer
 class TransformersReporter:
     """The same weights as the other engines, with random tokens as the prompt."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, dtype: torch.dtype) -> None:
         torch.set_num_threads(threads)
-        folder, file = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **file)
+        self._model: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=dtype)
         # Every answer has the full length.
         self._model.generation_config.eos_token_id = None
 

@@ -112,7 +112,7 @@ Takes q, k, v, and the storage's keys and values; returns (T, heads, head_dim).
 """
 
 
-class OfConfig:
+class DecoderSizes:
     """The sizes that the configuration of a decoder gives."""
 
     config: DecoderConfig
@@ -130,7 +130,7 @@ class OfConfig:
         return self.config.hidden_size
 
 
-class Decoder(OfConfig):
+class Decoder(DecoderSizes):
     """The decoder on torch operations. Activations and cache have the dtype of the norms."""
 
     brings_threads = False

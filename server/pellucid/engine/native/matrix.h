@@ -49,7 +49,7 @@ INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const 
                 uint32_t all = (uint32_t)low[t] + (shared == GROUP ? (uint32_t)low[TILE + t] : 0);
                 start[t] = with_minimum ? 0 : (int32_t)(f == BITS8 ? byte_correction(all) : all << r.zero);
             }
-            const int length = run_length(f & 15, shared / 4);
+            const int length = run_length(f & ~UNPACKED, shared / 4);
 #pragma GCC unroll 16
             for (int i = begin / 4; i < (begin + shared) / 4; i++) {
                 const int is_first = i % length == 0, is_last = i % length == length - 1;

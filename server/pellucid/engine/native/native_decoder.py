@@ -10,7 +10,7 @@ from operator import mul
 import torch
 from torch import Tensor
 
-from pellucid.engine.decoders.decoder import FUSED, DecoderConfig, OfConfig, RotaryTables
+from pellucid.engine.decoders.decoder import FUSED, DecoderConfig, DecoderSizes, RotaryTables
 from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.model import Batch, CacheShape, InterruptedStepError, KVStorage, TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels
@@ -39,7 +39,7 @@ class _Scratch:
         return (self._bytes.data_ptr() + 63) // 64 * 64
 
 
-class NativeDecoder(OfConfig):
+class NativeDecoder(DecoderSizes):
     """The decoder on the native kernels. Batches, chunks and threads do not change any bit."""
 
     brings_threads = True
