@@ -36,6 +36,7 @@ from pellucid.completion.surprise.surprises import Findings, Surprises
 from pellucid.completion.trust.session_adjustment import SessionAdjustment
 from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 from pellucid.errors import UnavailableError
+from pellucid.system.power_source import PowerSource
 from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.model_server.launch import Launcher
 from pellucid_lsp.model_server.outcome_reports import OutcomeReports
@@ -94,6 +95,7 @@ class EditorSession:
         settings = self.settings.completion
         self.policy = SendingPolicy(self.switch, self._privacy, self._folders, settings.languages_off)
         self.context = PromptContext(self.settings.context, self.ring)
+        self._power = PowerSource()
         self.completer = Completer(
             settings,
             self.models,
@@ -103,6 +105,7 @@ class EditorSession:
             journal=self.journal,
             adjustment=self._adjustment,
             doubtful_rests=self.settings.doubtful_rests and settings.doubtful_rest,
+            saves_power=self._power.on_battery,
         )
         edits = NextEdits(self._history, self.models, self.edit_memory, self._privacy.permits)
         self.next_edits = NextEditRequests(edits, self.policy, self._files, settings.level)
@@ -110,7 +113,7 @@ class EditorSession:
         self.surprises = Surprises(self.models)
         log = self._reaction_log if settings.log else None
         self.reactions = ReactionRecord(self.suggestions, self.journal, self._adjustment, self._outcomes, log)
-        self._idle = IdlePrefill(self.policy, self.ring, self._files, self.completer)
+        self._idle = IdlePrefill(self.policy, self.ring, self._files, self.completer, self._power.on_battery)
 
     async def suggest(
         self, cursor: DocumentCursor, version: int | None, *, invoked: bool = False, parts: bool = False
@@ -214,6 +217,9 @@ class EditorSession:
         state, message, progress = str(server.state), server.message, server.percent
         if not self.switch.is_on:
             state, message, progress = "off", self.switch.why_off, None
+        on_battery = self._power.on_battery()
+        if state == "ready" and on_battery:
+            message = f"{message} On battery, nothing is computed ahead.".strip()
         gate, reason = self.models.gate(self.journal.model)
         return {
             "state": state,
@@ -224,6 +230,7 @@ class EditorSession:
             "enabled": self.switch.enabled and self.switch.everywhere,
             "enabledHere": self.switch.here,
             "latency": self.journal.latency,
+            "onBattery": on_battery,
             "counts": vars(self.journal.counts).copy(),
             "gate": {"by": gate, "reason": reason},
             "log": self._reaction_log.failure,

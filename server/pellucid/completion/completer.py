@@ -66,6 +66,7 @@ class Completer:
         adjustment: SessionAdjustment | None = None,
         gate: Gate = decide,
         doubtful_rests: bool = False,
+        saves_power: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.journal = journal or Journal()
@@ -76,6 +77,7 @@ class Completer:
         self._adjustment = adjustment or SessionAdjustment()
         self._gate = gate
         self._doubtful_rests = doubtful_rests
+        self._saves_power = saves_power
         self._generator = AnswerGenerator(settings, models, context, self.answers, self.journal, clock)
         self._typed_into: tuple[Answer, TrimmedAnswer | None] | None = None
 
@@ -348,7 +350,7 @@ class Completer:
 
     async def _prefetch_after(self, cursor: DocumentCursor, suggestion: Suggestion) -> None:
         target = replace(cursor, before=cursor.before + suggestion.text)
-        if self.answers.is_ahead_at(target):
+        if self.answers.is_ahead_at(target) or self._saves_power():
             return
         remaining = self.answers.at(target)
         if remaining is None or not remaining.text.strip():

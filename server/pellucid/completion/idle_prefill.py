@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 
 from pellucid.completion.completer import Completer
@@ -23,14 +24,23 @@ CHUNK_SECONDS = 1.0
 class IdlePrefill:
     """The wait for a pause at the last cursor.
 
-    The policy is asked before each chunk. The completer makes the model read each prompt.
+    The policy is asked before each chunk. The completer makes the model read each prompt. While
+    ``saves_power`` is true, nothing is read.
     """
 
-    def __init__(self, policy: SendingPolicy, ring: ChunkRing, files: WorkspaceFiles, completer: Completer) -> None:
+    def __init__(
+        self,
+        policy: SendingPolicy,
+        ring: ChunkRing,
+        files: WorkspaceFiles,
+        completer: Completer,
+        saves_power: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._policy = policy
         self._ring = ring
         self._files = files
         self._completer = completer
+        self._saves_power = saves_power
         self._cursor: DocumentCursor | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -50,6 +60,8 @@ class IdlePrefill:
 
     async def _run(self, cursor: DocumentCursor) -> None:
         await asyncio.sleep(IDLE_SECONDS)
+        if self._saves_power():
+            return
         with suppress(PellucidError):  # No caller waits for the task; the next request reports the failure
             await self._promote_all(cursor)
             if self._policy.refusal(cursor) is None:

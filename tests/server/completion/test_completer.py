@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -35,10 +36,13 @@ CALL = (*make_tokens("urn", " add(a)", ".total", " + b"), *make_tokens("\n", "\n
 LOST = UnavailableError("The server closed the connection during the answer: try again.")
 
 
-def completer(server: ScriptedProvider, **completion: Any) -> Completer:
+def completer(
+    server: ScriptedProvider, saves_power: Callable[[], bool] = lambda: False, **completion: Any
+) -> Completer:
     settings = EditorSettings.read({"completion": {"ahead": False, **completion}})
     context = PromptContext(settings.context, ChunkRing(settings.context))
-    return Completer(settings.completion, ModelChoice(cast("Any", server), settings.model), context)
+    models = ModelChoice(cast("Any", server), settings.model)
+    return Completer(settings.completion, models, context, saves_power=saves_power)
 
 
 def with_rests(server: ScriptedProvider) -> Completer:
@@ -505,6 +509,16 @@ async def test_ahead() -> None:
     assert server.asked[1].query.terms.priority is Priority.BACKGROUND
     assert await texts(made, typed("urn a + b\n    ")) == ["c = 2"]
     assert len(server.asked) == 2 or server.asked[2].query.terms.priority is Priority.BACKGROUND
+    await made.aclose()
+
+
+async def test_nothing_ahead_on_battery() -> None:
+    """While power is saved, nothing is generated after a shown suggestion."""
+    server = ScriptedProvider([LINE, make_tokens("z", "\n")])
+    made = completer(server, ahead=True, saves_power=lambda: True)
+    assert await texts(made) == ["urn a + b"]
+    await asyncio.sleep(0.05)
+    assert len(server.asked) == 1
     await made.aclose()
 
 

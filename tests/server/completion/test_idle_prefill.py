@@ -28,7 +28,8 @@ class Work:
         self.more = 0
         self.broken = False
         work = cast("Any", self)
-        self.idle = IdlePrefill(policy=work, ring=work, files=work, completer=work)
+        self.on_battery = False
+        self.idle = IdlePrefill(work, work, work, work, saves_power=lambda: self.on_battery)
 
     def refusal(self, _: DocumentCursor) -> str | None:
         return None if self.allowed else "The document is secret."
@@ -71,6 +72,15 @@ async def test_one_prompt_for_each_chunk() -> None:
     await settle()
     assert work.read == [HERE, HERE]
     assert work.found == [HERE]
+
+
+async def test_nothing_on_battery() -> None:
+    """While power is saved, a pause makes the model read nothing."""
+    work = Work(chunks=2)
+    work.on_battery = True
+    work.idle.restart(HERE)
+    await settle()
+    assert (work.read, work.found) == ([], [])
 
 
 async def test_what_is_queued_comes_first() -> None:
