@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -45,15 +46,15 @@ from common.stdlib_cursors import STDLIB, Cursor, draw, python_files, source
 from common.text_windows import windows
 from pellucid.config import load_settings
 from pellucid.engine import weight_packing
-from pellucid.engine.cache import SlotCache
 from pellucid.engine.local_engine import LocalEngine
-from pellucid.engine.model import Batch, BatchSpan, Model
+from pellucid.engine.model import Batch, BatchSpan, Hidden, Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
+from pellucid.system.processors import use_threads
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
@@ -104,29 +105,26 @@ class StoredWeights:
 class Reader:
     """A model with a cache for a window."""
 
-    def __init__(self, model: Model, window: int, threads: int) -> None:
+    def __init__(self, model: Model, window: int) -> None:
         self._model = model
-        self._storage = SlotCache(model.cache_shape, 1, window).storage
-        self._threads = 1 if model.brings_threads else threads
+        self._storage = model.new_storage(1, window)
 
-    def hidden(self, ids: Tensor) -> Tensor:
+    def hidden(self, ids: Sequence[int]) -> Hidden:
         """Return the hidden states that predict the tokens from the second on."""
-        torch.set_num_threads(self._threads)
-        positions = torch.arange(len(ids))
-        return self._model.forward(
-            Batch(ids, positions, (BatchSpan(0, 0, len(ids), 0),), positions[:-1]), self._storage
-        )
+        positions = np.arange(len(ids))
+        batch = Batch(np.array(ids), positions, (BatchSpan(0, 0, len(ids), 0),), positions[:-1])
+        return self._model.forward(batch, self._storage)
 
-    def logprobs(self, hidden: Tensor) -> Tensor:
-        return self._model.logits(hidden).log_softmax(-1)
+    def logprobs(self, hidden: Hidden) -> Tensor:
+        logits = self._model.logits(hidden)
+        return torch.stack([torch.from_numpy(logits.row(index)) for index in range(len(logits))]).log_softmax(-1)
 
 
 @torch.inference_mode()
-def compare(readers: Sequence[Reader], sums: Sequence[Divergence], window: Sequence[int], threads: int) -> None:
+def compare(readers: Sequence[Reader], sums: Sequence[Divergence], window: Sequence[int]) -> None:
     """Add the figures of all models for a window; the first model is the reference."""
     ids = torch.tensor(window)
-    hidden = [reader.hidden(ids) for reader in readers]
-    torch.set_num_threads(threads)
+    hidden = [reader.hidden(window) for reader in readers]
     for first in range(0, len(ids) - 1, ROWS):
         rows, targets = slice(first, first + ROWS), ids[first + 1 : first + 1 + ROWS]
         reference = readers[0].logprobs(hidden[0][rows])
@@ -145,7 +143,7 @@ class Study:
     def read(self, progress: Progress) -> None:
         """Measure perplexity and divergence, text by text."""
         options, tokenizer = self._options, self.held[0].loaded.tokenizer
-        readers = [Reader(one.loaded.model, options.window, options.threads) for one in self.held]
+        readers = [Reader(one.loaded.model, options.window) for one in self.held]
         files = python_files(options.code)
         self._dice.shuffle(files)
         prose = tokenizer.encode(options.prose.read_text(encoding="utf-8"))
@@ -155,7 +153,7 @@ class Study:
             sums = [one.texts.setdefault(name, Divergence()) for one in self.held]
             task = progress.add_task(f"tokens of {name}", total=options.tokens)
             for window in windows(texts, options.window, options.tokens):
-                compare(readers, sums, window, options.threads)
+                compare(readers, sums, window)
                 progress.advance(task, len(window))
 
     async def fill(self, assistant: LocalAssistant, progress: Progress) -> None:
@@ -222,6 +220,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="file to write every figure to")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     study = Study(ways(options.model), options)
     with Progress(
         *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)

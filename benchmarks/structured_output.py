@@ -28,13 +28,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from common.machine import about
 from common.markdown_tables import table
 from common.quantiles import quantile
 from pellucid.config import load_settings
 from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.model import Logprobs
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.sampler import MaskRow, Sampler
@@ -86,7 +85,7 @@ class Costs:
         """Measure the sampler from now on."""
         choose = Sampler.choose
 
-        def timed(sampler: Sampler, logits: Tensor, mask_row: MaskRow) -> Choice:
+        def timed(sampler: Sampler, logits: Logprobs, mask_row: MaskRow) -> Choice:
             begun = time.thread_time()
             choice = choose(sampler, logits, mask_row)
             self.seconds.append(time.thread_time() - begun)

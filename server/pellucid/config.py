@@ -104,7 +104,9 @@ class Settings(BaseSettings):
     )
     port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="port to listen on")
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where to compute: auto, cpu, cuda or cuda:N"
+        "auto",
+        pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$",
+        description="where to compute: auto, cpu, cuda, cuda:N, mps, xpu or xpu:N",
     )
     quant: Literal["auto", "none", "int8", "int4"] = Field(
         "auto", description="how weights are stored: auto, none, int8 or int4"

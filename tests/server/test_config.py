@@ -75,7 +75,7 @@ def test_several_names(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ("flags", "sentence"),
     [
         ({"port": 0}, "--port should be greater than or equal to 1, not 0."),
-        ({"device": "gpu"}, "--device should be one of auto, cpu, cuda or cuda:N, not 'gpu'."),
+        ({"device": "gpu"}, "--device should be one of auto, cpu, cuda, cuda:N, mps, xpu or xpu:N, not 'gpu'."),
         ({"quant": "int3"}, "--quant should be 'auto', 'none', 'int8' or 'int4', not 'int3'."),
         (
             {"host": "0.0.0.0"},

@@ -12,7 +12,6 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pellucid.bench import plot
 from pellucid.cli import suggestion_log_commands
@@ -113,8 +112,8 @@ class _Warnings(logging.Handler):
 
 def prefixes(folder: Path, number: int) -> None:
     """Save the prefixes of a server during shutdown, and raise a logged warning as an error."""
-    shape = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float16, device=torch.device("cpu"))
-    content = torch.full((4, 1, 2000, 4), float(number), dtype=torch.float16)
+    shape = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype="float16")
+    content = np.full((4, 1, 2000, 4), number, np.float16)
     source = folder.with_name("model.gguf")
     source.touch()
     warnings = _Warnings()

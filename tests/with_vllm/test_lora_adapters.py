@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pellucid.config import load_settings
-from pellucid.engine import weight_packing
-from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
+from pellucid.engine.decoders import torch_packing
+from pellucid.engine.decoders.decoder import Decoder
+from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.errors import AdapterError
 from pellucid.fleet.fleet import Fleet
 from pellucid.models.store import Store
@@ -41,7 +42,7 @@ def near(folder: Path, cache: Path) -> LocalAssistant:
     """Return an assistant with the adapter in our engine, in float32."""
     settings = load_settings(models=(str(folder),), quant="none", context=1024, cache=cache, adapters=("mine",))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weight_packing, "multiplies_bfloat16", lambda device: False)
+        patch.setattr(torch_packing, "multiplies_bfloat16", lambda device: False)
         return assemble(settings, settings.models, Silent(), adapters=settings.adapters)[1]
 
 

@@ -24,9 +24,8 @@ from pellucid.bench.start_time import SETTINGS, Start, start_elsewhere
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus
 from pellucid.config import Settings
-from pellucid.engine.decoders.decoder import Decoder
+from pellucid.engine.decoders.decoder_config import DecoderSizes
 from pellucid.engine.model import CacheShape, Model, TokenCost
-from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.models.load import LoadedModel, stored_step_bytes
 from pellucid.models.served_model import ServedModel
 from pellucid.serving.assemble import assemble
@@ -138,7 +137,7 @@ def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Re
         return Report(
             date=datetime.now().astimezone().isoformat(timespec="seconds"),
             versions=machine.versions(),
-            machine=machine.machine(str(model.cache_shape.device)),
+            machine=machine.machine(model.cache_shape.device),
             model={"name": name, "description": model.description},
             setup={
                 "threads": threads,
@@ -160,7 +159,7 @@ def least_cost(model: Model, served: ServedModel) -> TokenCost | None:
 
     The file counts only for Pellucid's own decoders. An adapter always counts in packed form.
     """
-    if model.cost is None or not isinstance(model, (Decoder, NativeDecoder)) or not isinstance(served, LoadedModel):
+    if model.cost is None or not isinstance(model, DecoderSizes) or not isinstance(served, LoadedModel):
         return model.cost
     stored = stored_step_bytes(served.files) + (0 if served.adapter is None else model.weight_bytes)
     return replace(model.cost, read_bytes=min(model.cost.read_bytes, stored))
@@ -210,7 +209,7 @@ def _memory_figures(model: Model) -> list[Figure]:
     used, device = resident(), model.cache_shape.device
     if used is not None:
         figures.append(figure(name="process afterwards", samples=[used]))
-    if device.type == "cuda":
+    if device.startswith("cuda"):
         figures.append(figure(name="device, at most", samples=[torch.cuda.max_memory_allocated(device)]))
     return figures
 

@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from pellucid.engine import weight_packing
-from pellucid.engine.decoders.decoder import DecoderConfig
-from pellucid.engine.decoders.quantized_blocks import round_to_blocks
-from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
-from pellucid.engine.weight_packing import Weight
+from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.quantized_blocks import Weight, round_to_blocks
+from pellucid.engine.model import Batch, BatchSpan, Logits
 from pellucid.models.catalog import ModelShape
 from pellucid.models.load import find_device
 
@@ -48,7 +46,6 @@ class SpeedEstimate:
     first: float
 
 
-@torch.inference_mode()
 def estimate(shape: ModelShape, device: str = "auto", quant: str = "auto") -> SpeedEstimate:
     """Estimate a model's cost from some layers and a part of the head."""
     target = find_device(device)
@@ -56,14 +53,17 @@ def estimate(shape: ModelShape, device: str = "auto", quant: str = "auto") -> Sp
     scheme = weight_packing.choose_scheme(quant, target, config)
     packed = weight_packing.pack(config, _random_weights(config, shape, blocks=scheme.endswith("-native")), scheme)
     model = weight_packing.build(config, packed, scheme, target)
-    storage = _storage(model)
+    storage = model.new_storage(1, 2 * WINDOW)
     layers = shape.layers / config.layers
-    window, few, one = (
-        layers * _fastest(partial(model.forward, _batch(model, count), storage)) for count in (WINDOW, NEW_TOKENS, 1)
-    )
+
+    def run(count: int) -> Logits:
+        return model.logits(model.forward(_batch(count), storage))
+
+    head = _fastest(partial(model.logits, model.forward(_batch(1), storage)))
+    window, few, one = (layers * (_fastest(partial(run, count)) - head) for count in (WINDOW, NEW_TOKENS, 1))
     share = shape.vocab_size / config.vocab_size
-    token = one + share * _fastest(partial(model.logits, model.forward(_batch(model, 1), storage)))
-    vocabulary = sum(tensor.nbytes for name, tensor in packed.items() if name.startswith(("embedding.", "head.")))
+    token = one + share * head
+    vocabulary = sum(array.nbytes for name, array in packed.items() if name.startswith(("embedding.", "head.")))
     stack = model.weight_bytes - vocabulary + WINDOW * model.cache_shape.bytes_per_token
     return SpeedEstimate(
         memory=round(layers * stack + share * vocabulary),
@@ -98,33 +98,25 @@ def _random_weights(config: DecoderConfig, shape: ModelShape, *, blocks: bool) -
         if name.endswith((".bias", ".q_norm.weight", ".k_norm.weight")) or (name == "lm_head.weight" and shape.tied):
             continue
         if len(size) < 2:
-            yield name, torch.ones(size)
+            yield name, np.ones(size, np.float32)
             continue
         rows, columns = size
-        matrix = torch.randn(min(rows, DRAWN_ROWS), columns).repeat(-(-rows // DRAWN_ROWS), 1)[:rows] / columns**0.5
+        drawn = np.random.default_rng(0).standard_normal((min(rows, DRAWN_ROWS), columns), np.float32) / columns**0.5
+        matrix = np.tile(drawn.astype(np.float32), (-(-rows // DRAWN_ROWS), 1))[:rows]
         yield name, round_to_blocks(matrix, shape.bits) if blocks else matrix
 
 
-def _storage(model: Model) -> KVStorage:
-    shape = model.cache_shape
-    size = (1, shape.kv_heads, 2 * WINDOW, shape.head_dim)
-    keys, values = (
-        [torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)] for _ in range(2)
-    )
-    return KVStorage(keys, values)
-
-
-def _batch(model: Model, count: int) -> Batch:
+def _batch(count: int) -> Batch:
     """Return a batch of ``count`` tokens: at position 0 for a full window, else behind it."""
-    device, start = model.cache_shape.device, 0 if count == WINDOW else WINDOW
-    ids = torch.arange(count, device=device)
-    return Batch(ids, ids + start, (BatchSpan(0, start, count, 0),), torch.tensor([count - 1], device=device))
+    start = 0 if count == WINDOW else WINDOW
+    ids = np.arange(count)
+    return Batch(ids, ids + start, (BatchSpan(0, start, count, 0),), np.array([count - 1]))
 
 
-def _fastest(run: Callable[[], Tensor]) -> float:
+def _fastest(run: Callable[[], Logits]) -> float:
     times = []
     for _ in range(1 + PASSES):
         start = time.perf_counter()
-        run().sum().item()
+        run().row(0)  # Waits for a GPU.
         times.append(time.perf_counter() - start)
     return min(times[1:])

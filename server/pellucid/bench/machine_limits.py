@@ -30,16 +30,19 @@ from collections.abc import Callable, Iterator
 from ctypes import Array
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import round_to_blocks
 from pellucid.engine.model import TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels
 from pellucid.engine.native.kernel_layout import pack_matrix
-from pellucid.engine.native.native_decoder import NativeDecoder
+from pellucid.engine.native.native_decoder import NativeDecoder, NativeLogits
 from pellucid.engine.native.native_structs import Share
 from pellucid.system.large_pages import large_pages
 
@@ -90,7 +93,7 @@ class SharedOutMemory:
         self.size = each * kernels.threads
         self.memory = [large_pages(each) for _ in range(kernels.threads)]
         self.shares: Array[Share] = (Share * kernels.threads)(
-            *(Share(memory.data_ptr(), each) for memory in self.memory)
+            *(Share(memory.ctypes.data, each) for memory in self.memory)
         )
         kernels.write_shares(self.shares)
 
@@ -98,34 +101,34 @@ class SharedOutMemory:
         self._kernels.read_shares(self.shares, pattern.streams, pattern.ahead)
 
 
-def read_rate(size: int, device: torch.device) -> float:
+def read_rate(size: int, device: str) -> float:
     """Return the bytes per second at which all threads read about ``size`` bytes."""
     size = min(max(size, SMALLEST_ARRAY), LARGEST_ARRAY)
     kernels = shared_kernels()
-    if device.type == "cpu" and isinstance(kernels, Kernels):
+    if device == "cpu" and isinstance(kernels, Kernels):
         memory = SharedOutMemory(kernels, size)
         return memory.size / min(_fastest(partial(memory.read, pattern), device) for pattern in PATTERNS)
     array = torch.ones(size // 4, device=device)
     return array.nbytes / _fastest(array.sum, device)
 
 
-def multiply_rate(dtype: torch.dtype, device: torch.device) -> float:
+def multiply_rate(dtype: str, device: str) -> float:
     """Return the operations per second of the fastest product in ``dtype``, or more exact."""
-    rows, width = SHAPES["cpu" if device.type == "cpu" else "cuda"]
+    rows, width = SHAPES["cpu" if device == "cpu" else "cuda"]
     return (
         2 * rows * width * width / min(_fastest(product, device) for product in _products(rows, width, dtype, device))
     )
 
 
-def _products(rows: int, width: int, dtype: torch.dtype, device: torch.device) -> Iterator[Callable[[], Tensor]]:
+def _products(rows: int, width: int, dtype: str, device: str) -> Iterator[Callable[[], object]]:
     """Yield products of activations (rows, width) and weights (width, width)."""
-    if dtype == torch.int8:
+    if dtype == "int8":
         yield _native_product(rows, width)
         if IS_X86:
             yield _onednn_product(
                 *(torch.randint(-127, 128, (size, width), dtype=torch.int8) for size in (rows, width))
             )
-    floats = torch.float32 if dtype == torch.int8 else dtype
+    floats: torch.dtype = getattr(torch, "float32" if dtype == "int8" else dtype)
     left, right = (torch.randn(size, width, dtype=floats, device=device) for size in (rows, width))
     yield lambda: left @ right.T
 
@@ -139,7 +142,7 @@ def _onednn_product(activations: Tensor, weights: Tensor) -> Callable[[], Tensor
     )
 
 
-def _native_product(rows: int, width: int) -> Callable[[], Tensor]:
+def _native_product(rows: int, width: int) -> Callable[[], NativeLogits]:
     """Return a product as computed in a model: the head of a decoder without layers."""
     config = DecoderConfig(
         vocab_size=width,
@@ -153,15 +156,16 @@ def _native_product(rows: int, width: int) -> Callable[[], Tensor]:
         rope_theta=1e4,
         context=1,
     )
-    matrix = pack_matrix(round_to_blocks(torch.randn(width, width), 8))
-    packed = {f"embedding.0.{field}": tensor for field, tensor in matrix.items()}
-    decoder = NativeDecoder(config, packed | {"norm.weight": torch.ones(width)})
-    hidden = torch.randn(rows, width)
+    draw = np.random.default_rng(0)
+    matrix = pack_matrix(round_to_blocks(draw.standard_normal((width, width), np.float32), 8))
+    packed: dict[str, NDArray[Any]] = {f"embedding.0.{field}": array for field, array in matrix.items()}
+    decoder = NativeDecoder(config, packed | {"norm.weight": np.ones(width, np.float32)})
+    hidden = draw.standard_normal((rows, width), np.float32)
     return lambda: decoder.logits(hidden)
 
 
 @torch.inference_mode()
-def _fastest(run: Callable[[], object], device: torch.device) -> float:
+def _fastest(run: Callable[[], object], device: str) -> float:
     times = []
     for _ in range(1 + PASSES):
         _finish(device)
@@ -172,6 +176,6 @@ def _fastest(run: Callable[[], object], device: torch.device) -> float:
     return min(times[1:])
 
 
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
+def _finish(device: str) -> None:
+    if device.startswith("cuda"):
         torch.cuda.synchronize(device)

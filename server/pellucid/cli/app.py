@@ -36,6 +36,11 @@ class App(typer.Typer):
         except PellucidError as error:
             typer.echo(f"pellucid: {error}", err=True)
             sys.exit(1)
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "transformers"):
+                raise
+            typer.echo(f'pellucid: This command needs {error.name}: run pip install "pellucid[torch]".', err=True)
+            sys.exit(1)
         except BrokenPipeError:
             # The reader of the output has closed the pipe (head, less); the rest is discarded at
             # exit.

@@ -24,6 +24,7 @@ from pellucid.system.atomic_files import human
 from pellucid.system.installed_version import installed_version
 from pellucid.system.machine import CPU_FEATURES, cpu_info
 from pellucid.system.processors import threads_to_use, usable_processors
+from pellucid.system.torch_extra import has_torch
 
 Findings = dict[str, str | list[str]]
 
@@ -78,6 +79,8 @@ def examine(settings: Settings) -> Findings:
 
 
 def _torch() -> str:
+    if not has_torch():
+        return 'not installed; the native kernels need none. GPUs and learning do: pip install "pellucid[torch]"'
     import torch
 
     cuda = f"CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
@@ -85,6 +88,8 @@ def _torch() -> str:
 
 
 def _device(wanted: str) -> str:
+    if not has_torch():
+        return f"cpu (setting: {wanted})"
     import torch
 
     if not torch.cuda.is_available():

@@ -285,7 +285,9 @@ def finetune(
     data: Annotated[
         Path | None, typer.Option(help="Folder with HumanEval's infilling problems, for measuring forgetting.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:N.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:N, mps, xpu or xpu:N.")
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Compute threads; 0 uses one per physical core.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of downloaded models and adapters.")] = None,
     json: Json = False,

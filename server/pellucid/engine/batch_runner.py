@@ -7,17 +7,14 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from pellucid.engine.masked_row import mask_row
-from pellucid.engine.model import Batch, BatchSpan, Interrupt, KVStorage, Model
-from pellucid.engine.native.native_decoder import NativeDecoder
+from pellucid.engine.model import Batch, BatchSpan, Hidden, Interrupt, KVStorage, Logits, Model
 from pellucid.engine.request import ConstraintError
-from pellucid.engine.sampler import MOST_PROBABLE, score_rows, token_scores
+from pellucid.engine.sampler import token_scores
 from pellucid.engine.scheduler import PrefillChunk
 from pellucid.engine.sequence import HiddenSum, Sequence
-from pellucid.engine.token_scores import Choice, TokenScore
+from pellucid.engine.token_scores import MOST_PROBABLE, Choice, TokenScore
 from pellucid.vocabulary.token import GrammarScore
 
 LOGIT_ROWS = 32
@@ -29,24 +26,18 @@ logger = logging.getLogger(__name__)
 
 
 class LogitRow(NamedTuple):
-    """A row of logits for the token after ``position``."""
+    """A row of hidden states, with logits for the token after ``position``."""
 
     chunk: PrefillChunk
     position: int
+    at: int
 
 
 class Runner:
     def __init__(self, model: Model, storage: KVStorage) -> None:
         self.model = model
         self.storage = storage
-        self.device = model.cache_shape.device
-        native = model.kernels if isinstance(model, NativeDecoder) else None
-        self._score_rows = score_rows if native is None else native.score_rows
-        self._mask_row = mask_row if native is None else native.mask_row
-        # With a native model, torch's second thread makes a decode step a third slower (two cores).
-        self._torch_threads = 1 if model.brings_threads else torch.get_num_threads()
 
-    @torch.inference_mode()
     def run(self, chunks: list[PrefillChunk], interrupt: Interrupt | None = None) -> list[Result]:
         """Run the chunks; return prompt scores and next tokens, or pooled sums, per sequence.
 
@@ -54,31 +45,22 @@ class Runner:
         fails, the result is the error. While drawn tokens equal guessed tokens, more tokens follow.
         Raises InterruptedStepError before any draw if ``interrupt`` is set.
         """
-        if torch.get_num_threads() != self._torch_threads:
-            torch.set_num_threads(self._torch_threads)
-        hidden, results = self._pool(self.model.forward(self._batch(chunks, interrupt), self.storage), chunks)
-        rows = [
-            LogitRow(chunk, position)
-            for chunk in chunks
-            if not chunk.sequence.request.pool
-            for position in chunk.wanted
-        ]
+        hidden = self.model.forward(self._batch(chunks, interrupt), self.storage)
+        results: list[Result] = []
+        rows: list[LogitRow] = []
+        at = 0
+        for chunk in chunks:
+            end = at + len(chunk.wanted)
+            if chunk.sequence.request.pool:
+                results.append((chunk.sequence, HiddenSum(self.model.sum_hidden(hidden[at:end]))))
+            else:
+                rows += [LogitRow(chunk, position, at + i) for i, position in enumerate(chunk.wanted)]
+            at = end
         diverged: set[Sequence] = set()
         for first in range(0, len(rows), LOGIT_ROWS):
-            logits = self.model.logits(hidden[first : first + LOGIT_ROWS])
-            results += self._score(logits, rows[first : first + LOGIT_ROWS], diverged)
+            part = rows[first : first + LOGIT_ROWS]
+            results += self._score(self.model.logits(_rows(hidden, part)), part, diverged)
         return results
-
-    def _pool(self, hidden: Tensor, chunks: list[PrefillChunk]) -> tuple[Tensor, list[Result]]:
-        """Return the hidden states for logits, and the pooled sums."""
-        if not any(chunk.sequence.request.pool for chunk in chunks):
-            return hidden, []
-        parts = list(zip(chunks, torch.split(hidden, [len(chunk.wanted) for chunk in chunks]), strict=True))
-        pooled = [(chunk.sequence, part) for chunk, part in parts if chunk.sequence.request.pool]
-        rest = [part for chunk, part in parts if not chunk.sequence.request.pool]
-        # Float32 sums would depend on the chunks.
-        sums: list[Result] = [(sequence, HiddenSum(part.double().sum(0).cpu())) for sequence, part in pooled]
-        return torch.cat(rest) if rest else hidden[:0], sums
 
     def _batch(self, chunks: list[PrefillChunk], interrupt: Interrupt | None) -> Batch:
         ids: list[int] = []
@@ -91,12 +73,10 @@ class Runner:
             spans.append(BatchSpan(chunk.sequence.slot, chunk.start, len(chunk.ids), len(ids)))
             positions += range(chunk.start, chunk.start + len(chunk.ids))
             ids += chunk.ids
-        return Batch(self._tensor(ids), self._tensor(positions), tuple(spans), self._tensor(rows), interrupt)
+        ids_, positions_, rows_ = (np.asarray(values, np.int64) for values in (ids, positions, rows))
+        return Batch(ids_, positions_, tuple(spans), rows_, interrupt)
 
-    def _tensor(self, values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.int64, device=self.device)
-
-    def _score(self, logits: Tensor, rows: list[LogitRow], diverged: set[Sequence]) -> list[Result]:
+    def _score(self, logits: Logits, rows: list[LogitRow], diverged: set[Sequence]) -> list[Result]:
         """Score the token after each row's position by ``logits`` (rows, vocab).
 
         ``diverged`` holds sequences with a rejected guess or a failed sampler: later rows are
@@ -107,7 +87,7 @@ class Runner:
         choices: list[Choice | None] = []  # None: a prompt token.
         ids: list[int] = []
         skipped = set(diverged)
-        for index, (chunk, position) in enumerate(rows):
+        for index, (chunk, position, _) in enumerate(rows):
             sequence, choice = chunk.sequence, None
             if sequence in skipped:
                 continue
@@ -117,7 +97,7 @@ class Runner:
                 id, choice = MOST_PROBABLE, Choice(MOST_PROBABLE, 1.0)
             else:
                 try:
-                    choice = sequence.sampler.choose(logits[index], self._mask_row)
+                    choice = sequence.sampler.choose(logits.row(index), logits.mask_row)
                 except Exception as error:
                     # A constraint is foreign code: a failure must affect only its own request.
                     if not isinstance(error, ConstraintError):
@@ -132,19 +112,22 @@ class Runner:
             ids.append(id)
             choices.append(choice)
         kept = [rows[index] for index in scored]
-        top = max((chunk.sequence.request.params.top_logprobs for chunk, _ in kept), default=0)
-        kept_logits = logits if len(scored) == len(rows) else logits[scored]
-        scores = token_scores(
-            self._score_rows(kept_logits, self._tensor(ids), top), [position + 1 for _, position in kept]
-        )
+        top = max((row.chunk.sequence.request.params.top_logprobs for row in kept), default=0)
+        positions = [row.position + 1 for row in kept]
+        scores = token_scores(logits.score(scored, ids, top), positions) if kept else []
         results: list[Result] = []
-        for (chunk, position), score, choice in zip(kept, scores, choices, strict=True):
+        for (chunk, position, _), score, choice in zip(kept, scores, choices, strict=True):
             if chunk.sequence not in diverged:
                 results.append((chunk.sequence, _completed(score, chunk.sequence.request.params.top_logprobs, choice)))
                 if not _as_guessed(chunk, position, score.id):
                     diverged.add(chunk.sequence)
         diverged |= skipped
         return results + failures
+
+
+def _rows(hidden: Hidden, rows: list[LogitRow]) -> Hidden:
+    first, last = rows[0].at, rows[-1].at
+    return hidden[first : last + 1] if last - first == len(rows) - 1 else hidden[[row.at for row in rows]]
 
 
 def _as_guessed(chunk: PrefillChunk, position: int, id: int) -> bool:

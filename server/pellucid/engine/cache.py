@@ -11,7 +11,6 @@ from collections.abc import Sequence as IdSequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from pellucid.engine.kv_snapshot import Ids, KVSnapshot, common_prefix
 from pellucid.engine.model import CacheShape, KVStorage
@@ -43,13 +42,10 @@ class SlotCache:
     Prefixes lost by donors are parked in up to ``prefix_memory`` bytes.
     """
 
-    def __init__(self, shape: CacheShape, slots: int, capacity: int, prefix_memory: int = 0) -> None:
-        size = (slots, shape.kv_heads, capacity, shape.head_dim)
-        # The operating system backs only written memory with pages.
-        self.storage = KVStorage(
-            [torch.empty(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)],
-            [torch.empty(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)],
-        )
+    def __init__(
+        self, storage: KVStorage, shape: CacheShape, slots: int, capacity: int, prefix_memory: int = 0
+    ) -> None:
+        self.storage = storage
         self.parked = ParkedPrefixes(shape, prefix_memory)
         self.slots = slots
         self.capacity = capacity
@@ -142,8 +138,7 @@ class SlotCache:
         if match.parked is not None:
             match.parked.restore(self.storage, slot, match.length)
         elif match.length and slot != match.slot:
-            for tensor in (*self.storage.keys, *self.storage.values):
-                tensor[slot, :, : match.length] = tensor[match.slot, :, : match.length]
+            self.storage.copy(match.slot, slot, match.length)
         self._ids[slot, : match.length] = self._matched(match)
 
     def _choose(self, match: Match) -> int:

@@ -6,21 +6,24 @@ C code trusts the given sizes: a tensor too small would be read out of bounds.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-import torch
+import numpy as np
 
-from pellucid.engine.decoders.decoder import FUSED, DecoderConfig
-from pellucid.engine.decoders.linear import INT4_GROUP
+from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig
+from pellucid.engine.decoders.quantized_blocks import INT4_GROUP
 from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP
 from pellucid.errors import ModelError
 
-Spec: TypeAlias = tuple[torch.dtype, tuple[int, ...]]
+Spec: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]
+"""The dtype and the shape of a stored array; numpy has no bfloat16, whose bits are uint16."""
+
+_UINT8, _INT8, _FLOAT16 = np.dtype(np.uint8), np.dtype(np.int8), np.dtype(np.float16)
 
 _OPTIONAL = ("q_norm.weight", "k_norm.weight", ".bias")
 
 
-def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str, dtype: torch.dtype) -> None:
+def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str, dtype: np.dtype[Any]) -> None:
     """Raise ModelError unless ``packed`` holds exactly the tensors of a decoder in ``scheme``.
 
     ``dtype`` is the activations' dtype.
@@ -40,7 +43,7 @@ def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str,
         raise ModelError(f"the tensor {unknown!r} is unknown")
 
 
-def _vectors(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Spec]:
+def _vectors(config: DecoderConfig, dtype: np.dtype[Any]) -> dict[str, Spec]:
     sizes = {"norm.weight": config.hidden_size}
     for prefix in _layers(config):
         sizes |= {f"{prefix}{norm}.weight": config.hidden_size for norm in ("input_norm", "post_norm")}
@@ -49,7 +52,7 @@ def _vectors(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Spec]:
     return {name: (dtype, (size,)) for name, size in sizes.items()}
 
 
-def _torch_matrices(config: DecoderConfig, scheme: str, dtype: torch.dtype, *, own_head: bool) -> dict[str, Spec]:
+def _torch_matrices(config: DecoderConfig, scheme: str, dtype: np.dtype[Any], *, own_head: bool) -> dict[str, Spec]:
     vocabulary = (config.vocab_size, config.hidden_size)
     wanted: dict[str, Spec] = {"embedding.weight": (dtype, vocabulary)}
     if "int" in scheme:  # The head is int8 in all integer schemes.
@@ -59,7 +62,7 @@ def _torch_matrices(config: DecoderConfig, scheme: str, dtype: torch.dtype, *, o
     for name, rows, columns in _matrices(config):
         shape = (sum(rows), columns)
         if scheme.startswith("int4"):
-            wanted[f"{name}.weight"] = (torch.uint8, (shape[0], columns // 2))
+            wanted[f"{name}.weight"] = (_UINT8, (shape[0], columns // 2))
             wanted[f"{name}.scale"] = (dtype, (columns // INT4_GROUP, shape[0], 2))
         elif scheme.startswith("int8"):
             wanted |= _int8(name, shape, dtype)
@@ -68,8 +71,8 @@ def _torch_matrices(config: DecoderConfig, scheme: str, dtype: torch.dtype, *, o
     return wanted
 
 
-def _int8(name: str, shape: tuple[int, int], dtype: torch.dtype) -> dict[str, Spec]:
-    return {f"{name}.weight": (torch.int8, shape), f"{name}.scale": (dtype, shape[:1])}
+def _int8(name: str, shape: tuple[int, int], dtype: np.dtype[Any]) -> dict[str, Spec]:
+    return {f"{name}.weight": (_INT8, shape), f"{name}.scale": (dtype, shape[:1])}
 
 
 def _native_matrices(config: DecoderConfig, packed: Mapping[str, Spec]) -> dict[str, Spec]:
@@ -96,8 +99,8 @@ def _native_matrices(config: DecoderConfig, packed: Mapping[str, Spec]) -> dict[
 
 def _forms(blocks: int, groups: int) -> Iterator[dict[str, Spec]]:
     for bits, shared, with_minimum in FORMS:
-        scale = (torch.float16, (blocks, groups, GROUP // shared, BLOCK))
-        form: dict[str, Spec] = {"number": (torch.uint8, (blocks, groups, BLOCK * GROUP * bits // 8)), "scale": scale}
+        scale = (_FLOAT16, (blocks, groups, GROUP // shared, BLOCK))
+        form: dict[str, Spec] = {"number": (_UINT8, (blocks, groups, BLOCK * GROUP * bits // 8)), "scale": scale}
         yield form | ({"minimum": scale} if with_minimum else {})
 
 
@@ -114,4 +117,4 @@ def _layers(config: DecoderConfig) -> Iterator[str]:
 
 def _described(spec: Spec) -> str:
     dtype, shape = spec
-    return f"{str(dtype).removeprefix('torch.')} {shape}"
+    return f"{'bfloat16' if dtype == np.uint16 else dtype} {shape}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from pellucid.engine.token_mask import TokenMask, fitted
 
@@ -18,21 +17,27 @@ class MaskedRow(NamedTuple):
     the logsumexp over the allowed ids, ``size`` the number of allowed ids.
     """
 
-    logits: Tensor | None
+    logits: NDArray[np.float32] | None
     best: int
     total: float
     size: int
 
 
-def mask_row(logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
+def mask_row(logits: NDArray[np.float32], mask: TokenMask, *, keep: bool = True) -> MaskedRow:
     """Return float32 logits (vocab,) restricted to ``mask``. Raises ValueError as ``checked``."""
     vocab = len(logits)
-    bits = np.unpackbits(fitted(mask, vocab).view(np.uint8), bitorder="little", count=vocab)
-    count = int(np.count_nonzero(bits))
-    allowed = torch.from_numpy(bits.view(np.bool_)).to(logits.device)
-    masked = torch.where(allowed, logits, torch.full((), float("-inf"), device=logits.device))
-    total = float(masked.logsumexp(0))
-    return checked(MaskedRow(masked if keep else None, int(masked.argmax()), total, count))
+    allowed = np.unpackbits(fitted(mask, vocab).view(np.uint8), bitorder="little", count=vocab).view(np.bool_)
+    masked = np.where(allowed, logits, np.float32(-np.inf))
+    count = int(np.count_nonzero(allowed))
+    return checked(MaskedRow(masked if keep else None, int(masked.argmax()), log_sum_exp(masked), count))
+
+
+def log_sum_exp(logits: NDArray[np.float32]) -> float:
+    """Return the logarithm of the sum of exponentials; minus infinity if no logit is finite."""
+    largest = float(logits.max(initial=-np.inf))
+    if not np.isfinite(largest):
+        return largest
+    return largest + float(np.log(np.exp(logits - np.float32(largest)).sum(dtype=np.float64)))
 
 
 def checked(row: MaskedRow) -> MaskedRow:

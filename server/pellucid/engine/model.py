@@ -6,35 +6,57 @@ slots of the KV cache. Prefill and decode differ only in the number of tokens.
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.engine.masked_row import MaskedRow
+from pellucid.engine.token_mask import TokenMask
+from pellucid.engine.token_scores import RowScores
+
+ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
+
+Indices = NDArray[np.int64]
+Logprobs = NDArray[np.float32]
+Hidden = Any
+"""Hidden states (rows, hidden), an array or a tensor: the engine only takes rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
+    """``dtype`` is a key of ITEM_BYTES; ``device`` is torch's name ("cuda:0")."""
+
     layers: int
     kv_heads: int
     head_dim: int
-    dtype: torch.dtype
-    device: torch.device
+    dtype: str
+    device: str = "cpu"
 
     @property
     def bytes_per_token(self) -> int:
-        return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
+        return 2 * self.layers * self.kv_heads * self.head_dim * ITEM_BYTES[self.dtype]
 
 
-@dataclass(frozen=True, slots=True)
-class KVStorage:
-    """Keys (after rotary embedding) and values.
+class KVStorage(Protocol):
+    """The keys (after rotary embedding) and values of all slots, in a model's own memory.
 
-    Each layer has a tensor (slots, kv_heads, capacity, head_dim).
+    Content outside of the slots is an array (2 * layers, kv_heads, tokens, head_dim): all keys,
+    then all values. Numpy has no bfloat16, so bfloat16 content is uint16.
     """
 
-    keys: list[Tensor]
-    values: list[Tensor]
+    def copy(self, source: int, target: int, length: int) -> None: ...
+
+    def read(self, slot: int, length: int) -> NDArray[Any]:
+        """Return a copy of a slot's first ``length`` tokens."""
+        ...
+
+    def write(self, slot: int, content: NDArray[Any]) -> None:
+        """Replace a slot's first tokens by content."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +77,17 @@ class Interrupt:
     """A flag that ends a batch between two layers. Any thread may set the flag."""
 
     def __init__(self) -> None:
-        self._flag = torch.zeros(1, dtype=torch.int32)
+        self._flag = ctypes.c_int32(0)
 
     @property
     def address(self) -> int:
-        return self._flag.data_ptr()
+        return ctypes.addressof(self._flag)
 
     def set(self) -> None:
-        self._flag[0] = 1
+        self._flag.value = 1
 
     def clear(self) -> None:
-        self._flag[0] = 0
+        self._flag.value = 0
 
 
 class InterruptedStepError(Exception):
@@ -74,16 +96,16 @@ class InterruptedStepError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Tokens to run: ``ids`` and ``positions`` (T,) int64 on the model's device, and their spans.
+    """Tokens to run: ``ids`` and ``positions`` (T,), and their spans.
 
-    ``rows`` (R,) int64 are the indices of the tokens with needed logits. A model with long steps
+    ``rows`` (R,) are the indices of the tokens with needed logits. A model with long steps
     checks ``interrupt`` between layers.
     """
 
-    ids: Tensor
-    positions: Tensor
+    ids: Indices
+    positions: Indices
     spans: tuple[BatchSpan, ...]
-    rows: Tensor
+    rows: Indices
     interrupt: Interrupt | None = None
 
 
@@ -92,13 +114,35 @@ class TokenCost:
     """The minimum cost of a token.
 
     ``read_bytes``: weights read at least once per step. ``body``: weights multiplied for each
-    token. ``head``: additional weights for a token with logits. ``dtype``: dtype of large products.
+    token. ``head``: additional weights for a token with logits. ``dtype``: torch's name of the
+    dtype of large products.
     """
 
     read_bytes: int
     body: int
     head: int
-    dtype: torch.dtype
+    dtype: str
+
+
+class Logits(Protocol):
+    """Float32 logits (rows, vocab), where the model computed the logits."""
+
+    def __len__(self) -> int: ...
+
+    def row(self, index: int) -> Logprobs:
+        """Return a row in host memory; the caller must not change the row."""
+        ...
+
+    def score(self, rows: Sequence[int], ids: Sequence[int], top: int) -> RowScores:
+        """Score token ``ids``, possibly MOST_PROBABLE, by ``rows``.
+
+        Each row also gets the ``top`` most probable ids with logprobs.
+        """
+        ...
+
+    def mask_row(self, row: Logprobs, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
+        """Return a row restricted to ``mask``; without ``keep``, omit the logits."""
+        ...
 
 
 class Model(Protocol):
@@ -127,8 +171,8 @@ class Model(Protocol):
         ...
 
     @property
-    def brings_threads(self) -> bool:
-        """True if the model has its own threads, with which torch's threads would only compete."""
+    def cheap_rows(self) -> int:
+        """Number of rows that cost little more than one row."""
         ...
 
     @property
@@ -136,13 +180,24 @@ class Model(Protocol):
         """Description for people: "int8 weights, native AVX512-VNNI kernel on cpu"."""
         ...
 
-    def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """Write the batch's keys and values; return the hidden states (R, hidden) of ``rows``.
+    def new_storage(self, slots: int, capacity: int) -> KVStorage:
+        """Allocate ``slots`` of up to ``capacity`` tokens.
 
-        Raises InterruptedStepError if the batch was interrupted.
+        The operating system backs only written memory with pages.
         """
         ...
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Return float32 logits (R, vocab_size). Callers split a long R to bound memory."""
+    def forward(self, batch: Batch, kv: KVStorage) -> Hidden:
+        """Write the batch's keys and values; return the hidden states (R, hidden) of ``rows``.
+
+        ``kv`` is from ``new_storage``. Raises InterruptedStepError if the batch was interrupted.
+        """
+        ...
+
+    def logits(self, hidden: Hidden) -> Logits:
+        """Return logits (R, vocab_size). Callers split a long R to bound memory."""
+        ...
+
+    def sum_hidden(self, hidden: Hidden) -> NDArray[np.float64]:
+        """Return the sum (hidden,) over the rows; float32 sums would depend on the chunks."""
         ...

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-import torch
-
 from pellucid.engine.batch_runner import Runner
 from pellucid.engine.cache import SlotCache
 from pellucid.engine.model import Interrupt, InterruptedStepError, Model
@@ -49,23 +47,13 @@ class EngineSettings:
     lookup: bool = True
     prefix_memory: int = 512 * 2**20
 
-    def chunk_on(self, device: torch.device) -> int:
-        return self.chunk or CHUNKS["cpu" if device.type == "cpu" else "cuda"]
+    def chunk_on(self, device: str) -> int:
+        return self.chunk or CHUNKS["cpu" if device == "cpu" else "cuda"]
 
-    def short_chunk_on(self, device: torch.device) -> int:
+    def short_chunk_on(self, device: str) -> int:
         """Return the tokens of a step that may delay a completion."""
         chunk = self.chunk_on(device)
-        return max(chunk // PREFILL_SHARE, 1) if device.type == "cpu" else chunk
-
-
-def cheap_rows_on(device: torch.device) -> int:
-    """Return the number of rows at which prefill may join a more urgent decode step.
-
-    Up to 8 rows cost little more than one row. With AVX2 alone, each row costs nearly half of a
-    single-row step: 1 row takes 15 ms, 2 rows 21 ms, 8 rows 59 ms.
-    """
-    wide = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return 8 if wide else 2
+        return max(chunk // PREFILL_SHARE, 1) if device == "cpu" else chunk
 
 
 @dataclass(eq=False)
@@ -85,12 +73,13 @@ class ModelWorker:
 
     def __post_init__(self) -> None:
         self.context = min(self.settings.context, self.model.context)
-        self.cache = SlotCache(self.model.cache_shape, self.settings.slots, self.context, self.settings.prefix_memory)
+        shape, settings = self.model.cache_shape, self.settings
+        storage = self.model.new_storage(settings.slots, self.context)
+        self.cache = SlotCache(storage, shape, settings.slots, self.context, settings.prefix_memory)
         if self.saved is not None:
             self.cache.parked.fill(self.saved.read())
-        device, settings = self.model.cache_shape.device, self.settings
-        chunk, short = settings.chunk_on(device), settings.short_chunk_on(device)
-        self.scheduler = Scheduler(self.cache, chunk, short, cheap_rows_on(device), lookup=settings.lookup)
+        chunk, short = settings.chunk_on(shape.device), settings.short_chunk_on(shape.device)
+        self.scheduler = Scheduler(self.cache, chunk, short, self.model.cheap_rows, lookup=settings.lookup)
         self._runner = Runner(self.model, self.cache.storage)
         self._totals = Totals()
         self.report()

@@ -114,11 +114,11 @@ class ParkedPrefixes:
         )
         assert self.bytes <= self.budget, f"{self.bytes} bytes are parked, the budget is {self.budget}"
         for prefix in self._prefixes:
-            size = (2 * self._shape.layers, self._shape.kv_heads, len(prefix.ids), self._shape.head_dim)
-            assert tuple(prefix.content.shape) == size, (
-                f"a parked prefix of {len(prefix.ids)} tokens has shape {tuple(prefix.content.shape)}"
+            size = len(prefix.ids) * self._shape.bytes_per_token
+            assert prefix.nbytes == size, f"a parked prefix of {len(prefix.ids)} tokens has {prefix.nbytes} bytes"
+            assert prefix.content is None or prefix.content.nbytes == size, (
+                "a parked prefix has other bytes than it says"
             )
-            assert prefix.content.dtype == self._shape.dtype, f"a parked prefix holds {prefix.content.dtype}"
         # In byte order, a sequence is directly followed by a continuation, if any.
         ordered = sorted((prefix.cache_salt, prefix.ids.tobytes()) for prefix in self._prefixes)
         assert not any(salt == other and b.startswith(a) for (salt, a), (other, b) in pairwise(ordered)), (

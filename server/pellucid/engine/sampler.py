@@ -4,48 +4,19 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Callable
 from collections.abc import Sequence as IdSequence
-from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from pellucid.engine.masked_row import MaskedRow, mask_row
+from pellucid.engine.masked_row import MaskedRow, log_sum_exp, mask_row
+from pellucid.engine.model import Indices, Logprobs
 from pellucid.engine.request import Constraint
-from pellucid.engine.token_mask import TokenMask
 from pellucid.engine.token_scores import Choice, Limits, RowScores, TokenScore
 from pellucid.vocabulary.query import SamplingParams
 
-
-class MaskRow(Protocol):
-    def __call__(self, logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
-        """Return the row restricted to ``mask``; without ``keep``, omit the logits."""
-        ...
-
-
-MOST_PROBABLE = -1
-"""Placeholder for the id of the most probable token."""
-
-
-def score_rows(logits: Tensor, ids: Tensor, top: int) -> RowScores:
-    """Score tokens ``ids`` (R,), possibly MOST_PROBABLE, by raw float32 ``logits`` (R, vocab).
-
-    Each row also gets the ``top`` most probable ids with logprobs.
-    """
-    ids = torch.where(ids == MOST_PROBABLE, logits.argmax(dim=-1), ids)
-    normalizer = torch.logsumexp(logits, dim=-1, keepdim=True)
-    chosen = logits.gather(1, ids[:, None])
-    # H = -sum p log p = log Z - sum p logit
-    entropies = (normalizer[:, 0] - torch.linalg.vecdot((logits - normalizer).exp_(), logits)).clamp_(min=0)
-    values, indices = logits.topk(min(top, logits.shape[-1]), dim=-1)
-    return RowScores(
-        ids.tolist(),
-        (chosen - normalizer)[:, 0].tolist(),
-        ((logits > chosen).sum(dim=-1) + 1).tolist(),
-        entropies.tolist(),
-        indices.tolist(),
-        (values - normalizer).tolist(),
-    )
+MaskRow = Callable[..., MaskedRow]
+"""See :meth:`pellucid.engine.model.Logits.mask_row`."""
 
 
 def token_scores(rows: RowScores, positions: IdSequence[int]) -> list[TokenScore]:
@@ -70,8 +41,7 @@ class Sampler:
         self._seen = set(prompt) if params.repetition_penalty != 1.0 else set()
         self._counting = bool(params.presence_penalty or params.frequency_penalty)
         self._counts: dict[int, int] = {}
-        self._random = torch.Generator()
-        self._random.manual_seed(secrets.randbits(63) if params.seed is None else params.seed)
+        self._random = np.random.default_rng(secrets.randbits(63) if params.seed is None else params.seed)
 
     @property
     def takes_argmax(self) -> bool:
@@ -87,7 +57,7 @@ class Sampler:
     def forced(self) -> list[int]:
         return [] if self._constraint is None else self._constraint.forced()
 
-    def choose(self, logits: Tensor, mask_row: MaskRow = mask_row) -> Choice:
+    def choose(self, logits: Logprobs, mask_row: MaskRow = mask_row) -> Choice:
         """Return the next token by raw float32 ``logits`` (vocab,)."""
         allowed = self._constraint.allowed() if self._constraint is not None else None
         adjusted = self._adjust(logits)
@@ -104,18 +74,18 @@ class Sampler:
             id, probability = self._take(masked.logits)
         return self._chosen(id, probability, self._limits(raw, float(logits[id])))
 
-    def _take(self, adjusted: Tensor) -> tuple[int, float]:
+    def _take(self, adjusted: Logprobs) -> tuple[int, float]:
         if self.params.temperature == 0:
             return int(adjusted.argmax()), 1.0
-        return self._draw(adjusted / self.params.temperature)
+        return self._draw(adjusted / np.float32(self.params.temperature))
 
     def _limits(self, raw: MaskedRow, chosen: float) -> Limits:
         assert self._constraint is not None
         top = None
         if self._constraint.hides_refused:
             assert raw.logits is not None
-            values, ids = raw.logits.topk(min(self.params.top_logprobs, raw.size))
-            top = tuple(zip(ids.tolist(), (values - chosen).tolist(), strict=True))
+            ids = most_probable(raw.logits, min(self.params.top_logprobs, raw.size))
+            top = tuple(zip(ids.tolist(), (raw.logits[ids].astype(np.float64) - chosen).tolist(), strict=True))
         return Limits(raw.size, min(chosen - raw.total, 0.0), top)
 
     def _chosen(self, id: int, probability: float, limits: Limits | None = None) -> Choice:
@@ -130,34 +100,33 @@ class Sampler:
         if self._constraint is not None:
             self._constraint.advance(id)
 
-    def _adjust(self, logits: Tensor) -> Tensor:
+    def _adjust(self, logits: Logprobs) -> Logprobs:
         params = self.params
-        adjusted = logits.clone() if self._seen or self._counts or params.logit_bias else logits
+        adjusted = logits.copy() if self._seen or self._counts or params.logit_bias else logits
         if self._seen:
-            ids = torch.tensor(sorted(self._seen), device=logits.device)
+            ids, penalty = sorted(self._seen), np.float32(params.repetition_penalty)
             seen = adjusted[ids]
-            adjusted[ids] = torch.where(seen > 0, seen / params.repetition_penalty, seen * params.repetition_penalty)
+            adjusted[ids] = np.where(seen > 0, seen / penalty, seen * penalty)
         if self._counts:
-            ids = torch.tensor(list(self._counts), device=logits.device)
-            counts = torch.tensor(list(self._counts.values()), dtype=logits.dtype, device=logits.device)
-            adjusted[ids] -= params.presence_penalty + params.frequency_penalty * counts
+            counts = np.fromiter(self._counts.values(), np.float32)
+            adjusted[list(self._counts)] -= (
+                np.float32(params.presence_penalty) + np.float32(params.frequency_penalty) * counts
+            )
         if params.logit_bias:
-            ids = torch.tensor(list(params.logit_bias), device=logits.device)
-            adjusted[ids] += torch.tensor(list(params.logit_bias.values()), dtype=logits.dtype, device=logits.device)
+            adjusted[list(params.logit_bias)] += np.fromiter(params.logit_bias.values(), np.float32)
         return adjusted
 
-    def _draw(self, logits: Tensor) -> tuple[int, float]:
+    def _draw(self, logits: Logprobs) -> tuple[int, float]:
         """Truncate, renormalise and draw by the inverse of the cumulative distribution."""
         ids, weights = truncate(logits, self.params.top_k, self.params.top_p, self.params.min_p)
-        cumulative = weights.double().cumsum(0)
-        uniform = torch.rand((), generator=self._random, dtype=torch.float64).item()
-        index = int(torch.searchsorted(cumulative, uniform * float(cumulative[-1]), right=True))
+        cumulative = weights.cumsum(dtype=np.float64)
+        index = int(np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right"))
         index = min(index, len(weights) - 1)
         id = index if ids is None else int(ids[index])
-        return id, float(weights[index].double() / cumulative[-1])
+        return id, float(weights[index] / cumulative[-1])
 
 
-def truncate(logits: Tensor, top_k: int, top_p: float, min_p: float) -> tuple[Tensor | None, Tensor]:
+def truncate(logits: Logprobs, top_k: int, top_p: float, min_p: float) -> tuple[Indices | None, Logprobs]:
     """Return the ids that survive top-k, then top-p, then min-p, with unnormalised probabilities.
 
     Survivors of ``logits`` (vocab,) are sorted by probability; ids are None for the whole
@@ -166,25 +135,33 @@ def truncate(logits: Tensor, top_k: int, top_p: float, min_p: float) -> tuple[Te
     """
     vocab = len(logits)
     if not top_k and top_p == 1.0 and min_p == 0.0:
-        return None, logits.softmax(0)
+        return None, np.exp(logits - logits.max())
     if top_k or top_p == 1.0:
-        values, ids = logits.topk(min(top_k or vocab, vocab))
-        probabilities = values.softmax(0)
+        ids = most_probable(logits, min(top_k or vocab, vocab))
+        probabilities = np.exp(logits[ids] - logits[ids[0]])
+        probabilities /= probabilities.sum()
     else:
         ids, probabilities = _nucleus_candidates(logits, top_p)
-    before = probabilities.double().cumsum(0) - probabilities.double()
+    before = probabilities.cumsum(dtype=np.float64) - probabilities
     keep = (before < top_p) & (probabilities >= min_p * probabilities[0])
     keep[0] = True  # Rounding must not drop the most probable token.
     return ids[keep], probabilities[keep]
 
 
-def _nucleus_candidates(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+def most_probable(logits: Logprobs, count: int) -> Indices:
+    """Return the ids of the largest logits, largest first; of equal logits, the lower id first."""
+    first = len(logits) - count
+    ids = np.sort(np.argpartition(logits, first)[first:]) if 0 < count < len(logits) else np.arange(count)
+    return ids[np.argsort(-logits[ids], kind="stable")]
+
+
+def _nucleus_candidates(logits: Logprobs, top_p: float) -> tuple[Indices, Logprobs]:
     """Return the most probable ids with mass ``top_p``: a full sort costs ten times more."""
-    normalizer = logits.logsumexp(0)
+    normalizer = log_sum_exp(logits)
     count = 256
     while True:
-        values, ids = logits.topk(min(count, len(logits)))
-        probabilities = (values - normalizer).exp()
-        if count >= len(logits) or float(probabilities.sum(dtype=torch.float64)) >= top_p:
+        ids = most_probable(logits, min(count, len(logits)))
+        probabilities = np.exp(logits[ids] - np.float32(normalizer))
+        if count >= len(logits) or probabilities.sum(dtype=np.float64) >= top_p:
             return ids, probabilities
         count *= 8

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from pellucid.engine.kv_snapshot import Ids
 from pellucid.engine.prompt_lookup import Lookup
@@ -19,9 +19,9 @@ from pellucid.vocabulary.query import Priority
 
 @dataclass(frozen=True, slots=True)
 class HiddenSum:
-    """The sum (hidden,) of the last hidden states of prompt tokens, float64 on the host."""
+    """The sum (hidden,) of the last hidden states of prompt tokens."""
 
-    values: Tensor
+    values: NDArray[np.float64]
 
 
 Item = Admission | TokenScore | HiddenSum | Finish | Exception

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from pellucid.vocabulary.token import GrammarScore
 
+MOST_PROBABLE = -1
+"""Placeholder for the id of the most probable token."""
+
 
 class RowScores(NamedTuple):
     """Scores of rows of logits, one list item per row."""

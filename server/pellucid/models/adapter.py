@@ -6,18 +6,19 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
-from safetensors import safe_open
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig, DecoderSizes
 from pellucid.engine.decoders.lora_matrices import Adapter, LowRank
-from pellucid.engine.native.native_decoder import NativeDecoder
+from pellucid.engine.decoders.quantized_blocks import floats
 from pellucid.errors import AdapterError, ModelError, NotSupportedError
 from pellucid.models.adapter_folder import CONFIG, WEIGHTS, AdapterCard, is_made_for
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import LoadedModel, facts_of, split_quant
+from pellucid.models.tensor_file import TensorFile
 from pellucid.models.untrusted_files import damage_explained, shown
 
 _KEY = re.compile(r"base_model\.model\.(?:model\.)?(?P<module>.+)\.lora_(?P<side>A|B)\.weight")
@@ -33,7 +34,7 @@ def read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
 
 
 def _read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
-    sides: dict[str, dict[str, Tensor]] = {}
+    sides: dict[str, dict[str, NDArray[Any]]] = {}
     shapes = {
         f"layers.{i}.{part}": (config.rows[part], config.columns[part])
         for i in range(config.layers)
@@ -62,7 +63,7 @@ def choose_base(card: AdapterCard, models: Sequence[LoadedModel]) -> LoadedModel
 
 def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
     """Return a model ``model:adapter`` that shares the weights of ``loaded``."""
-    if not isinstance(loaded.model, (Decoder, NativeDecoder)):
+    if not isinstance(loaded.model, DecoderSizes):
         raise NotSupportedError(f"{loaded.name} does not support adapters: use a model of the Llama family.")
     if loaded.base is not None:
         raise AdapterError(f"{loaded.name} already has an adapter: name its base, {loaded.base}.", param="model")
@@ -93,13 +94,12 @@ def _is_made_for(card: AdapterCard, loaded: LoadedModel) -> bool:
     return is_made_for(card, split_quant(loaded.name)[0])
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 - not a mapping
-            yield name, file.get_tensor(name).clone()  # Copied, because training may replace the mapped file.
+def _tensors(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    file = TensorFile(path)
+    return ((name, file.read(name, np.empty(file.size(name), np.uint8))) for name in file.specs)
 
 
-def _low_rank(card: AdapterCard, module: str, sides: dict[str, Tensor], shape: tuple[int, int]) -> LowRank:
+def _low_rank(card: AdapterCard, module: str, sides: dict[str, NDArray[Any]], shape: tuple[int, int]) -> LowRank:
     if set(sides) != {"A", "B"}:
         raise AdapterError(f"The adapter {card.name} has only one of the two matrices for {module}: it is damaged.")
     down, up = sides["A"], sides["B"]
@@ -114,12 +114,8 @@ def _low_rank(card: AdapterCard, module: str, sides: dict[str, Tensor], shape: t
         raise AdapterError(
             f"The adapter {card.name} is for another model: its {module} is {size}, the model's is {rows} x {columns}."
         )
-    change = LowRank(down.to(torch.float32), up.to(torch.float32) * card.scale)
-    if not (
-        down.is_floating_point()
-        and up.is_floating_point()
-        and change.down.isfinite().all()
-        and change.up.isfinite().all()
-    ):
+    change = LowRank(floats(down), floats(up) * np.float32(card.scale))
+    integer = any(side.dtype in (np.uint8, np.int8, np.int32, np.int64) for side in (down, up))
+    if integer or not (np.isfinite(change.down).all() and np.isfinite(change.up).all()):
         raise AdapterError(f"The adapter {card.name} has infinite or invalid numbers in {module}: its training failed.")
     return change

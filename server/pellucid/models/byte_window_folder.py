@@ -14,34 +14,31 @@ from safetensors.torch import load_file, save_file
 from pellucid.engine.decoders.logistic_byte_model import LogisticModel, LogisticWeights
 from pellucid.engine.decoders.ngram_byte_model import MAX_ORDER, NGramModel, NGramTable
 from pellucid.errors import ModelError
+from pellucid.models.formats.folder_decoder import TABLE_MODELS
 from pellucid.models.untrusted_files import damage_explained, read_json
 
-NGRAM = "pellucid_ngram"
-LOGISTIC = "pellucid_logistic"
+NGRAM, LOGISTIC = TABLE_MODELS
 
 _FIELDS = ("contexts", "begins", "bytes", "shares", "backoffs")
 
 
-def is_table_model(folder: Path) -> bool:
-    return read_json(folder / "config.json").get("model_type") in (NGRAM, LOGISTIC)
-
-
-def read_table_model(folder: Path, device: torch.device) -> NGramModel | LogisticModel:
+def read_table_model(folder: Path, device: str) -> NGramModel | LogisticModel:
     path = folder / "model.safetensors"
     if not path.is_file():
         raise ModelError(f"{path} is missing or not a regular file: train the model again.")
     with damage_explained(path):
         config = read_json(folder / "config.json")
-        tensors = load_file(path, str(device))
+        tensors = load_file(path, device)
         if config["model_type"] == NGRAM:
             order = int(config["order"])
             if not 1 <= order <= MAX_ORDER:
                 raise ValueError(f"an order of {order}")
             return NGramModel(
-                [NGramTable(*(tensors[f"{length}.{name}"] for name in _FIELDS)) for length in range(order)], device
+                [NGramTable(*(tensors[f"{length}.{name}"] for name in _FIELDS)) for length in range(order)],
+                torch.device(device),
             )
         weights = LogisticWeights(tensors["weight"], tensors["bias"], tensors["classes"], float(config["unseen"]))
-        return LogisticModel(weights, int(config["reach"]), device)
+        return LogisticModel(weights, int(config["reach"]), torch.device(device))
 
 
 def write_ngram(folder: Path, model: NGramModel) -> None:

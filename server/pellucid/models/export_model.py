@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.decoders.lora_matrices import LowRank
 from pellucid.errors import AdapterError, ConfigError, NotSupportedError
 from pellucid.models.adapter import read_adapter
@@ -92,7 +92,7 @@ def _write(
 def _changed(base: Checkpoint, changes: Mapping[str, LowRank], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
     for name, weight in base.weights():
         change = changes.get(name.removesuffix(".weight"))
-        changed = weight if change is None else weight.float() + change.product
+        changed = weight if change is None else weight.float() + torch.from_numpy(change.product)
         yield name if name == "lm_head.weight" else f"model.{name}", changed.to(dtype).contiguous()
 
 

@@ -11,25 +11,23 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from pellucid.engine import weight_packing
-from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
-from pellucid.engine.weight_packing import Weight
 from pellucid.errors import ConfigError, ModelError, PellucidError
-from pellucid.models import byte_window_folder
 from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import CatalogEntry, catalog, infill_format, next_edit_form
 from pellucid.models.fingerprint import fingerprint
-from pellucid.models.formats import folder_decoder, gguf_decoder, transformers_folder_check
+from pellucid.models.formats import folder_decoder, gguf_decoder
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.packed_weights_file import DamagedFileError, PackedWeights, read_packed, write_packed
 from pellucid.models.saved_prefixes import PrefixFile, prefix_key
@@ -39,7 +37,12 @@ from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.models.untrusted_files import damaged, require_memory
 from pellucid.system import atomic_files
+from pellucid.system.processors import compute_threads
 from pellucid.system.progress import Progress
+from pellucid.system.torch_extra import has_gpu_driver, has_torch, require_torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +61,7 @@ class LoadedModel(ServedModel):
 
 
 def facts_of(model: Model) -> ModelFacts:
-    return ModelFacts(
-        model.vocab_size, model.context, model.weight_bytes, model.description, str(model.cache_shape.device)
-    )
+    return ModelFacts(model.vocab_size, model.context, model.weight_bytes, model.description, model.cache_shape.device)
 
 
 def stored_step_bytes(files: Sequence[Path]) -> int:
@@ -92,8 +93,8 @@ def load(
 ) -> LoadedModel:
     """Load a model; download and pack the weights first if necessary.
 
-    ``device`` is auto, cpu, cuda or cuda:N. ``quant`` is auto, none, int8 or int4; a quant in the
-    name (``name@int4``) takes precedence. Compiled kernels are kept in the store's folder.
+    See find_device for ``device``. ``quant`` is auto, none, int8 or int4; a quant in the name
+    (``name@int4``) takes precedence. Compiled kernels are kept in the store's folder.
     """
     calls.keep_in(store.kernels)
     target = find_device(device)
@@ -110,19 +111,25 @@ def load(
     stored_as = local_name(path) if local else name
     model: Model
     packed: PackedWeights | None = None
-    if path.is_dir() and byte_window_folder.is_table_model(path):
+    if path.is_dir() and folder_decoder.is_table_model(path):
         _refuse_quant(quant, path)
         form = "tables"
-        model = byte_window_folder.read_table_model(path, target)
+        model = _read_table_model(path, target)
     elif (config := source.config()) is None:
         form = "transformers"
         model = _load_by_transformers(path, target, quant, progress)
     else:
         form = weight_packing.choose_scheme(quant, target, config)
         require_memory(path, (config.body_parameters + config.head_parameters) // 2)  # At least four bits each.
-        packed = _Packed(store, stored_as, config, form, fetched=local is None).weights(source, progress)
-        model = weight_packing.build(config, packed.tensors, form, target)
-    tokenizer = source.tokenizer(model.vocab_size)
+        if not form.endswith("-native"):
+            _prepare_torch(path.name)
+        with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as reader:
+            reading = reader.submit(source.tokenizer, config.vocab_size)  # In parallel: the weights take as long.
+            packed = _Packed(store, stored_as, config, form, fetched=local is None).weights(source, progress)
+            model = weight_packing.build(config, packed.tensors, form, target)
+            tokenizer = reading.result()
+    if packed is None:
+        tokenizer = source.tokenizer(model.vocab_size)
     state = _fingerprint(source.files)
     key = prefix_key(fingerprint(source.files) if packed is None else packed.checksum, form, model.cache_shape)
     prefixes = PrefixFile(store.prefixes_path(stored_as, form), key, model.cache_shape, source.files[0])
@@ -169,9 +176,11 @@ class Checkpoint:
 
         A tied head has no ``lm_head.weight``.
         """
+        from pellucid.engine.decoders.torch_model import as_tensor
+
         for name, weight in self._source.weights(blocks=False):
-            assert isinstance(weight, Tensor), "blocks were not requested"
-            yield name, weight
+            assert not isinstance(weight, Blocks), "blocks were not requested"
+            yield name, as_tensor(weight)
 
 
 def open_checkpoint(name_or_path: str, *, store: Store, progress: Progress) -> Checkpoint:
@@ -219,8 +228,7 @@ class _FolderSource:
         return folder_decoder.read_weights(self._path)
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield the stored bytes of each weight; tensors are mapped, not read."""
-        return ((name, weight.nbytes) for name, weight in folder_decoder.read_weights(self._path))
+        return folder_decoder.stored_sizes(self._path)
 
 
 class _Packed:
@@ -275,7 +283,7 @@ class _Packed:
         packed = weight_packing.pack(
             self._config, _counted(source.weights(blocks=self.scheme.endswith("-native")), progress), self.scheme
         )
-        atomic_files.require_space(path.parent, sum(tensor.nbytes for tensor in packed.values()))
+        atomic_files.require_space(path.parent, sum(array.nbytes for array in packed.values()))
         with atomic_files.errors_explained(path.parent):
             for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
                 stale.unlink()  # Of an older version of the source or of the form.
@@ -307,18 +315,42 @@ def _catalog_checksum(files: Sequence[Path], entry: CatalogEntry | None) -> str 
     return None
 
 
-def find_device(name: str) -> torch.device:
-    """Return the device for auto, cpu, cuda or cuda:N."""
+def find_device(name: str) -> str:
+    """Return torch's name of the device for auto, cpu, cuda, cuda:N, mps, xpu or xpu:N."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigError(f"device is {name!r}, but must be auto, cpu, cuda or cuda:N.")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device is {name}, but this machine has {torch.cuda.device_count()} CUDA devices that torch can use."
-        )
-    return device
+        return "cuda" if has_gpu_driver() and has_torch() and _device_count("cuda") else "cpu"
+    kind, _, index = name.partition(":")
+    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d+)?", name):
+        raise ConfigError(f"device is {name!r}, but must be auto, cpu, cuda, cuda:N, mps, xpu or xpu:N.")
+    if kind == "cpu":
+        return name
+    require_torch(f"device {name}")
+    if int(index or 0) >= (count := _device_count(kind)):
+        raise ConfigError(f"device is {name}, but this machine has {count} {kind.upper()} devices that torch can use.")
+    return name
+
+
+def _device_count(kind: str) -> int:
+    import torch
+
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    return torch.xpu.device_count() if kind == "xpu" else torch.cuda.device_count()
+
+
+def _prepare_torch(model: str) -> None:
+    """Raise ConfigError without torch."""
+    require_torch(f"{model} without the native kernels")
+    import torch
+
+    torch.set_num_threads(compute_threads())
+
+
+def _read_table_model(path: Path, device: str) -> Model:
+    _prepare_torch(path.name)
+    from pellucid.models.byte_window_folder import read_table_model
+
+    return read_table_model(path, device)
 
 
 def _refuse_quant(quant: str, path: Path) -> None:
@@ -328,15 +360,19 @@ def _refuse_quant(quant: str, path: Path) -> None:
         )
 
 
-def _load_by_transformers(path: Path, device: torch.device, quant: str, progress: Progress) -> Model:
-    from pellucid.engine.decoders.hf_model import HFModel  # Importing transformers takes seconds.
-
+def _load_by_transformers(path: Path, device: str, quant: str, progress: Progress) -> Model:
     _refuse_quant(quant, path)
+    _prepare_torch(path.name)
+    import torch
+
+    from pellucid.engine.decoders.hf_model import HFModel
+    from pellucid.models.formats import transformers_folder_check
+
     progress.start(f"loading {path.name}", None)
     try:
         with _without_bars():
             transformers_folder_check.check(path)
-            return HFModel.load(path, device, torch.float32 if device.type == "cpu" else torch.bfloat16)
+            return HFModel.load(path, device, torch.float32 if device == "cpu" else torch.bfloat16)
     except PellucidError:
         raise
     except Exception as error:  # For a bad configuration, the library may raise any exception.

@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from pellucid.engine.check_packed_weights import Spec
 from pellucid.errors import ModelError
@@ -32,17 +33,18 @@ class DamagedFileError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PackedWeights:
-    """Packed tensors by name. Equal tensors have the same ``checksum``."""
+    """Packed arrays by name. Equal arrays have the same ``checksum``."""
 
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, NDArray[Any]]
     checksum: str
 
 
-def write_packed(path: Path, tensors: Mapping[str, Tensor], made_of: str) -> None:
+def write_packed(path: Path, tensors: Mapping[str, NDArray[Any]], made_of: str) -> None:
     """Write packed tensors; ``made_of`` identifies the model and the form of the weights."""
-    specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
-    checksum = _combined(specs, {name: _crc32(tensor.contiguous()) for name, tensor in tensors.items()})
-    save_file(dict(tensors), path, {"made_of": made_of, "checksum": checksum})
+    whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    specs = {name: (array.dtype, array.shape) for name, array in whole.items()}
+    checksum = _combined(specs, {name: _crc32(array) for name, array in whole.items()})
+    save_file(whole, path, {"made_of": made_of, "checksum": checksum})
 
 
 def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], None]) -> PackedWeights:
@@ -68,13 +70,20 @@ def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], 
 
 
 def _read(file: TensorFile) -> PackedWeights:
-    """Read all tensors; a second thread computes checksums during the next read."""
-    memory = large_pages(sum(_whole(file.size(name)) for name in file.specs))
-    tensors: dict[str, Tensor] = {}
+    """Read all tensors; a second thread computes checksums during the next read.
+
+    If the head is separate, the embedding is mapped: only a few rows are ever read.
+    """
+    mapped = [name for name in file.specs if name.startswith("embedding.") and "head.0.number" in file.specs]
+    memory = large_pages(sum(_whole(file.size(name)) for name in file.specs if name not in mapped))
+    tensors: dict[str, NDArray[Any]] = {}
     sums: dict[str, Future[int]] = {}
     at = 0
     with ThreadPoolExecutor(1, thread_name_prefix="checksum") as checker:
-        for name in file.specs:
+        for name in mapped:
+            tensors[name] = file.mapped(name)
+            sums[name] = checker.submit(file.crc32, name)
+        for name in [name for name in file.specs if name not in mapped]:
             part = memory[at : at + file.size(name)]
             at += _whole(len(part))
             tensors[name] = file.read(name, part)
@@ -82,8 +91,8 @@ def _read(file: TensorFile) -> PackedWeights:
     return PackedWeights(tensors, _combined(file.specs, {name: future.result() for name, future in sums.items()}))
 
 
-def _crc32(tensor: Tensor) -> int:
-    return zlib.crc32(tensor.view(-1).view(torch.uint8).numpy().data)
+def _crc32(array: NDArray[Any]) -> int:
+    return zlib.crc32(array.reshape(-1).view(np.uint8).data)
 
 
 def _combined(specs: Mapping[str, Spec], sums: Mapping[str, int]) -> str:

@@ -14,14 +14,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.numpy import save_file
 
 from pellucid.engine.check_packed_weights import Spec
-from pellucid.engine.kv_snapshot import Ids, KVSnapshot, checksum
+from pellucid.engine.kv_snapshot import Content, Ids, KVSnapshot, checksum
 from pellucid.engine.model import CacheShape
 from pellucid.engine.native import calls
 from pellucid.errors import ModelError
@@ -29,7 +28,7 @@ from pellucid.models.tensor_file import UNREADABLE, TensorFile
 from pellucid.system import atomic_files
 from pellucid.system.large_pages import large_pages
 
-VERSION = 3  # Version of the file and of the computation of keys and values.
+VERSION = 4  # Version of the file and of the computation of keys and values.
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +81,12 @@ class PrefixFile:
         if not prefixes:
             self.delete()
             return
-        ids = torch.cat([torch.from_numpy(prefix.ids) for prefix in prefixes])
+        ids = np.concatenate([prefix.ids for prefix in prefixes])
         checksums = [prefix.checksum for prefix in prefixes]
         salts = [prefix.cache_salt for prefix in prefixes]
-        tensors = {"ids": ids, **{str(number): prefix.content for number, prefix in enumerate(prefixes)}}
-        specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+        contents = {str(number): np.ascontiguousarray(prefix.loaded()) for number, prefix in enumerate(prefixes)}
+        arrays = {"ids": ids, **contents}
+        specs = {name: (array.dtype, array.shape) for name, array in arrays.items()}
         metadata = {
             "key": self._key,
             "salts": json.dumps(salts),
@@ -96,9 +96,9 @@ class PrefixFile:
         try:
             with (
                 atomic_files.errors_explained(self.path.parent),
-                self._part(sum(tensor.nbytes for tensor in tensors.values())) as part,
+                self._part(sum(array.nbytes for array in arrays.values())) as part,
             ):
-                save_file(tensors, part, metadata)
+                save_file(arrays, part, metadata)
                 # Without sync, which would delay the exit. Checksums detect the damage of a power
                 # cut.
                 part.replace(self.path)
@@ -115,7 +115,7 @@ class PrefixFile:
         file = TensorFile(self.path)
         if file.metadata.get("key") != self._key:
             raise ValueError("they were made by another model, kernel or version")
-        ids = file.read("ids", torch.empty(file.size("ids"), dtype=torch.uint8))
+        ids = file.read("ids", np.empty(file.size("ids"), np.uint8))
         salts, checksums = json.loads(file.metadata["salts"]), json.loads(file.metadata["checksums"])
         if _checksum(ids, file.specs, salts, checksums) != file.metadata.get("checksum"):
             raise ValueError("their token ids, salts or checksums are damaged")
@@ -123,14 +123,15 @@ class PrefixFile:
         lengths = [self._tokens(*file.specs[name]) for name in names]
         if sum(lengths) != len(ids):
             raise ValueError(f"{len(ids)} token ids do not make prefixes of {lengths} tokens")
-        parts = np.split(ids.numpy(), np.cumsum(lengths)[:-1])
+        parts = np.split(ids, np.cumsum(lengths)[:-1])
         return [_lazy_snapshot(file, *saved) for saved in zip(names, parts, salts, checksums, strict=True)]
 
-    def _tokens(self, dtype: torch.dtype, size: tuple[int, ...]) -> int:
+    def _tokens(self, dtype: np.dtype[Any], size: tuple[int, ...]) -> int:
         """Raise ValueError if the shape does not fit the cache; return the number of tokens."""
         shape = self._shape
         layers, heads, tokens, dim = size
-        if (layers, heads, dim, dtype) != (2 * shape.layers, shape.kv_heads, shape.head_dim, shape.dtype):
+        stored = np.dtype("uint16" if shape.dtype == "bfloat16" else shape.dtype)
+        if (layers, heads, dim, dtype) != (2 * shape.layers, shape.kv_heads, shape.head_dim, stored):
             raise ValueError(f"a content has the shape {size}")
         return tokens
 
@@ -150,21 +151,27 @@ class PrefixFile:
 
 def prefix_key(source: str, form: str, shape: CacheShape) -> str:
     """Return a hash of all inputs for keys and values: weights, form, shape and software."""
-    device = shape.device
-    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    made_by = (torch.__version__, version("transformers"), processor, calls.build())
-    layout = (shape.layers, shape.kv_heads, shape.head_dim, str(shape.dtype))
+    made_by = (calls.build(),) if form.endswith("-native") else _torch_versions(shape.device)
+    layout = (shape.layers, shape.kv_heads, shape.head_dim, shape.dtype)
     return hashlib.sha256(repr((VERSION, source, form, layout, made_by)).encode()).hexdigest()
 
 
-def _lazy_snapshot(file: TensorFile, name: str, ids: Ids, cache_salt: str, expected: int) -> KVSnapshot:
-    dtype, shape = file.specs[name]
-    return KVSnapshot(
-        ids, torch.empty(shape, dtype=dtype, device="meta"), partial(_read_content, file, name, expected), cache_salt
+def _torch_versions(device: str) -> tuple[str, ...]:
+    import torch
+
+    processor = (
+        torch.cuda.get_device_name(device)
+        if device.startswith("cuda")
+        else f"{device} {torch.backends.cpu.get_cpu_capability()}"
     )
+    return torch.__version__, version("transformers"), processor
 
 
-def _read_content(file: TensorFile, name: str, expected: int) -> Tensor | None:
+def _lazy_snapshot(file: TensorFile, name: str, ids: Ids, cache_salt: str, expected: int) -> KVSnapshot:
+    return KVSnapshot(ids, None, partial(_read_content, file, name, expected), cache_salt, file.size(name))
+
+
+def _read_content(file: TensorFile, name: str, expected: int) -> Content | None:
     """Return None for damaged or unreadable content."""
     try:
         content = file.read(name, large_pages(file.size(name)))
@@ -173,7 +180,7 @@ def _read_content(file: TensorFile, name: str, expected: int) -> Tensor | None:
     return content if checksum(content) == expected else None
 
 
-def _checksum(ids: Tensor, specs: Mapping[str, Spec], salts: Sequence[str], checksums: Sequence[int]) -> str:
+def _checksum(ids: Ids, specs: Mapping[str, Spec], salts: Sequence[str], checksums: Sequence[int]) -> str:
     """Return a checksum of the token ids and all metadata, without the contents."""
     shapes = sorted((name, str(dtype), list(shape)) for name, (dtype, shape) in specs.items())
-    return hashlib.sha256(json.dumps([shapes, salts, checksums]).encode() + ids.numpy().tobytes()).hexdigest()
+    return hashlib.sha256(json.dumps([shapes, salts, checksums]).encode() + ids.tobytes()).hexdigest()

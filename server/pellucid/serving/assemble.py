@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import torch
-
 from pellucid.config import Settings
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
@@ -18,7 +16,7 @@ from pellucid.models.store import Store, local_path
 from pellucid.serving.adapter_loading import LoadedAdapters
 from pellucid.serving.server_parts import ServerParts
 from pellucid.system.atomic_files import human
-from pellucid.system.processors import threads_to_use
+from pellucid.system.processors import use_threads
 from pellucid.system.progress import Progress
 from pellucid.text.assistant import LocalAssistant
 
@@ -39,7 +37,7 @@ def assemble(
     ``with_saved_prefixes`` is for servers: a benchmark would find its own prompts there, and
     replace the prompts of the user's editor.
     """
-    torch.set_num_threads(threads_to_use(settings.threads))
+    use_threads(settings.threads)
     store = Store(settings.cache)
     asked = [split_adapter(name, store) for name in names]
     bases = {

@@ -1,4 +1,4 @@
-"""Memory in large pages, where available.
+"""Memory from the system, in large pages where available, or in small pages.
 
 Repeated sequential reads, such as of weights, would otherwise wait for address translation:
 measured on a virtual machine of two cores, a core reads weights in pages of 4 KiB at 14 GB/s, and
@@ -8,17 +8,30 @@ in large pages at 24 GB/s.
 from __future__ import annotations
 
 import mmap
+import os
 from contextlib import suppress
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 
-def large_pages(size: int) -> Tensor:
-    """Allocate a uint8 tensor in memory that returns to the system with the tensor."""
+def large_pages(size: int) -> NDArray[np.uint8]:
+    """Allocate bytes in memory that returns to the system with the array."""
     if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(size, dtype=torch.uint8)
-    memory = mmap.mmap(-1, max(size, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # Shared memory has small pages.
+        return np.empty(size, np.uint8)
+    memory = _private(size)
     with suppress(OSError):  # A kernel without large pages.
         memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=torch.uint8)[:size]
+    return np.frombuffer(memory, np.uint8)[:size]
+
+
+def small_pages(size: int) -> NDArray[np.uint8]:
+    """Allocate bytes that take memory only where written: numpy itself asks for large pages."""
+    return np.frombuffer(_private(size), np.uint8)[:size] if os.name == "posix" else np.empty(size, np.uint8)
+
+
+def _private(size: int) -> mmap.mmap:
+    try:
+        return mmap.mmap(-1, max(size, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # Shared memory has small pages.
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"{size} bytes cannot be allocated: {error}") from error

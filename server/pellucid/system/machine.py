@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pellucid.system.installed_version import installed_version
 from pellucid.system.processors import usable_processors
+from pellucid.system.torch_extra import has_torch
 
 Facts = dict[str, str | int]
 
@@ -27,7 +28,7 @@ CPU_FEATURES = (
     "i8mm",
     "bf16",
 )
-"""CPU features that matter to a kernel, in /proc/cpuinfo's spelling."""
+"""CPU features used by kernels, in the spelling of /proc/cpuinfo."""
 
 
 def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
@@ -41,9 +42,8 @@ def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
 
 
 def versions() -> Facts:
-    import torch  # Takes seconds, and `doctor` reads the settings first.
-
-    return {"pellucid": installed_version(), "python": platform.python_version(), "torch": torch.__version__}
+    found: Facts = {"pellucid": installed_version(), "python": platform.python_version()}
+    return found | ({"torch": installed_version("torch")} if has_torch() else {})
 
 
 def machine(device: str) -> Facts:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
 
 
 def resident() -> int | None:
@@ -30,12 +26,14 @@ def memory_fields() -> dict[str, int]:
     return {words[0].removesuffix(":"): int(words[1]) * 1024 for words in lines}
 
 
-def available_memory(device: torch.device) -> int | None:
+def available_memory(device: str) -> int | None:
     """Return the free memory of a device in bytes; None if unknown."""
-    import torch
+    if device.startswith("cuda"):
+        import torch
 
-    if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    if device != "cpu":
+        return None
     path = Path("/proc/meminfo")
     if not path.exists():
         return None

@@ -6,12 +6,23 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+_setting = 0
+
 
 def threads_to_use(setting: int) -> int:
-    """Return the compute threads; for 0, torch's threads (OMP_NUM_THREADS), at most a core each."""
-    import torch
+    """Return the compute threads; for 0, OMP_NUM_THREADS, but at most a thread for each core."""
+    stated = os.environ.get("OMP_NUM_THREADS", "")
+    return setting or (min(int(stated), usable_cores()) if stated.isdecimal() and int(stated) else usable_cores())
 
-    return setting or min(torch.get_num_threads(), usable_cores())
+
+def use_threads(setting: int) -> None:
+    """Set the compute threads of models that are loaded later; see threads_to_use."""
+    global _setting
+    _setting = setting
+
+
+def compute_threads() -> int:
+    return threads_to_use(_setting)
 
 
 def usable_cores(root: Path = Path("/")) -> int:

@@ -29,7 +29,7 @@ from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live_tiny
 Verb = Callable[[LocalAssistant | Client], AsyncIterator[Token | Finish]]
 
 DRAWN = SamplingParams(
-    max_tokens=12, temperature=0.9, top_k=50, top_p=0.95, min_p=0.01, seed=3, top_logprobs=4, ignore_eos=True
+    max_tokens=12, temperature=0.9, top_k=50, top_p=0.95, min_p=0.01, seed=4, top_logprobs=4, ignore_eos=True
 )
 GREEDY = SamplingParams(max_tokens=12, repetition_penalty=1.2, logit_bias={65: 2.0}, top_logprobs=2)
 BIASED = SamplingParams(max_tokens=40, temperature=0.9, seed=3, logit_bias={34: 4.0, 125: 4.0}, top_logprobs=2)

@@ -6,11 +6,11 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-import torch
 
 from pellucid.bench import estimate_model_speed
 from pellucid.bench.estimate_model_speed import ANSWER_TOKENS, NEW_TOKENS, WINDOW, estimate
 from pellucid.engine import weight_packing
+from pellucid.engine.model import Logits
 from pellucid.models.catalog import ModelShape
 
 pytestmark = pytest.mark.slow
@@ -29,17 +29,16 @@ def a_third_of_the_layers_and_a_quarter_of_the_head(monkeypatch: pytest.MonkeyPa
 
 def test_times_of_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A keystroke reads new tokens in every layer; answer tokens pass all layers and the head."""
-    seconds = {"forward": {WINDOW: 4.0, NEW_TOKENS: 0.5, 1: 0.01}, "logits": {1: 0.1}}
+    layers, head = {WINDOW: 4.0, NEW_TOKENS: 0.5, 1: 0.01}, 0.1
 
-    def timed(run: partial[torch.Tensor]) -> float:
-        tokens = run.args[0].ids if run.func.__name__ == "forward" else run.args[0]
-        return seconds[run.func.__name__][len(tokens)]
+    def timed(run: partial[Logits]) -> float:
+        return head if run.func.__name__ == "logits" else layers[run.args[0]] + head
 
     monkeypatch.setattr(estimate_model_speed, "_fastest", timed)
 
     found = estimate(SHAPE, "cpu")
 
-    token = 3 * 0.01 + 4 * 0.1
+    token = 3 * 0.01 + 4 * head
     assert found.keystroke == pytest.approx(3 * 0.5 + ANSWER_TOKENS * token)
     assert found.first == pytest.approx(3 * 4.0 + ANSWER_TOKENS * token)
 
@@ -47,11 +46,11 @@ def test_times_of_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("quant", "tied"), [("auto", True), ("int4", False), ("none", True)])
 def test_memory_of_the_whole(quant: str, tied: bool) -> None:
     """The memory is the whole model's weights and a window in the KV cache, in any weight form."""
-    shape, cpu = replace(SHAPE, tied=tied), torch.device("cpu")
+    shape = replace(SHAPE, tied=tied)
     config = replace(estimate_model_speed._config(shape), layers=shape.layers, vocab_size=shape.vocab_size)
-    scheme = weight_packing.choose_scheme(quant, cpu, config)
+    scheme = weight_packing.choose_scheme(quant, "cpu", config)
     weights = estimate_model_speed._random_weights(config, shape, blocks=scheme.endswith("-native"))
-    whole = weight_packing.build(config, weight_packing.pack(config, weights, scheme), scheme, cpu)
+    whole = weight_packing.build(config, weight_packing.pack(config, weights, scheme), scheme, "cpu")
 
     expected = whole.weight_bytes + WINDOW * whole.cache_shape.bytes_per_token
 

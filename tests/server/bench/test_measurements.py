@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_left_out(engine: LocalEngine) -> None:
 
 def test_limits(engine: LocalEngine) -> None:
     """Each limit is the floors' least time in the quantity's unit; a warm token is one pass."""
-    cost = TokenCost(read_bytes=400, body=300, head=100, dtype=MODEL.dtype)
+    cost = TokenCost(read_bytes=400, body=300, head=100, dtype="float32")
     floors = Floors(reading=20e3, multiplying=1e6)
     limits = {
         (quantity.section, quantity.name): quantity.limit(floors)

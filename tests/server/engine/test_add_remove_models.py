@@ -21,6 +21,7 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import NotFoundError, UnavailableError
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.query import SamplingParams
+from support.models.flat_batches import layers_of
 from support.models.tiny_adapters import merged_into, random_adapter
 from support.models.tiny_models import random_ids, tiny_llama, to_decoder
 from support.models.worker_driver import Job, assert_lawful
@@ -108,7 +109,7 @@ async def test_memory_is_freed(engine: LocalEngine) -> None:
     await done(engine.add_model("base:one", model))
     await whole(engine, "base:one", [1, 2, 3])
     worker = engine._workers.find("base:one")
-    left = [weakref.ref(thing) for thing in (model, worker, worker.cache, worker.cache.storage.keys[0])]
+    left = [weakref.ref(thing) for thing in (model, worker, worker.cache, layers_of(worker.cache.storage)[0])]
     del model, worker
     await done(engine.remove_model("base:one"))
     await whole(engine, "base", [1])  # The thread has continued after this request.

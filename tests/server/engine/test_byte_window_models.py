@@ -180,7 +180,7 @@ def test_probabilities_are_of_the_bytes_alone_and_add_up_to_one(name: str) -> No
     """The bytes' probabilities are positive and sum to one, and the marker never occurs."""
     rows = torch.randint(-1, 256, (500, MODELS[name].reach), generator=torch.Generator().manual_seed(7))
     rows[:50] = NOTHING
-    logprobs = MODELS[name].logits(rows).double().log_softmax(-1)
+    logprobs = MODELS[name].head(rows).double().log_softmax(-1)
     assert float(logprobs[:, :BYTES].exp().sum(1).sub(1).abs().max()) < 1e-6
     assert float(logprobs[:, :BYTES].min()) > -40
     assert float(logprobs[:, MARKER].max()) < -80

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pellucid.engine.cache import Match, SlotCache
+from pellucid.engine.host_storage import HostStorage
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import CacheShape
 from pellucid.engine.model_worker import EngineSettings
@@ -17,16 +17,14 @@ from pellucid.engine.request import Request
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.query import SamplingParams
+from support.models.flat_batches import layers_of
 from support.models.tiny_models import random_ids, tiny_llama, to_decoder
 from support.models.worker_driver import WorkerDriver, assert_lawful
 
 
 def cache(slots: int = 3) -> SlotCache:
-    return SlotCache(
-        CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float32, device=torch.device("cpu")),
-        slots,
-        capacity=32,
-    )
+    shape = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype="float32")
+    return SlotCache(HostStorage(shape, slots, 32), shape, slots, capacity=32)
 
 
 def fill(cache: SlotCache, ids: list[int], release: bool = True) -> int:
@@ -34,8 +32,8 @@ def fill(cache: SlotCache, ids: list[int], release: bool = True) -> int:
     match = cache.match(np.array(ids))
     slot = cache.acquire(match)
     new = ids[match.length :]
-    for tensor in (*cache.storage.keys, *cache.storage.values):
-        tensor[slot, :, match.length : len(ids)] = torch.tensor(new, dtype=torch.float32)[:, None]
+    for array in layers_of(cache.storage):
+        array[slot, :, match.length : len(ids)] = np.array(new)[:, None]
     cache.extend(slot, new)
     if release:
         cache.release(slot)
@@ -44,7 +42,7 @@ def fill(cache: SlotCache, ids: list[int], release: bool = True) -> int:
 
 def content(cache: SlotCache, slot: int) -> list[int]:
     """Return the token ids from the values of the last layer."""
-    return [int(value) for value in cache.storage.values[-1][slot, 0, : cache.length(slot), 0]]
+    return [int(value) for value in layers_of(cache.storage)[-1][slot, 0, : cache.length(slot), 0]]
 
 
 def test_match_is_the_longest_prefix() -> None:
@@ -206,7 +204,7 @@ def test_after_a_restart(tmp_path: Path) -> None:
 
 def test_lengths_of_other_salts_do_not_matter() -> None:
     """The longest prefix with the salt is found, despite longer prefixes with different salts."""
-    slots = SlotCache(MODEL.cache_shape, 3, 96)
+    slots = SlotCache(MODEL.new_storage(3, 96), MODEL.cache_shape, 3, 96)
     for salt, length in (("anna", 60), ("ben", 20)):
         slot = slots.acquire(slots.match(np.array(PROMPT[:length]), salt))
         slots.extend(slot, PROMPT[:length])

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, GraphShape, shape_of
+from pellucid.engine.decoders.torch_model import TensorStorage
 from pellucid.engine.model import Batch, BatchSpan
-from support.models.flat_batches import new_storage, run_parts, run_together
+from support.models.flat_batches import batch_of, new_storage, run_parts, run_together
 from support.models.tiny_models import random_ids, reference_logprobs, tiny_mistral, to_decoder
 from support.models.transformers_and_own_models import close, every_model, models
 
@@ -15,13 +16,13 @@ STARTS = {3: 16, 0: 5, 2: 29}
 """Number of tokens already in each slot."""
 
 
-def batch_of(parts: list[tuple[int, int, int]]) -> Batch:
+def single_tokens(parts: list[tuple[int, int, int]]) -> Batch:
     """Make a batch of single tokens: (slot, position, id)."""
     slots, positions, ids = zip(*parts, strict=True)
     spans = tuple(
         BatchSpan(slot, position, 1, row) for row, (slot, position) in enumerate(zip(slots, positions, strict=True))
     )
-    return Batch(torch.tensor(ids), torch.tensor(positions), spans, torch.arange(len(parts)))
+    return batch_of(ids, positions, spans, range(len(parts)))
 
 
 @every_model
@@ -33,12 +34,13 @@ def test_fixed_rows_agree_with_the_library(name: str) -> None:
     model, decoder = models(name)
     texts = {slot: random_ids(start + 6, seed=slot) for slot, start in STARTS.items()}
     kv = new_storage(decoder)
+    assert isinstance(kv, TensorStorage)
     run_parts(decoder, kv, [(slot, 0, texts[slot][:start]) for slot, start in STARTS.items()])
     rows = DecodeRows.empty(GraphShape(rows=8, length=40), decoder.device)
     found: dict[int, list[torch.Tensor]] = {slot: [] for slot in texts}
     for step in range(6):
-        rows.fill(batch_of([(slot, start + step, texts[slot][start + step]) for slot, start in STARTS.items()]))
-        logprobs = decoder.logits(decoder.decode(rows, kv)).log_softmax(-1)
+        rows.fill(single_tokens([(slot, start + step, texts[slot][start + step]) for slot, start in STARTS.items()]))
+        logprobs = decoder.logits(decoder.decode(rows, kv)).values.log_softmax(-1)
         assert torch.equal(logprobs[3:], logprobs[:1].expand(5, -1))
         for row, slot in enumerate(STARTS):
             found[slot].append(logprobs[row])
@@ -49,8 +51,8 @@ def test_fixed_rows_agree_with_the_library(name: str) -> None:
 def test_fewer_rows_than_before() -> None:
     """No input of an earlier batch remains in the rows of a smaller batch."""
     rows = DecodeRows.empty(GraphShape(rows=4, length=64), torch.device("cpu"))
-    rows.fill(batch_of([(3, 10, 7), (1, 20, 8), (2, 30, 9)]))
-    rows.fill(batch_of([(0, 40, 5)]))
+    rows.fill(single_tokens([(3, 10, 7), (1, 20, 8), (2, 30, 9)]))
+    rows.fill(single_tokens([(0, 40, 5)]))
     assert (rows.slots.tolist(), rows.positions.tolist(), rows.ids.tolist()) == ([0] * 4, [40] * 4, [5] * 4)
 
 
@@ -87,7 +89,7 @@ def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch, caplog: pytest
     monkeypatch.setattr(torch.cuda, "current_stream", refuse)
     graphs = DecodeGraphs(torch.device("cpu"))
     for _ in range(2):
-        assert graphs.run(lambda rows: rows.ids, GraphShape(1, 64), batch_of([(0, 3, 1)])) is None
+        assert graphs.run(lambda rows: rows.ids, GraphShape(1, 64), single_tokens([(0, 3, 1)])) is None
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 

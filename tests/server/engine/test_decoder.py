@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pellucid.engine.decoders.decoder import DecoderConfig, inverse_frequencies
+from pellucid.engine.decoders.decoder_config import DecoderConfig, inverse_frequencies
 from pellucid.engine.decoders.linear import (
     DEQUANTIZE_ROWS,
     DenseLinear,
@@ -20,13 +21,22 @@ from pellucid.engine.decoders.linear import (
     quantize_int4,
     quantize_int8,
 )
-from pellucid.engine.model import Batch, BatchSpan, TokenCost
+from pellucid.engine.decoders.torch_model import dtype_name
+from pellucid.engine.model import BatchSpan, TokenCost
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.sequence import HiddenSum
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.query import BACKGROUND, SamplingParams
-from support.models.flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
+from support.models.flat_batches import (
+    CHUNKINGS,
+    batch_of,
+    copy_prefix,
+    new_storage,
+    run_in_chunks,
+    run_parts,
+    run_together,
+)
 from support.models.tiny_decoders import distance
 from support.models.tiny_models import (
     VOCAB_SIZE,
@@ -90,11 +100,11 @@ def test_only_wanted_rows_come_back_and_in_the_order_asked() -> None:
     model, decoder = models("llama")
     kv = new_storage(decoder)
     ids = random_ids(8, seed=9)
-    batch = Batch(torch.tensor(ids), torch.arange(8), (BatchSpan(1, 0, 8, 0),), torch.tensor([6, 2]))
-    close(decoder.logits(decoder.forward(batch, kv)).log_softmax(-1), reference_logprobs(model, ids)[[6, 2]])
+    batch = batch_of(ids, range(8), (BatchSpan(1, 0, 8, 0),), [6, 2])
+    close(decoder.logits(decoder.forward(batch, kv)).values.log_softmax(-1), reference_logprobs(model, ids)[[6, 2]])
     kv = new_storage(decoder)
-    hidden = decoder.forward(replace(batch, rows=torch.empty(0, dtype=torch.int64)), kv)
-    assert decoder.logits(hidden).shape == (0, VOCAB_SIZE)
+    hidden = decoder.forward(replace(batch, rows=np.empty(0, np.int64)), kv)
+    assert decoder.logits(hidden).values.shape == (0, VOCAB_SIZE)
     (last,) = run_parts(decoder, kv, [(1, 8, [5])])
     close(last, reference_logprobs(model, [*ids, 5])[8:])
 
@@ -118,7 +128,7 @@ def test_half_precision_stays_near(dtype: torch.dtype) -> None:
     expected = reference_logprobs(model, ids)
     halve: Any = model.to  # The library's type hints exclude a dtype.
     decoder = to_decoder(halve(dtype))
-    assert decoder.cache_shape.dtype == dtype
+    assert decoder.cache_shape.dtype == dtype_name(dtype)
     actual = run_in_chunks(decoder, new_storage(decoder), 1, ids, [17, *[1] * 13])
     assert actual.dtype == torch.float32
     assert (actual.exp() - expected.exp()).abs().max() < 0.02
@@ -139,7 +149,7 @@ def test_cost_of_a_token(name: str) -> None:
     model, decoder = models(name)
     body = sum(weight.numel() for key, weight in model.named_parameters() if weight.dim() == 2 and "layers" in key)
     head = VOCAB_SIZE * 48
-    assert decoder.cost == TokenCost(4 * (body + head), body, head, torch.float32)
+    assert decoder.cost == TokenCost(4 * (body + head), body, head, "float32")
 
 
 def test_a_tied_head_is_counted_once() -> None:
@@ -250,7 +260,7 @@ def assert_sum(job: Job, reference: PreTrainedModel) -> None:
     ids = list(job.sequence.request.prompt)
     assert (finish.reason, finish.usage.cached, finish.usage.computed) == (FinishReason.LENGTH, 0, len(ids))
     expected: Tensor = reference.base_model(torch.tensor([ids])).last_hidden_state[0].double().sum(0)
-    torch.testing.assert_close(torch.stack(sums).sum(0), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(torch.from_numpy(np.sum(sums, axis=0)), expected, atol=1e-3, rtol=0)
 
 
 @every_summed

@@ -14,12 +14,18 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from pellucid.engine.decoders.hf_model import HFModel
-from pellucid.engine.model import Batch, BatchSpan, TokenCost
+from pellucid.engine.model import BatchSpan, TokenCost
 from pellucid.errors import ModelError
-from support.models.flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
+from support.models.flat_batches import (
+    CHUNKINGS,
+    batch_of,
+    copy_prefix,
+    new_storage,
+    run_in_chunks,
+    run_parts,
+    run_together,
+)
 from support.models.tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny, tiny_llama
-
-CPU = torch.device("cpu")
 
 SHAPE: dict[str, Any] = {
     "vocab_size": VOCAB_SIZE,
@@ -131,12 +137,12 @@ def test_only_wanted_rows_come_back_and_in_the_order_asked(kind: str) -> None:
     """Logits are returned for the wanted rows alone; keys are stored for all rows."""
     model, ours = models(kind)
     ids = random_ids(8, seed=9)
-    positions, spans = torch.arange(8), (BatchSpan(1, 0, 8, 0),)
-    some = ours.forward(Batch(torch.tensor(ids), positions, spans, torch.tensor([6, 2])), new_storage(ours))
-    close(ours.logits(some).log_softmax(-1), reference_logprobs(model, ids)[[6, 2]])
+    spans = (BatchSpan(1, 0, 8, 0),)
+    some = ours.forward(batch_of(ids, range(8), spans, [6, 2]), new_storage(ours))
+    close(ours.logits(some).values.log_softmax(-1), reference_logprobs(model, ids)[[6, 2]])
     kv = new_storage(ours)
-    none = ours.forward(Batch(torch.tensor(ids), positions, spans, torch.empty(0, dtype=torch.int64)), kv)
-    assert ours.logits(none).shape == (0, VOCAB_SIZE)
+    none = ours.forward(batch_of(ids, range(8), spans, []), kv)
+    assert ours.logits(none).values.shape == (0, VOCAB_SIZE)
     (last,) = run_parts(ours, kv, [(1, 8, [5])])
     close(last, reference_logprobs(model, [*ids, 5])[8:])
 
@@ -157,7 +163,7 @@ def test_half_precision_stays_near() -> None:
     ours = HFModel(halve(torch.bfloat16))
     ids = random_ids(30, seed=1)
     actual = run_in_chunks(ours, new_storage(ours), 1, ids, [17, *[1] * 13])
-    assert ours.cache_shape.dtype == torch.bfloat16
+    assert ours.cache_shape.dtype == "bfloat16"
     assert actual.dtype == torch.float32
     assert (actual.exp() - reference_logprobs(models("gpt_neox")[0], ids).exp()).abs().max() < 0.02
 
@@ -178,7 +184,7 @@ def test_cost_of_a_token() -> None:
     weights = {name: weight for name, weight in model.named_parameters() if "wpe" not in name}
     head = model.lm_head.weight.numel()
     body = sum(weight.numel() for weight in weights.values() if weight.dim() == 2) - head
-    assert ours.cost == TokenCost(sum(weight.nbytes for weight in weights.values()), body, head, torch.float32)
+    assert ours.cost == TokenCost(sum(weight.nbytes for weight in weights.values()), body, head, "float32")
     assert models("qwen3_moe")[1].cost is None
 
 
@@ -261,17 +267,17 @@ def edit_config(folder: Path, **settings: Any) -> None:
 
 def test_a_folder_is_loaded(folder: Path) -> None:
     """A saved model is loaded in the requested dtype, with the same probabilities."""
-    ours = HFModel.load(folder, CPU, torch.float32)
+    ours = HFModel.load(folder, "cpu", torch.float32)
     ids = random_ids(30, seed=1)
     close(run_in_chunks(ours, new_storage(ours), 1, ids, [29, 1]), reference_logprobs(models("gpt_neox")[0], ids))
-    assert HFModel.load(folder, CPU, torch.bfloat16).cache_shape.dtype == torch.bfloat16
+    assert HFModel.load(folder, "cpu", torch.bfloat16).cache_shape.dtype == "bfloat16"
 
 
 def test_code_of_a_known_type_is_never_read(folder: Path) -> None:
     """Code in a model's folder is not read if the library has a class for the model."""
     edit_config(folder, auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"})
     (folder / "evil.py").write_text("raise SystemExit('this code was run')\n")
-    assert HFModel.load(folder, CPU, torch.float32).name == "GPTNeoXForCausalLM"
+    assert HFModel.load(folder, "cpu", torch.float32).name == "GPTNeoXForCausalLM"
 
 
 def _no_config(folder: Path) -> None:
@@ -329,7 +335,7 @@ def test_a_folder_that_cannot_be_trusted_is_refused(folder: Path, spoil: Callabl
     """A folder's fault is named in one sentence, and no code of the folder runs."""
     spoil(folder)
     with pytest.raises(ModelError, match=sentence) as error:
-        HFModel.load(folder, CPU, torch.float32)
+        HFModel.load(folder, "cpu", torch.float32)
     assert str(folder) in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -6,18 +6,20 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks
+from pellucid.engine.decoders.torch_model import score_rows
 from pellucid.engine.model import Interrupt, InterruptedStepError
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.kernel_layout import FORMS
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
-from pellucid.engine.sampler import MOST_PROBABLE, score_rows
+from pellucid.engine.token_scores import MOST_PROBABLE
 from pellucid.engine.weight_packing import pack
-from support.models.flat_batches import new_storage
+from support.models.flat_batches import layers_of, new_storage
 from support.models.tiny_adapters import random_adapter
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, dequantized, distance, in_blocks, random_text
 
@@ -65,32 +67,32 @@ def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Ker
         part = batch([(1, start, ids[start : start + count])])
         actual, expected = model.forward(part, kv), reference.forward(part, reference_kv)
         assert distance(actual, expected) < 0.06
-        assert model.logits(actual).shape == (count, config.vocab_size)
+        assert model.logits(actual).values.shape == (count, config.vocab_size)
         start += count
-    for tensor in (*kv.keys, *kv.values):
-        assert tensor[0].isnan().all(), "another slot was written to"
-        assert not tensor[1].isnan().any()
+    for layer in layers_of(kv):
+        assert np.isnan(layer[0]).all(), "another slot was written to"
+        assert not np.isnan(layer[1]).any()
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_the_largest_products(built: Kernels, form: tuple[int, int, bool]) -> None:
     """Sums of the largest numbers and activations do not overflow, for any number of tokens."""
     (bits, shared, with_minimum), rows, columns = form, 48, QWEN3.hidden_size
-    numbers = torch.zeros(rows, columns, dtype=torch.uint8)
+    numbers = np.zeros((rows, columns), np.uint8)
     numbers[rows // 3 :] = (1 << bits) - 1
     numbers[2 * rows // 3 :, ::2] = 0
-    scale = torch.ones(rows, columns // shared, dtype=torch.float16)
+    scale = np.ones((rows, columns // shared), np.float16)
     head = Blocks(numbers, scale, -scale if with_minimum else None, bits)
     config = replace(QWEN3, vocab_size=rows, layers=1)
     tensors = in_blocks(config) | {"embed_tokens.weight": head, "lm_head.weight": head}
     model = NativeDecoder(config, pack(config, tensors.items(), "int8-native"), built)
-    hidden = torch.ones(5, columns)
+    hidden = np.ones((5, columns), np.float32)
     hidden[1] = -1
     hidden[2, ::2] = -1
     hidden[3, ::4] = -1
     expected = hidden @ head.dequantized().T
     for count in range(1, 6):
-        assert torch.equal(model.logits(hidden[:count].clone()), expected[:count])
+        assert np.array_equal(model.logits(hidden[:count].copy()).values, expected[:count])
 
 
 def test_an_interrupted_batch(config: DecoderConfig, built: Kernels) -> None:
@@ -102,15 +104,15 @@ def test_an_interrupted_batch(config: DecoderConfig, built: Kernels) -> None:
     with pytest.raises(InterruptedStepError):
         model.forward(part, kv)
     interrupt.clear()
-    assert torch.equal(model.forward(part, kv), model.forward(replace(part, interrupt=None), new_storage(model)))
+    assert np.array_equal(model.forward(part, kv), model.forward(replace(part, interrupt=None), new_storage(model)))
 
 
 def test_nothing_to_compute(config: DecoderConfig, built: Kernels) -> None:
     """A batch without tokens, and logits of no rows, are empty."""
     model = NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built)
-    hidden = model.forward(batch([(0, 0, torch.empty(0, dtype=torch.int64))]), new_storage(model))
+    hidden = model.forward(batch([(0, 0, np.empty(0, np.int64))]), new_storage(model))
     assert hidden.shape == (0, config.hidden_size)
-    assert model.logits(hidden).shape == (0, config.vocab_size)
+    assert model.logits(hidden).values.shape == (0, config.vocab_size)
 
 
 def test_figures_of_vocabularies_of_any_size(built: Kernels) -> None:
@@ -122,9 +124,9 @@ def test_figures_of_vocabularies_of_any_size(built: Kernels) -> None:
         generator = torch.Generator().manual_seed(vocab)
         logits = (torch.randn(5, vocab + beyond, generator=generator) * 6)[:, :vocab]
         ids = torch.tensor([0, vocab - 1, MOST_PROBABLE, vocab // 2, MOST_PROBABLE])
-        expected, actual = score_rows(logits.double(), ids, 20), built.score_rows(logits, ids, 20)
+        expected, actual = score_rows(logits.double(), ids, 20), built.score_rows(logits.numpy(), ids.numpy(), 20)
         assert (actual.ids, actual.ranks, actual.top_ids) == (expected.ids, expected.ranks, expected.top_ids)
         assert actual.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
         assert actual.entropies == pytest.approx(expected.entropies, abs=1e-4)
         assert torch.tensor(actual.top_logprobs) == pytest.approx(torch.tensor(expected.top_logprobs), abs=1e-4)
-        assert built.score_rows(logits, ids, 0).top_ids == [[]] * 5
+        assert built.score_rows(logits.numpy(), ids.numpy(), 0).top_ids == [[]] * 5

@@ -6,19 +6,19 @@ import itertools
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig, Floats
 from pellucid.engine.decoders.lora_matrices import Adapter, LowRank
 from pellucid.engine.decoders.quantized_blocks import Blocks
-from pellucid.engine.model import KVStorage, Model, TokenCost
+from pellucid.engine.model import Indices, KVStorage, Model, TokenCost
 from pellucid.engine.native import calls
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.weight_packing import pack
-from support.models.flat_batches import new_storage
+from support.models.flat_batches import layers_of, new_storage
 from support.models.quick_compiler import QUICK
 from support.models.tiny_adapters import ATTENTION, EVERYTHING, random_adapter
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
@@ -50,13 +50,13 @@ def native(config: DecoderConfig, kernels: Kernels, rank: int = 0, seed: int = 0
     return plain.adapted(random_adapter(config, rank, seed=seed)) if rank else plain
 
 
-def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, sizes: list[int]) -> Tensor:
+def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Indices, sizes: list[int]) -> Floats:
     """Return hidden states of all tokens, computed in chunks of these sizes, cyclically."""
-    out: list[Tensor] = []
+    out: list[Floats] = []
     start = 0
     for size in itertools.cycle(sizes):
         if start >= len(ids):
-            return torch.cat(out)
+            return np.concatenate(out)
         part = ids[start : start + size]
         out.append(model.forward(batch([(slot, start, part)]), kv))
         start += len(part)
@@ -82,18 +82,19 @@ def test_agrees_with_the_torch_decoder(config: DecoderConfig, built: Kernels, sh
         (2, 131, random_text(config, 77, 4)),
         (3, 0, random_text(config, 70, 5)),
     ]
-    for parts, wanted in ((first, None), (second, torch.tensor([0, 3, 77, 147]))):
+    for parts, wanted in ((first, None), (second, np.array([0, 3, 77, 147]))):
         expected = reference.forward(batch(parts, wanted), reference_kv)
         actual = model.forward(batch(parts, wanted), kv)
         assert distance(actual, expected) < 0.03
         # The adapter has an effect.
         assert (distance(plain.forward(batch(parts, wanted), plain_kv), expected) > 0.05) == bool(rank)
-        assert distance(model.logits(actual), reference.logits(expected)) < 0.03
-        assert model.logits(actual).shape == (len(expected), config.vocab_size)
-    for ours, theirs in ((kv.keys[0], reference_kv.keys[0]), (kv.values[0], reference_kv.values[0])):
-        assert distance(ours[2, :, :208].float(), theirs[2, :, :208]) < 0.02
-        assert ours[2, :, 208:].isnan().all()
-        assert ours[1].isnan().all()
+        assert distance(model.logits(actual).values, reference.logits(expected).values) < 0.03
+        assert model.logits(actual).values.shape == (len(expected), config.vocab_size)
+    for index in (0, config.layers):
+        ours, theirs = layers_of(kv)[index], layers_of(reference_kv)[index]
+        assert distance(ours[2, :, :208].astype(np.float32), theirs[2, :, :208]) < 0.02
+        assert np.isnan(ours[2, :, 208:]).all()
+        assert np.isnan(ours[1]).all()
 
 
 def test_is_what_merged_weights_give(config: DecoderConfig, built: Kernels) -> None:
@@ -121,9 +122,9 @@ def test_chunks_change_no_bit(config: DecoderConfig, built: Kernels, rank: int) 
     expected = run_in_chunks(model, whole, 1, ids, [200])
     for sizes in ([1], [7], [64], [1, 50, 13]):
         parts = storage(model)
-        assert torch.equal(run_in_chunks(model, parts, 1, ids, sizes), expected), sizes
-        for a, b in zip((*whole.keys, *whole.values), (*parts.keys, *parts.values), strict=True):
-            assert torch.equal(a[1, :, :200], b[1, :, :200]), sizes
+        assert np.array_equal(run_in_chunks(model, parts, 1, ids, sizes), expected), sizes
+        for a, b in zip(layers_of(whole), layers_of(parts), strict=True):
+            assert np.array_equal(a[1, :, :200], b[1, :, :200]), sizes
 
 
 @each_rank
@@ -136,10 +137,12 @@ def test_company_changes_no_bit(config: DecoderConfig, built: Kernels, rank: int
         model.forward(batch([(slot, 0, text)]), alone)
     model.forward(batch([(slot, 0, text) for slot, text in enumerate(texts)]), together)
     step = [(slot, len(text), text[:1]) for slot, text in enumerate(texts)]
-    expected = torch.cat([model.forward(batch([part]), alone) for part in step])
+    expected = np.concatenate([model.forward(batch([part]), alone) for part in step])
     actual = model.forward(batch(step), together)
-    assert torch.equal(actual, expected)
-    assert torch.equal(model.logits(actual), torch.cat([model.logits(row[None]) for row in expected]))
+    assert np.array_equal(actual, expected)
+    assert np.array_equal(
+        model.logits(actual).values, np.concatenate([model.logits(row[None]).values for row in expected])
+    )
 
 
 @pytest.mark.process
@@ -149,8 +152,8 @@ def test_threads_change_no_bit(config: DecoderConfig, folder: Path, rank: int) -
     ids, results = random_text(config, 90), []
     for threads in (1, 2, 5, 17):
         model = native(config, Kernels(threads=threads, folder=folder), rank)
-        results.append(model.logits(model.forward(batch([(0, 0, ids)]), storage(model))))
-    assert all(torch.equal(results[0], each) for each in results[1:])
+        results.append(model.logits(model.forward(batch([(0, 0, ids)]), storage(model))).values)
+    assert all(np.array_equal(results[0], each) for each in results[1:])
 
 
 def test_targets_agree(config: DecoderConfig, built: Kernels, folder: Path) -> None:
@@ -160,7 +163,7 @@ def test_targets_agree(config: DecoderConfig, built: Kernels, folder: Path) -> N
         model = native(config, each)
         kv = storage(model)
         hidden.append(model.forward(batch([(0, 0, ids)]), kv))
-        keys.append(kv.keys[0][0, :, :100].float())
+        keys.append(layers_of(kv)[0][0, :, :100].astype(np.float32))
     assert distance(keys[0], keys[1]) < 1e-3
     assert distance(hidden[0], hidden[1]) < 0.02
 
@@ -172,7 +175,7 @@ def test_the_base_is_unchanged(config: DecoderConfig, built: Kernels) -> None:
     alone = [native(config, built, rank, seed).forward(part, storage(base)) for rank, seed in ((0, 0), *variants)]
     for _ in range(2):
         for model, expected in zip(models, alone, strict=True):
-            assert torch.equal(model.forward(part, storage(model)), expected)
+            assert np.array_equal(model.forward(part, storage(model)), expected)
 
 
 def test_nothing_is_copied(built: Kernels) -> None:
@@ -191,7 +194,7 @@ def test_factors_of_any_size(built: Kernels) -> None:
     plain, expected = (model.forward(part, storage(model)) for model in (base, base.adapted(adapter)))
     for down, up, same in ((2.0**-30, 2.0**30, expected), (2.0**30, 2.0**-30, expected), (1.0, 0.0, plain)):
         changes = {name: LowRank(each.down * down, each.up * up) for name, each in adapter.changes.items()}
-        assert torch.equal(base.adapted(Adapter(changes)).forward(part, storage(base)), same)
+        assert np.array_equal(base.adapted(Adapter(changes)).forward(part, storage(base)), same)
 
 
 def test_only_wanted_rows_are_given(built: Kernels) -> None:
@@ -199,8 +202,8 @@ def test_only_wanted_rows_are_given(built: Kernels) -> None:
     model, ids = native(QWEN2, built), random_text(QWEN2, 30)
     everything = model.forward(batch([(0, 0, ids)]), storage(model))
     for wanted in ([29], [4, 4, 0], []):
-        rows = torch.tensor(wanted, dtype=torch.int64)
-        assert torch.equal(model.forward(batch([(0, 0, ids)], rows), storage(model)), everything[rows])
+        rows = np.array(wanted, np.int64)
+        assert np.array_equal(model.forward(batch([(0, 0, ids)], rows), storage(model)), everything[rows])
 
 
 def test_large_keys_stay_finite(built: Kernels) -> None:
@@ -210,8 +213,8 @@ def test_large_keys_stay_finite(built: Kernels) -> None:
     model = NativeDecoder(QWEN2, pack(QWEN2, tensors.items(), "int8-native"), built)
     kv = storage(model)
     hidden = model.forward(batch([(0, 0, random_text(QWEN2, 20))]), kv)
-    assert hidden.isfinite().all()
-    assert kv.keys[0][0, :, :20].abs().max() == 65504
+    assert np.isfinite(hidden).all()
+    assert np.abs(layers_of(kv)[0][0, :, :20]).max() == 65504
 
 
 @pytest.mark.process
@@ -234,10 +237,10 @@ def test_out_of_bounds_is_refused(folder: Path) -> None:
 
 def test_extreme_logits_have_figures(built: Kernels) -> None:
     """Entropies and ranks are exact for a certain token, for equal and for very distant logits."""
-    logits = torch.zeros(3, 5000)
+    logits = np.zeros((3, 5000), np.float32)
     logits[0, 4321] = 1e4
     logits[1, :4500] = -1e30
-    figures = built.score_rows(logits, torch.tensor([4321, 17, 4999]), 2)
+    figures = built.score_rows(logits, np.array([4321, 17, 4999]), 2)
     assert figures.entropies == pytest.approx([0, math.log(500), math.log(5000)], abs=1e-4)
     assert figures.ranks == [1, 501, 1]
     # The first of equal ids is chosen.
@@ -248,7 +251,7 @@ def test_extreme_logits_have_figures(built: Kernels) -> None:
 @pytest.mark.process
 def test_figures_do_not_depend_on_threads_or_company(folder: Path) -> None:
     """Scores have the same bits with any number of threads and rows."""
-    logits, ids = torch.randn(7, 20000, generator=torch.Generator().manual_seed(3)), torch.arange(7) * 100
+    logits, ids = torch.randn(7, 20000, generator=torch.Generator().manual_seed(3)).numpy(), np.arange(7) * 100
     first, second = (Kernels(threads=threads, folder=folder).score_rows(logits, ids, 5) for threads in (1, 3))
     assert first == second
     alone = [Kernels(threads=2, folder=folder).score_rows(logits[i : i + 1], ids[i : i + 1], 5) for i in range(7)]
@@ -260,16 +263,14 @@ def test_cost_of_a_token(config: DecoderConfig, built: Kernels) -> None:
     """A step reads all packed weights except a separate embedding, and multiplies in int8."""
     model, tensors = native(config, built), in_blocks(config)
     body = sum(
-        tensor.numbers.numel()
+        tensor.numbers.size
         for name, tensor in tensors.items()
         if name.startswith("layers.") and isinstance(tensor, Blocks)
     )
     embedding = tensors["embed_tokens.weight"]
     assert isinstance(embedding, Blocks)
-    looked_up = 0 if config is QWEN2 else embedding.numbers.numel() * embedding.bits // 8 + embedding.scale.nbytes
-    assert model.cost == TokenCost(
-        model.weight_bytes - looked_up, body, config.vocab_size * config.hidden_size, torch.int8
-    )
+    looked_up = 0 if config is QWEN2 else embedding.numbers.size * embedding.bits // 8 + embedding.scale.nbytes
+    assert model.cost == TokenCost(model.weight_bytes - looked_up, body, config.vocab_size * config.hidden_size, "int8")
 
 
 def test_shapes_that_are_supported() -> None:

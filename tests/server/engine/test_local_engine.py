@@ -47,8 +47,9 @@ class Failing:
             self._decoder.weight_bytes,
             self._decoder.cost,
         )
-        self.description, self.brings_threads = "fails on demand", False
-        self.logits = self._decoder.logits
+        self.description, self.cheap_rows = "fails on demand", 8
+        self.logits, self.new_storage = self._decoder.logits, self._decoder.new_storage
+        self.sum_hidden = self._decoder.sum_hidden
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         self.may_run.wait()
@@ -212,8 +213,9 @@ class Interruptible:
             self._decoder.weight_bytes,
             self._decoder.cost,
         )
-        self.description, self.brings_threads = "waits to be interrupted", False
-        self.logits = self._decoder.logits
+        self.description, self.cheap_rows = "waits to be interrupted", 8
+        self.logits, self.new_storage = self._decoder.logits, self._decoder.new_storage
+        self.sum_hidden = self._decoder.sum_hidden
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         if batch.interrupt is not None and self.waits:

@@ -7,13 +7,17 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
+from pellucid.engine.decoders.decoder import Decoder
+from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.decoders.linear import DenseLinear
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
@@ -22,10 +26,9 @@ from pellucid.engine.native.library import KernelsUnavailableError
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.weight_packing import build, checkpoint_shapes, choose_scheme, pack
 from pellucid.errors import ConfigError, ModelError
-from support.models.flat_batches import new_storage
+from support.models.flat_batches import new_storage, tensor_of
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, distance, in_blocks, random_text
 
-CPU = torch.device("cpu")
 INT4 = f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"
 TOLERANCES = {"float32": 0, "bfloat16": 0.03, "int8-torch": 0.06, INT4: 0.4, "int8-native": 0.06, "int4-native": 0.4}
 
@@ -43,15 +46,15 @@ def logits(model: Model, config: DecoderConfig) -> Tensor:
     """Return the logits of a text of 40 tokens, from passes over 33 and 7 tokens."""
     ids, kv = random_text(config, 40), new_storage(model)
     passes = [batch([(1, 0, ids[:33])]), batch([(1, 33, ids[33:])])]
-    return torch.cat([model.logits(model.forward(part, kv)) for part in passes])
+    return torch.cat([tensor_of(model.logits(model.forward(part, kv))) for part in passes])
 
 
 @pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
 def test_every_scheme_computes_the_checkpoint(scheme: str, config: DecoderConfig) -> None:
     """In every scheme, the logits equal the float32 logits up to the scheme's rounding."""
     tensors = checkpoint(config)
-    exact = build(config, pack(config, tensors.items(), "float32"), "float32", CPU)
-    model = build(config, pack(config, tensors.items(), scheme), scheme, CPU)
+    exact = build(config, pack(config, tensors.items(), "float32"), "float32", "cpu")
+    model = build(config, pack(config, tensors.items(), scheme), scheme, "cpu")
     assert distance(logits(model, config), logits(exact, config)) <= TOLERANCES[scheme]
     assert model.description
     assert model.weight_bytes <= exact.weight_bytes
@@ -63,39 +66,39 @@ def test_order_does_not_matter(scheme: str, config: DecoderConfig) -> None:
     tensors = list(checkpoint(config).items())
     forward, backward = pack(config, tensors, scheme), pack(config, reversed(tensors), scheme)
     assert forward.keys() == backward.keys()
-    assert all(torch.equal(forward[name], backward[name]) for name in forward)
+    assert all(np.array_equal(forward[name], backward[name]) for name in forward)
 
 
 def test_packed_file_is_used_where_it_lies(scheme: str, tmp_path: Path) -> None:
     """A model over a packed file copies only tensors that torch's integer kernels need aligned."""
     save_file(pack(QWEN3, checkpoint(QWEN3).items(), scheme), tmp_path / "packed.safetensors")
     packed = load_file(tmp_path / "packed.safetensors")
-    model = build(QWEN3, packed, scheme, CPU)
-    again = build(QWEN3, pack(QWEN3, checkpoint(QWEN3).items(), scheme), scheme, CPU)
+    model = build(QWEN3, packed, scheme, "cpu")
+    again = build(QWEN3, pack(QWEN3, checkpoint(QWEN3).items(), scheme), scheme, "cpu")
     assert torch.equal(logits(model, QWEN3), logits(again, QWEN3))
     if isinstance(model, Decoder):
-        assert model.weights.embedding.data_ptr() == packed["embedding.weight"].data_ptr()
+        assert model.weights.embedding.data_ptr() == packed["embedding.weight"].ctypes.data
         if isinstance(linear := model.weights.layers[1].gate_up, DenseLinear):
-            assert linear.weight.data_ptr() == packed["layers.1.gate_up.weight"].data_ptr()
+            assert linear.weight.data_ptr() == packed["layers.1.gate_up.weight"].ctypes.data
     else:
         assert isinstance(model, NativeDecoder)
 
 
 def test_tensors_are_freed_as_layers_are_packed() -> None:
     """During packing, memory holds only the matrices for the next fused matrix."""
-    matrices: weakref.WeakSet[Tensor] = weakref.WeakSet()
+    matrices: list[weakref.ref[NDArray[Any]]] = []
     most = 0
 
-    def stream() -> Iterator[tuple[str, Tensor]]:
+    def stream() -> Iterator[tuple[str, NDArray[Any]]]:
         nonlocal most
         for name, shape in checkpoint_shapes(QWEN3).items():
             if name.endswith("proj.weight"):
-                tensor = torch.zeros(shape)
-                matrices.add(tensor)
-                most = max(most, len(matrices))
-                yield name, tensor
+                matrix = np.zeros(shape, np.float32)
+                matrices.append(weakref.ref(matrix))
+                most = max(most, sum(reference() is not None for reference in matrices))
+                yield name, matrix
             elif not name.endswith(".bias"):
-                yield name, torch.zeros(shape)
+                yield name, np.zeros(shape, np.float32)
 
     pack(QWEN3, stream(), "int8-torch")
     # Queries, keys and values together, and tensors still referenced by loops.
@@ -109,9 +112,9 @@ def test_wrong_checkpoints_are_named() -> None:
     with pytest.raises(ModelError, match=r"lacks 1 tensors, the first of them 'layers\.1\.mlp\.up_proj\.weight'"):
         pack(QWEN2, missing.items(), "float32")
     with pytest.raises(ModelError, match=r"'layers\.2\.mlp\.up_proj\.weight' that the lean decoder does not know"):
-        pack(QWEN2, [("layers.2.mlp.up_proj.weight", torch.zeros(128, 64))], "float32")
+        pack(QWEN2, [("layers.2.mlp.up_proj.weight", np.zeros((128, 64), np.float32))], "float32")
     with pytest.raises(ModelError, match=r"has shape \(95, 64\), but the model's configuration says \(128, 64\)"):
-        pack(QWEN2, [("layers.1.mlp.up_proj.weight", torch.zeros(95, 64))], "float32")
+        pack(QWEN2, [("layers.1.mlp.up_proj.weight", np.zeros((95, 64), np.float32))], "float32")
 
 
 def test_biases_of_every_matrix_are_kept(scheme: str) -> None:
@@ -120,33 +123,33 @@ def test_biases_of_every_matrix_are_kept(scheme: str) -> None:
     tensors = checkpoint(QWEN2)
     for name, tensor in list(tensors.items()):
         if name.endswith("proj.weight"):
-            tensors[name.removesuffix("weight") + "bias"] = torch.randn(len(tensor), generator=generator)
-    exact = logits(build(QWEN2, pack(QWEN2, tensors.items(), "float32"), "float32", CPU), QWEN2)
-    model = build(QWEN2, pack(QWEN2, tensors.items(), scheme), scheme, CPU)
+            tensors[name.removesuffix("weight") + "bias"] = torch.randn(len(tensor), generator=generator).numpy()
+    exact = logits(build(QWEN2, pack(QWEN2, tensors.items(), "float32"), "float32", "cpu"), QWEN2)
+    model = build(QWEN2, pack(QWEN2, tensors.items(), scheme), scheme, "cpu")
     assert distance(logits(model, QWEN2), exact) <= TOLERANCES[scheme]
-    plain = logits(build(QWEN2, pack(QWEN2, checkpoint(QWEN2).items(), scheme), scheme, CPU), QWEN2)
+    plain = logits(build(QWEN2, pack(QWEN2, checkpoint(QWEN2).items(), scheme), scheme, "cpu"), QWEN2)
     assert distance(plain, exact) > 0.5
 
 
 def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU gets int8, native if possible; a GPU gets bfloat16 and refuses fewer bits."""
     monkeypatch.setattr(calls, "available", lambda: True)
-    assert choose_scheme("auto", CPU, QWEN2) == choose_scheme("int8", CPU, QWEN2) == "int8-native"
-    assert choose_scheme("auto", CPU, replace(QWEN2, sliding_window=8)) == "int8-torch"
-    assert choose_scheme("int4", CPU, QWEN2) == "int4-native"
-    assert choose_scheme("none", CPU, QWEN2) in ("float32", "bfloat16")
+    assert choose_scheme("auto", "cpu", QWEN2) == choose_scheme("int8", "cpu", QWEN2) == "int8-native"
+    assert choose_scheme("auto", "cpu", replace(QWEN2, sliding_window=8)) == "int8-torch"
+    assert choose_scheme("int4", "cpu", QWEN2) == "int4-native"
+    assert choose_scheme("none", "cpu", QWEN2) in ("float32", "bfloat16")
     monkeypatch.setattr(calls, "available", lambda: False)
-    assert choose_scheme("auto", CPU, QWEN2) == "int8-torch"
-    assert choose_scheme("int4", CPU, QWEN2) == INT4
-    cuda = torch.device("cuda", 1)
+    assert choose_scheme("auto", "cpu", QWEN2) == "int8-torch"
+    assert choose_scheme("int4", "cpu", QWEN2) == INT4
+    cuda = "cuda:1"
     assert choose_scheme("auto", cuda, QWEN2) == choose_scheme("none", cuda, QWEN2) == "bfloat16"
     for quant in ("int8", "int4"):
         with pytest.raises(ConfigError, match="use quant none on cuda"):
             choose_scheme(quant, cuda, QWEN2)
     with pytest.raises(ConfigError, match="must be auto, none, int8 or int4"):
-        choose_scheme("int7", CPU, QWEN2)
+        choose_scheme("int7", "cpu", QWEN2)
     with pytest.raises(ConfigError, match=r"layers\.0\.self_attn\.q_proj\.weight is 64 x 48"):
-        choose_scheme("int4", CPU, replace(QWEN2, hidden_size=48))
+        choose_scheme("int4", "cpu", replace(QWEN2, hidden_size=48))
 
 
 @pytest.mark.process
@@ -168,14 +171,14 @@ def test_what_makes_a_model_slow_is_logged(
     ):
         caplog.clear()
         monkeypatch.setattr(calls, "shared_kernels", lambda found=found: found)
-        choose_scheme("auto", CPU, config)
+        choose_scheme("auto", "cpu", config)
         assert [record.levelname for record in caplog.records] == ["WARNING"]
         assert sentence in caplog.text
     caplog.clear()
-    choose_scheme("none", CPU, QWEN2)
+    choose_scheme("none", "cpu", QWEN2)
     monkeypatch.undo()
     if calls.available():
-        choose_scheme("auto", CPU, QWEN2)
+        choose_scheme("auto", "cpu", QWEN2)
     assert caplog.text == calls.warning()
 
 
@@ -186,18 +189,18 @@ def unkept_kernels(folder: Path) -> Kernels:
 
 def test_slow_weights_are_described_as_such() -> None:
     """The description of a model on the page and in lists names the missing kernels."""
-    model = build(QWEN2, pack(QWEN2, checkpoint(QWEN2).items(), "int8-torch"), "int8-torch", CPU)
+    model = build(QWEN2, pack(QWEN2, checkpoint(QWEN2).items(), "int8-torch"), "int8-torch", "cpu")
     assert model.description.endswith("torch on cpu without native kernels")
 
 
 def test_packed_for_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A packed file for a different machine is refused."""
     with pytest.raises(ModelError, match="pack them again"):
-        build(QWEN2, {}, "int4-torch-elsewhere", CPU)
+        build(QWEN2, {}, "int4-torch-elsewhere", "cpu")
     monkeypatch.setattr(calls, "available", lambda: False)
     monkeypatch.setattr(calls, "reason", lambda: "There is no C compiler here.")
     with pytest.raises(ModelError, match="There is no C compiler here"):
-        build(QWEN2, {}, "int8-native", CPU)
+        build(QWEN2, {}, "int8-native", "cpu")
 
 
 @pytest.fixture(params=["float32", "bfloat16", "int8-torch", INT4, "int8-native", "int4-native"])
@@ -209,20 +212,20 @@ def packing(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def with_every_bias(config: DecoderConfig) -> dict[str, Tensor]:
+def with_every_bias(config: DecoderConfig) -> dict[str, NDArray[Any]]:
     tensors = checkpoint(config)
     biases = {
-        f"{name.removesuffix('weight')}bias": tensor[:, 0].clone()
+        f"{name.removesuffix('weight')}bias": tensor[:, 0].copy()
         for name, tensor in tensors.items()
         if "proj.weight" in name
     }
     return tensors | biases
 
 
-def refused(config: DecoderConfig, packed: dict[str, Tensor], packing: str) -> str:
+def refused(config: DecoderConfig, packed: dict[str, NDArray[Any]], packing: str) -> str:
     """Return the reason why no model is built from the tensors, or an empty string."""
     try:
-        build(config, packed, packing, CPU)
+        build(config, packed, packing, "cpu")
     except ModelError as error:
         return str(error)
     return ""
@@ -231,10 +234,10 @@ def refused(config: DecoderConfig, packed: dict[str, Tensor], packing: str) -> s
 @pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
 def test_whatever_is_packed_fits(packing: str, config: DecoderConfig) -> None:
     """Every packing's own tensors pass, with and without biases, norms, a tied head and blocks."""
-    build(config, pack(config, checkpoint(config).items(), packing), packing, CPU)
-    build(config, pack(config, with_every_bias(config).items(), packing), packing, CPU)
+    build(config, pack(config, checkpoint(config).items(), packing), packing, "cpu")
+    build(config, pack(config, with_every_bias(config).items(), packing), packing, "cpu")
     if packing.endswith("-native"):
-        build(config, pack(config, in_blocks(config).items(), packing), packing, CPU)
+        build(config, pack(config, in_blocks(config).items(), packing), packing, "cpu")
 
 
 @pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
@@ -242,21 +245,21 @@ def test_every_tensor_is_checked(packing: str, config: DecoderConfig) -> None:
     """A tensor with a changed shape, dtype or name is refused by name."""
     packed = pack(config, checkpoint(config).items(), packing)
 
-    def refusal(name: str, tensor: Tensor) -> str:
+    def refusal(name: str, tensor: NDArray[Any]) -> str:
         return refused(config, packed | {name: tensor}, packing)
 
     for name, tensor in packed.items():
         changes = {
-            **{f"shorter in {dim}": tensor.narrow(dim, 0, tensor.shape[dim] - 1) for dim in range(tensor.dim())},
-            "flat": tensor.flatten() if tensor.dim() > 1 else tensor[None],
-            "transposed": tensor.transpose(0, -1) if tensor.dim() > 1 else tensor[None],
+            **{f"shorter in {dim}": tensor.take(range(tensor.shape[dim] - 1), dim) for dim in range(tensor.ndim)},
+            "flat": tensor.flatten() if tensor.ndim > 1 else tensor[None],
+            "transposed": tensor.swapaxes(0, -1) if tensor.ndim > 1 else tensor[None],
             "empty": tensor[:0],
-            "int64": tensor.to(torch.int64),
+            "int64": tensor.astype(np.int64),
         }
         for change, changed in changes.items():
             if changed.shape == tensor.shape and changed.dtype == tensor.dtype:
                 continue  # The tensor is a transposed square matrix.
-            reason = refusal(name, changed.contiguous())
+            reason = refusal(name, np.ascontiguousarray(changed))
             assert re.fullmatch(r"the tensor \S+ (is .*, but must be .*|is missing|is unknown)", reason), (name, change)
         assert refusal(f"{name}.more", tensor) == f"the tensor '{name}.more' is unknown"
 
@@ -274,4 +277,4 @@ def test_every_tensor_that_a_model_needs_must_be_there(packing: str) -> None:
 def test_configuration_of_another_model_is_refused(packing: str) -> None:
     """Weights are never read with the sizes of a different configuration."""
     with pytest.raises(ModelError, match="but must be"):
-        build(QWEN3, pack(QWEN2, checkpoint(QWEN2).items(), packing), packing, CPU)
+        build(QWEN3, pack(QWEN2, checkpoint(QWEN2).items(), packing), packing, "cpu")

@@ -70,7 +70,7 @@ def float32(store: Store) -> Model:
     file = GGUF(Path(store.pull(NAME, Silent())))
     config = gguf_decoder.read_config(file)
     packed = weight_packing.pack(config, gguf_decoder.read_weights(file), "float32")
-    return weight_packing.build(config, packed, "float32", torch.device("cpu"))
+    return weight_packing.build(config, packed, "float32", "cpu")
 
 
 def requests(served: LoadedModel, max_tokens: int) -> Iterator[Request]:

@@ -76,7 +76,7 @@ def save(model: PreTrainedModel, folder: Path) -> Path:
 
 def load_exactly(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
     """Load in float32, even where bfloat16 is fast."""
-    monkeypatch.setattr("pellucid.engine.weight_packing.multiplies_bfloat16", lambda device: False)
+    monkeypatch.setattr("pellucid.engine.decoders.torch_packing.multiplies_bfloat16", lambda device: False)
     return load(str(path), device="cpu", quant="none", store=store, progress=Silent())
 
 

@@ -36,7 +36,7 @@ def build(path: Path) -> Model:
     file = GGUF(path)
     config = gguf_decoder.read_config(file)
     packed = weight_packing.pack(config, gguf_decoder.read_weights(file), "float32")
-    return weight_packing.build(config, packed, "float32", torch.device("cpu"))
+    return weight_packing.build(config, packed, "float32", "cpu")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ import torch
 from transformers import GPT2Config, PreTrainedModel, Qwen2Config
 from transformers.utils import logging
 
-from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
+from pellucid.engine.decoders.decoder import Decoder
+from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.native import calls
 from pellucid.errors import AdapterError, ConfigError, ModelError, NotFoundError
 from pellucid.models.adapter_folder import local_adapter, read_card, stored_adapters
@@ -237,7 +238,7 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> 
     assert "does not exist" in sentence(str(tmp_path / "nothing.gguf"))
     assert "has no config.json" in sentence(str(tmp_path))
     assert "no model 'qwen2.5-coder': did you mean qwen2.5-coder-" in sentence("qwen2.5-coder", NotFoundError)
-    assert "must be auto, cpu, cuda or cuda:N" in sentence(str(folder), ConfigError, device="tpu")
+    assert "must be auto, cpu, cuda, cuda:N, mps, xpu or xpu:N" in sentence(str(folder), ConfigError, device="tpu")
     assert "CUDA devices" in sentence(str(folder), ConfigError, device="cuda:99")
     assert "must be auto, none, int8 or int4" in sentence(str(folder), ConfigError, quant="int3")
     whole = shard.read_bytes()

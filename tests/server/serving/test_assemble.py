@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
 
 from pellucid.config import Settings, load_settings
+from pellucid.engine.host_storage import HostStorage
 from pellucid.engine.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape, Model
 from pellucid.errors import ConfigError
@@ -41,9 +42,17 @@ def test_two_models_of_one_name_are_refused_before_loading(tmp_path: Path, monke
 
 def test_cache_that_does_not_fit_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error for an oversized cache names the bytes, `--slots` and `--context`."""
-    shape = CacheShape(layers=1, kv_heads=1024, head_dim=2**20, dtype=torch.float32, device=torch.device("cpu"))
+    shape = CacheShape(layers=1, kv_heads=1024, head_dim=2**20, dtype="float32")
     model = cast(
-        "Model", SimpleNamespace(context=4096, cache_shape=shape, vocab_size=300, weight_bytes=0, description="huge")
+        "Model",
+        SimpleNamespace(
+            context=4096,
+            cache_shape=shape,
+            vocab_size=300,
+            weight_bytes=0,
+            description="huge",
+            new_storage=partial(HostStorage, shape),
+        ),
     )
 
     def load(name: str, **options: Any) -> LoadedModel:
@@ -108,6 +117,6 @@ def write_prefix(settings: Settings, model: str) -> tuple[Path, int]:
     loaded = load(model, device="cpu", quant="auto", store=Store(settings.cache), progress=Silent())
     assert loaded.prefixes is not None
     shape = loaded.model.cache_shape
-    content = torch.zeros(2 * shape.layers, shape.kv_heads, 40, shape.head_dim, dtype=shape.dtype)
+    content = np.zeros((2 * shape.layers, shape.kv_heads, 40, shape.head_dim), shape.dtype)
     loaded.prefixes.write([KVSnapshot(np.arange(40), content)])
     return loaded.prefixes.path, content.nbytes

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.config import load_settings
-from pellucid.engine import weight_packing
+from pellucid.engine.decoders import torch_packing
 from pellucid.serving.assemble import assemble
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
@@ -24,7 +24,7 @@ def load_float32(folder: Path, tmp_path: Path, lookup: bool = True) -> LocalAssi
     """Return an assistant with a folder's weights in float32, even if bfloat16 would be faster."""
     settings = load_settings(models=(str(folder),), quant="none", context=4095, cache=tmp_path, lookup=lookup)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weight_packing, "multiplies_bfloat16", lambda device: False)
+        patch.setattr(torch_packing, "multiplies_bfloat16", lambda device: False)
         return assemble(settings, settings.models, Silent())[1]
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
+from pellucid.engine.decoders.torch_model import TensorLogits, TensorStorage
+from pellucid.engine.host_storage import HostStorage
+from pellucid.engine.model import Batch, BatchSpan, KVStorage, Logits, Model
+from pellucid.engine.native.native_decoder import NativeLogits
 
 Part = tuple[int, int, list[int]]
 """Tokens for a slot from a position on: (slot, start, ids)."""
@@ -23,13 +28,26 @@ CHUNKINGS = {
 
 def new_storage(model: Model, slots: int = 4, capacity: int = 48) -> KVStorage:
     """Return a storage full of NaN, which exposes reads of unwritten values."""
-    shape = model.cache_shape
-    size = (slots, shape.kv_heads, capacity, shape.head_dim)
+    kv = model.new_storage(slots, capacity)
+    for layer in layers_of(kv):
+        layer[:] = float("nan")
+    return kv
 
-    def layers() -> list[Tensor]:
-        return [torch.full(size, float("nan"), dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)]
 
-    return KVStorage(layers(), layers())
+def layers_of(kv: KVStorage) -> list[Any]:
+    """Return the keys and the values (slots, kv_heads, capacity, head_dim) of each layer."""
+    assert isinstance(kv, (HostStorage, TensorStorage))
+    return [*kv.keys, *kv.values]
+
+
+def tensor_of(logits: Logits) -> Tensor:
+    assert isinstance(logits, (NativeLogits, TensorLogits))
+    return torch.as_tensor(logits.values)
+
+
+def batch_of(ids: Iterable[int], positions: Iterable[int], spans: Iterable[BatchSpan], rows: Iterable[int]) -> Batch:
+    ids, positions, rows = (np.fromiter(values, np.int64) for values in (ids, positions, rows))
+    return Batch(ids, positions, tuple(spans), rows)
 
 
 def run_parts(model: Model, kv: KVStorage, parts: Iterable[Part]) -> list[Tensor]:
@@ -41,14 +59,8 @@ def run_parts(model: Model, kv: KVStorage, parts: Iterable[Part]) -> list[Tensor
         spans.append(BatchSpan(slot, start, len(tokens), len(ids)))
         positions += range(start, start + len(tokens))
         ids += tokens
-    device = model.cache_shape.device
-    batch = Batch(
-        torch.tensor(ids, device=device),
-        torch.tensor(positions, device=device),
-        tuple(spans),
-        torch.arange(len(ids), device=device),
-    )
-    logprobs = model.logits(model.forward(batch, kv)).log_softmax(-1).cpu()
+    batch = batch_of(ids, positions, spans, range(len(ids)))
+    logprobs = tensor_of(model.logits(model.forward(batch, kv))).log_softmax(-1).cpu()
     return [logprobs[span.offset : span.offset + span.count] for span in spans]
 
 
@@ -81,5 +93,4 @@ def run_together(
 
 def copy_prefix(kv: KVStorage, source: int, target: int, length: int) -> None:
     """Copy the first ``length`` positions of a slot into a second slot, in every layer."""
-    for tensor in (*kv.keys, *kv.values):
-        tensor[target, :, :length] = tensor[source, :, :length]
+    kv.copy(source, target, length)

@@ -12,12 +12,12 @@ import gguf
 import numpy as np
 import sentencepiece
 import tokenizers
-import torch
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
+from pellucid.engine.model import Model
+from support.models.flat_batches import new_storage, run_parts
 
 MARKERS = (
     "<|endoftext|>",
@@ -227,9 +227,5 @@ def _interleaved(tensor: Tensor, heads: int) -> Tensor:
 
 def logprobs(model: Model, ids: list[int]) -> Tensor:
     """Return log-probabilities (len(ids), vocab) after each token, for an empty cache."""
-    shape = model.cache_shape
-    size = (1, shape.kv_heads, len(ids), shape.head_dim)
-    kv = KVStorage(*([torch.zeros(size, dtype=shape.dtype) for _ in range(shape.layers)] for _ in range(2)))
-    every = torch.arange(len(ids))
-    batch = Batch(torch.tensor(ids), every, (BatchSpan(0, 0, len(ids), 0),), every)
-    return model.logits(model.forward(batch, kv)).log_softmax(-1)
+    (logprobs,) = run_parts(model, new_storage(model, 1, len(ids)), [(0, 0, ids)])
+    return logprobs

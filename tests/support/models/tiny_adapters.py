@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.decoders.lora_matrices import Adapter, LowRank
 
 EVERYTHING = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -31,7 +32,7 @@ def random_adapter(
             if part.rpartition(".")[2] in targets:
                 down = torch.randn(rank, config.columns[part], generator=generator) / config.columns[part] ** 0.5
                 up = torch.randn(rows, rank, generator=generator) * size / rank**0.5
-                changes[f"layers.{i}.{part}"] = LowRank(down, up)
+                changes[f"layers.{i}.{part}"] = LowRank(down.numpy(), up.numpy())
     return Adapter(changes)
 
 
@@ -44,8 +45,10 @@ def write_adapter(
     scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     tensors = {}
     for name, change in adapter.changes.items():
-        tensors[f"base_model.model.model.{name}.lora_A.weight"] = change.down.contiguous()
-        tensors[f"base_model.model.model.{name}.lora_B.weight"] = (change.up / scale).contiguous()
+        tensors[f"base_model.model.model.{name}.lora_A.weight"] = torch.from_numpy(change.down).contiguous()
+        tensors[f"base_model.model.model.{name}.lora_B.weight"] = torch.from_numpy(
+            change.up / np.float32(scale)
+        ).contiguous()
     described = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -71,5 +74,5 @@ def merged_into(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
     twin = copy.deepcopy(model)
     with torch.no_grad():
         for name, change in adapter.changes.items():
-            twin.get_parameter(f"model.{name}.weight").add_(change.product)
+            twin.get_parameter(f"model.{name}.weight").add_(torch.from_numpy(change.product))
     return twin

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
-from pellucid.engine.decoders.quantized_blocks import Blocks
-from pellucid.engine.model import Batch, BatchSpan
+from pellucid.engine.decoders.decoder import Decoder
+from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
+from pellucid.engine.model import Batch, BatchSpan, Hidden, Indices
 from pellucid.engine.native.kernel_layout import FORMS
-from pellucid.engine.weight_packing import Weight, build, checkpoint_shapes, pack
+from pellucid.engine.weight_packing import build, checkpoint_shapes, pack
 
 QWEN2 = DecoderConfig(
     vocab_size=99,
@@ -45,10 +49,10 @@ key head.
 """
 
 
-def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:
+def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, NDArray[Any]]:
     """Return random weights under a checkpoint's names, large enough to have an effect."""
     generator = torch.Generator().manual_seed(seed)
-    tensors = {}
+    weights = {}
     for name, shape in checkpoint_shapes(config).items():
         absent = ("q_norm", "k_norm", "lm_head") if config is QWEN2 else (".bias",)
         if any(part in name for part in absent) or (
@@ -56,16 +60,17 @@ def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:
         ):
             continue
         noise = torch.randn(shape, generator=generator)
-        tensors[name] = noise / shape[1] ** 0.5 if len(shape) == 2 else 0.3 * noise + ("norm" in name)
-    return tensors
+        weight = noise / shape[1] ** 0.5 if len(shape) == 2 else 0.3 * noise + ("norm" in name)
+        weights[name] = weight.numpy()
+    return weights
 
 
 def in_blocks(config: DecoderConfig, seed: int = 0) -> dict[str, Weight]:
     """Return the random checkpoint with blocks of all supported forms, in turn."""
     forms = itertools.cycle(FORMS)
     return {
-        name: random_blocks((tensor.shape[0], tensor.shape[1]), next(forms), index) if tensor.dim() == 2 else tensor
-        for index, (name, tensor) in enumerate(checkpoint(config, seed).items())
+        name: random_blocks((weight.shape[0], weight.shape[1]), next(forms), index) if weight.ndim == 2 else weight
+        for index, (name, weight) in enumerate(checkpoint(config, seed).items())
     }
 
 
@@ -75,8 +80,8 @@ def random_blocks(shape: tuple[int, int], form: tuple[int, int, bool], seed: int
     generator = torch.Generator().manual_seed(seed)
     numbers = torch.randint(1 << bits, (rows, columns), generator=generator, dtype=torch.uint8)
     scale = (0.5 + torch.rand(rows, columns // shared, generator=generator)) * 3 / ((1 << bits) * columns**0.5)
-    minimum = (-scale * (1 << (bits - 1))).half() if with_minimum else None
-    return Blocks(numbers, scale.half(), minimum, bits)
+    minimum = (-scale * (1 << (bits - 1))).half().numpy() if with_minimum else None
+    return Blocks(numbers.numpy(), scale.half().numpy(), minimum, bits)
 
 
 def dequantized(config: DecoderConfig, tensors: Mapping[str, Weight]) -> Decoder:
@@ -84,27 +89,28 @@ def dequantized(config: DecoderConfig, tensors: Mapping[str, Weight]) -> Decoder
     floats = (
         (name, weight.dequantized() if isinstance(weight, Blocks) else weight) for name, weight in tensors.items()
     )
-    model = build(config, pack(config, floats, "float32"), "float32", torch.device("cpu"))
+    model = build(config, pack(config, floats, "float32"), "float32", "cpu")
     assert isinstance(model, Decoder)
     return model
 
 
-def batch(parts: list[tuple[int, int, Tensor]], rows: Tensor | None = None) -> Batch:
+def batch(parts: list[tuple[int, int, Indices]], rows: Indices | None = None) -> Batch:
     """Make a flat batch of (slot, start, ids); by default all rows are wanted."""
     spans, positions, offset = [], [], 0
     for slot, start, ids in parts:
         spans.append(BatchSpan(slot, start, len(ids), offset))
-        positions.append(torch.arange(start, start + len(ids)))
+        positions.append(np.arange(start, start + len(ids)))
         offset += len(ids)
-    wanted = torch.arange(offset) if rows is None else rows
-    return Batch(torch.cat([ids for _, _, ids in parts]), torch.cat(positions), tuple(spans), wanted)
+    wanted = np.arange(offset) if rows is None else rows
+    return Batch(np.concatenate([ids for _, _, ids in parts]), np.concatenate(positions), tuple(spans), wanted)
 
 
-def random_text(config: DecoderConfig, count: int, seed: int = 0) -> Tensor:
+def random_text(config: DecoderConfig, count: int, seed: int = 0) -> Indices:
     """Return the ids (count,) of random tokens."""
-    return torch.randint(config.vocab_size, (count,), generator=torch.Generator().manual_seed(seed))
+    return torch.randint(config.vocab_size, (count,), generator=torch.Generator().manual_seed(seed)).numpy()
 
 
-def distance(a: Tensor, b: Tensor) -> float:
+def distance(a: Hidden | Tensor, b: Hidden | Tensor) -> float:
     """Return the distance of a and b, relative to b."""
-    return float((a - b).norm() / b.norm())
+    x, y = torch.as_tensor(a), torch.as_tensor(b)
+    return float((x - y).norm() / y.norm())

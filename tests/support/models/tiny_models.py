@@ -17,7 +17,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from pellucid.engine.decoders.decoder import Decoder, DecoderConfig, DecoderWeights, Layer
+from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
+from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.decoders.linear import DenseLinear
 
 VOCAB_SIZE = 97

@@ -5,11 +5,13 @@ from __future__ import annotations
 from math import inf, log
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from pellucid.engine.sampler import score_rows, token_scores, truncate
+from pellucid.engine.decoders.torch_model import score_rows
+from pellucid.engine.sampler import token_scores, truncate
 from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.conversations.compact_tokens import record
 from support.node_modules import in_node
@@ -50,9 +52,12 @@ def shares(logits: Tensor, settings: dict[str, float]) -> dict[int, float]:
     if settings["temperature"] == 0:
         return {int(logits.argmax()): 1.0}
     ids, weights = truncate(
-        logits / settings["temperature"], int(settings["top_k"]), settings["top_p"], settings["min_p"]
+        (logits / settings["temperature"]).numpy(),
+        int(settings["top_k"]),
+        settings["top_p"],
+        settings["min_p"],
     )
-    found = (weights.double() / weights.double().sum()).tolist()
+    found = (weights / weights.sum(dtype=np.float64)).tolist()
     return dict(zip(range(len(found)) if ids is None else ids.tolist(), found, strict=True))
 
 

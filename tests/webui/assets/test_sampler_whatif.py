@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from pellucid.engine.sampler import Sampler, score_rows, token_scores, truncate
+from pellucid.engine.decoders.torch_model import score_rows
+from pellucid.engine.sampler import Sampler, token_scores, truncate
 from pellucid.vocabulary.query import SamplingParams
 from pellucid.vocabulary.token import Alternative, Token
 from pellucid_webui.conversations.compact_tokens import record
@@ -58,9 +60,9 @@ class Draw:
         """Return the probability of each token in the sampler at ``settings``."""
         if settings["temperature"] == 0:
             return {int(self.logits.argmax()): 1.0}
-        scaled = self.logits / settings["temperature"]
+        scaled = (self.logits / settings["temperature"]).numpy()
         ids, weights = truncate(scaled, int(settings["top_k"]), settings["top_p"], settings["min_p"])
-        shares = (weights.double() / weights.double().sum()).tolist()
+        shares = (weights / weights.sum(dtype=np.float64)).tolist()
         return dict(zip(range(len(shares)) if ids is None else ids.tolist(), shares, strict=True))
 
 
@@ -71,7 +73,7 @@ def draw(seed: int, own: Settings) -> Draw:
     scale = (0.7, 2.0, 4.0)[seed % 3]
     logits = torch.randn(vocabulary, generator=random) * scale
     sampler = Sampler(SamplingParams(seed=seed, top_logprobs=KEPT, **own), [], None)  # type: ignore[arg-type]
-    id, probability, *_ = sampler.choose(logits)
+    id, probability, *_ = sampler.choose(logits.numpy())
     score = token_scores(score_rows(logits[None], torch.tensor([id]), KEPT), [0])[0]
     top = tuple(Alternative(one, f"t{one}", f"t{one}".encode(), logprob) for one, logprob in score.top)
     return Draw(
@@ -224,7 +226,7 @@ def test_rounded_whole() -> None:
     score = token_scores(score_rows(logits[None], torch.tensor([0]), 4), [0])[0]
     top = tuple(Alternative(id, "x", b"x", logprob) for id, logprob in score.top)
     one = record(Token(0, "x", b"x", 0, score.logprob, score.rank, score.entropy, top, score.rest))
-    assert len(truncate(logits, 3, 1.0, 0.0)[1]) == 1
+    assert len(truncate(logits.numpy(), 3, 1.0, 0.0)[1]) == 1
     (found,) = weigh([(one, {**OFF, "top_k": 3}, None)])
     assert [verdict["sure"] for verdict in found["alternatives"]] == [True, False, False, True]
     assert [verdict["kept"] for verdict in found["alternatives"]] == [True, True, True, False]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pellucid.engine.decoders.torch_model import TensorStorage, TorchModel
 from pellucid.engine.model import Batch, CacheShape, KVStorage
 
 BYTES = 256
@@ -25,14 +26,13 @@ NEVER = -100.0
 _CONTEXT = 1 << 20  # Practically unlimited: only the last bytes matter.
 
 
-class ByteWindowModel:
+class ByteWindowModel(TorchModel):
     """The base of models of the last ``reach`` bytes.
 
     The hidden state of a row is (R, reach) int64: the bytes, newest last. Positions before the text
     or before the last marker are ``NOTHING``.
     """
 
-    brings_threads = False
     vocab_size = VOCABULARY
     hidden_size = None
     context = _CONTEXT
@@ -44,20 +44,22 @@ class ByteWindowModel:
 
     @property
     def cache_shape(self) -> CacheShape:
-        return CacheShape(1, 1, 1, torch.float32, self.device)  # Float32 holds ids up to 2^24 exactly.
+        return CacheShape(1, 1, 1, "float32", str(self.device))  # Float32 holds ids up to 2^24 exactly.
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
+        assert isinstance(kv, TensorStorage)
         (keys,), (values,) = kv.keys, kv.values
-        slots = torch.empty_like(batch.ids)
+        given, places, rows = self.indices(batch)
+        slots = torch.empty_like(given)
         for span in batch.spans:
-            rows = slice(span.offset, span.offset + span.count)
-            slots[rows] = span.slot
+            part = slice(span.offset, span.offset + span.count)
+            slots[part] = span.slot
             for storage in (keys, values):
-                storage[span.slot, 0, span.start : span.end, 0] = batch.ids[rows].float()
+                storage[span.slot, 0, span.start : span.end, 0] = given[part].float()
         back = torch.arange(self.reach - 1, -1, -1, device=self.device)
-        positions = batch.positions[batch.rows, None] - back  # (R, reach)
-        ids = keys[slots[batch.rows, None], 0, positions.clamp(min=0), 0].long()
+        positions = places[rows, None] - back  # (R, reach)
+        ids = keys[slots[rows, None], 0, positions.clamp(min=0), 0].long()
         return since_marker(torch.where(positions < 0, NOTHING, ids))
 
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,10 +54,10 @@ class DecodeRows:
 
     def fill(self, batch: Batch) -> None:
         """Copy a batch. Unused rows repeat the first row, and write the same values twice."""
-        slots = torch.tensor([span.slot for span in batch.spans], device=self.slots.device)
+        slots = np.array([span.slot for span in batch.spans])
         for tensor, values in ((self.ids, batch.ids), (self.positions, batch.positions), (self.slots, slots)):
-            tensor[: len(values)] = values
-            tensor[len(values) :] = values[0]
+            padded = np.concatenate((values, np.repeat(values[:1], len(tensor) - len(values))))
+            tensor.copy_(torch.from_numpy(padded))
 
 
 def shape_of(spans: Sequence[BatchSpan], capacity: int) -> GraphShape | None:
@@ -107,7 +108,9 @@ class DecodeGraphs:
         graph, rows, hidden = self._recorded[shape]
         rows.fill(batch)
         graph.replay()
-        return hidden[batch.rows]  # Copied, because the next step overwrites ``hidden``.
+        return hidden[
+            torch.from_numpy(batch.rows).to(self._device)
+        ]  # Copied, because the next step overwrites ``hidden``.
 
     def _record(self, step: Step, shape: GraphShape, batch: Batch) -> tuple[torch.cuda.CUDAGraph, DecodeRows, Tensor]:
         rows = DecodeRows.empty(shape, self._device)

@@ -8,8 +8,7 @@ by configuration. This is the reference in torch operations, for any device and 
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,66 +18,11 @@ from torch import Tensor
 
 from pellucid.engine.decoders.attention import attend, attend_rows, store, store_rows
 from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, shape_of
+from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, DecoderSizes, rotary_tables
 from pellucid.engine.decoders.linear import DenseLinear, Linear, LowRankLinear
 from pellucid.engine.decoders.lora_matrices import Adapter
+from pellucid.engine.decoders.torch_model import TensorStorage, TorchModel, dtype_name
 from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
-
-FUSED = {
-    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "o": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
-"""The fused matrices of a layer, and the checkpoint matrices with the same input that form each."""
-
-
-@dataclass(frozen=True, slots=True)
-class DecoderConfig:
-    """The shape of a decoder.
-
-    ``rope_scaling`` is None or a transformers ``rope_scaling`` of type linear or llama3.
-    """
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    rms_norm_eps: float
-    rope_theta: float
-    context: int
-    rope_scaling: Mapping[str, float | str] | None = None
-    sliding_window: int | None = None
-
-    @property
-    def body_parameters(self) -> int:
-        attention = 2 * self.head_dim * (self.heads + self.kv_heads)
-        return self.layers * self.hidden_size * (attention + 3 * self.intermediate_size)
-
-    @property
-    def rows(self) -> dict[str, int]:
-        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        return {
-            "self_attn.q_proj": queries,
-            "self_attn.k_proj": keys,
-            "self_attn.v_proj": keys,
-            "self_attn.o_proj": self.hidden_size,
-            "mlp.gate_proj": self.intermediate_size,
-            "mlp.up_proj": self.intermediate_size,
-            "mlp.down_proj": self.hidden_size,
-        }
-
-    @property
-    def columns(self) -> dict[str, int]:
-        widths = {"self_attn.o_proj": self.heads * self.head_dim, "mlp.down_proj": self.intermediate_size}
-        return {name: widths.get(name, self.hidden_size) for name in self.rows}
-
-    @property
-    def head_parameters(self) -> int:
-        """Number of elements of the head or the embedding."""
-        return self.vocab_size * self.hidden_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,28 +56,8 @@ Takes q, k, v, and the storage's keys and values; returns (T, heads, head_dim).
 """
 
 
-class DecoderSizes:
-    """The sizes that the configuration of a decoder gives."""
-
-    config: DecoderConfig
-
-    @property
-    def vocab_size(self) -> int:
-        return self.config.vocab_size
-
-    @property
-    def context(self) -> int:
-        return self.config.context
-
-    @property
-    def hidden_size(self) -> int:
-        return self.config.hidden_size
-
-
-class Decoder(DecoderSizes):
+class Decoder(DecoderSizes, TorchModel):
     """The decoder on torch operations. Activations and cache have the dtype of the norms."""
-
-    brings_threads = False
 
     def __init__(self, config: DecoderConfig, weights: DecoderWeights, description: str) -> None:
         self.config = config
@@ -141,9 +65,9 @@ class Decoder(DecoderSizes):
         self.description = description
         self.dtype = weights.norm.dtype
         self.device = weights.norm.device
-        self._rotary = RotaryTables(config, self.device, self.dtype)
+        self._rotary = RotaryTensors(config, self.device, self.dtype)
         self._shared = 0  # Bytes of weights owned by another decoder.
-        self._graphs: tuple[KVStorage, Tensor, DecodeGraphs] | None = None
+        self._graphs: tuple[TensorStorage, Tensor, DecodeGraphs] | None = None
 
     def adapted(self, adapter: Adapter) -> Decoder:
         """Return an adapted copy that shares the weights; ``weight_bytes`` counts the adapter."""
@@ -171,7 +95,7 @@ class Decoder(DecoderSizes):
     @property
     def cache_shape(self) -> CacheShape:
         c = self.config
-        return CacheShape(c.layers, c.kv_heads, c.head_dim, self.dtype, self.device)
+        return CacheShape(c.layers, c.kv_heads, c.head_dim, dtype_name(self.dtype), str(self.device))
 
     @property
     def weight_bytes(self) -> int:
@@ -181,7 +105,9 @@ class Decoder(DecoderSizes):
 
     @property
     def cost(self) -> TokenCost:
-        return TokenCost(self._matrix_bytes, self.config.body_parameters, self.config.head_parameters, self.dtype)
+        return TokenCost(
+            self._matrix_bytes, self.config.body_parameters, self.config.head_parameters, dtype_name(self.dtype)
+        )
 
     @property
     def _matrix_bytes(self) -> int:
@@ -195,6 +121,7 @@ class Decoder(DecoderSizes):
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
+        assert isinstance(kv, TensorStorage)
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
         if self.device.type == "cuda":
             shape = shape_of(batch.spans, kv.keys[0].shape[2])
@@ -208,11 +135,12 @@ class Decoder(DecoderSizes):
                 q, keys, values, batch.spans, scale=self.config.head_dim**-0.5, window=self.config.sliding_window
             )
 
-        x = self._layers(batch.ids, batch.positions, attention, kv)
-        return rms_norm(x[batch.rows], self.weights.norm, self.config.rms_norm_eps)
+        ids, positions, rows = self.indices(batch)
+        x = self._layers(ids, positions, attention, kv)
+        return rms_norm(x[rows], self.weights.norm, self.config.rms_norm_eps)
 
     @torch.inference_mode()
-    def decode(self, rows: DecodeRows, kv: KVStorage) -> Tensor:
+    def decode(self, rows: DecodeRows, kv: TensorStorage) -> Tensor:
         """Run one token per sequence; return all hidden states (R, hidden)."""
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
 
@@ -225,17 +153,16 @@ class Decoder(DecoderSizes):
         x = self._layers(rows.ids, rows.positions, attention, kv)
         return rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
 
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        return self.weights.head(hidden).float()
+    def head(self, hidden: Tensor) -> Tensor:
+        return self.weights.head(hidden)
 
-    def _graphs_of(self, kv: KVStorage) -> DecodeGraphs:
+    def _graphs_of(self, kv: TensorStorage) -> DecodeGraphs:
         cos = self._rotary.cos  # Graphs read the recorded tables.
         if self._graphs is None or self._graphs[0] is not kv or self._graphs[1] is not cos:
             self._graphs = kv, cos, DecodeGraphs(self.device)
         return self._graphs[2]
 
-    def _layers(self, ids: Tensor, positions: Tensor, attention: Attention, kv: KVStorage) -> Tensor:
+    def _layers(self, ids: Tensor, positions: Tensor, attention: Attention, kv: TensorStorage) -> Tensor:
         """Return the output of the last layer (T, hidden)."""
         eps = self.config.rms_norm_eps
         cos, sin = self._rotary.cos[positions, None], self._rotary.sin[positions, None]  # (T, 1, head_dim)
@@ -269,7 +196,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
-class RotaryTables:
+class RotaryTensors:
     """Cosines and sines (positions, head_dim), shared by a decoder and its adapted copies.
 
     The tables cover the longest cache: tables for the whole context could take gigabytes.
@@ -279,40 +206,9 @@ class RotaryTables:
         self._config = config
         self._device = device
         self._dtype = dtype
-        self.cos, self.sin = rotary_tables(config, 0)
+        self.cos = self.sin = torch.empty(0, config.head_dim)
 
     def cover(self, positions: int) -> None:
         if len(self.cos) < positions:
-            cos, sin = rotary_tables(self._config, positions)
-            self.cos, self.sin = cos.to(self._device, self._dtype), sin.to(self._device, self._dtype)
-
-
-def rotary_tables(config: DecoderConfig, positions: int) -> tuple[Tensor, Tensor]:
-    angles = torch.arange(positions, dtype=torch.float32)[:, None] * inverse_frequencies(config)[None]
-    # One half only: for a million positions, the second half takes seconds and a gigabyte.
-    cos, sin = angles.cos(), angles.sin()
-    return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
-
-
-def inverse_frequencies(config: DecoderConfig) -> Tensor:
-    """Return the angle per position (head_dim / 2,), scaled by ``rope_scaling``.
-
-    Raises ValueError for an unsupported kind of scaling.
-    """
-    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
-    base = 1.0 / config.rope_theta**exponents
-    scaling = config.rope_scaling
-    if scaling is None:
-        return base
-    kind = scaling.get("rope_type", scaling.get("type"))
-    if kind == "default":
-        return base
-    factor = float(scaling["factor"])
-    if kind == "linear":
-        return base / factor
-    if kind == "llama3":  # Llama 3.1: stretch long waves, keep short waves, blend in between.
-        low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
-        original = float(scaling["original_max_position_embeddings"])
-        smooth = ((original * base / (2 * math.pi) - low) / (high - low)).clamp(0, 1)
-        return (1 - smooth) * base / factor + smooth * base
-    raise ValueError(f"rope_scaling of type {kind!r} is not supported by the lean decoder.")
+            tables = (torch.from_numpy(table) for table in rotary_tables(self._config, positions))
+            self.cos, self.sin = (table.to(self._device, self._dtype) for table in tables)

@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from pellucid.engine.decoders.attention import attend, store
+from pellucid.engine.decoders.torch_model import TensorStorage, TorchModel, dtype_name
 from pellucid.engine.model import Batch, BatchSpan, CacheShape, KVStorage, TokenCost
 from pellucid.errors import ModelError
 
@@ -48,7 +49,7 @@ In bfloat16, up to 0.1 was measured; a wrong attention gives far more.
 class FlatCache:
     """A cache object for one forward pass that writes through to the storage."""
 
-    def __init__(self, spans: tuple[BatchSpan, ...], kv: KVStorage) -> None:
+    def __init__(self, spans: tuple[BatchSpan, ...], kv: TensorStorage) -> None:
         self.spans = spans
         self.windows: dict[int, int | None] = {}
         self._kv = kv
@@ -156,14 +157,13 @@ def _attend_latent(
 AttentionInterface.register(ATTENTION, flat_attention)
 
 
-class HFModel:
+class HFModel(TorchModel):
     """A causal model of the transformers library.
 
     The hidden states of ``forward`` are the logits in the model's dtype: model classes compute
     logits in different ways (scales, caps, biases). The batch's rows bound the memory.
     """
 
-    brings_threads = False
     hidden_size = None
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -184,11 +184,9 @@ class HFModel:
         self.context = _context(self._config, self.name)
         self.weight_bytes = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
         self.cost = _cost(model)
-        self.description = (
-            f"{str(self.dtype).removeprefix('torch.')} weights, {self.name} of transformers on {self.device}"
-        )
+        self.description = f"{dtype_name(self.dtype)} weights, {self.name} of transformers on {self.device}"
         try:
-            self.cache_shape, self.vocab_size = self._probe()
+            self._shape, self.vocab_size = self._probe()
         except ModelError:
             raise
         except Exception as error:  # Foreign code may raise any error.
@@ -197,7 +195,7 @@ class HFModel:
             ) from error
 
     @classmethod
-    def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> HFModel:
+    def load(cls, path: Path, device: str, dtype: torch.dtype) -> HFModel:
         """Load a folder of config.json and safetensors files, without downloads or foreign code."""
         check_folder(path)
         load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # With output_loading_info: a pair.
@@ -222,19 +220,23 @@ class HFModel:
             )
         return cls(model.to(device))
 
+    @property
+    def cache_shape(self) -> CacheShape:
+        return self._shape
+
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        return self._run(batch, FlatCache(batch.spans, kv))
+        assert isinstance(kv, TensorStorage)
+        return self._run(*self.indices(batch), FlatCache(batch.spans, kv))
 
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        return hidden.float()
+    def head(self, hidden: Tensor) -> Tensor:
+        return hidden
 
-    def _run(self, batch: Batch, flat: FlatCache) -> Tensor:
+    def _run(self, ids: Tensor, positions: Tensor, rows: Tensor, flat: FlatCache) -> Tensor:
         logits: Tensor = self._model(
-            input_ids=batch.ids[None],
-            position_ids=batch.positions[None],
-            logits_to_keep=batch.rows,  # Rows are selected before the head.
+            input_ids=ids[None],
+            position_ids=positions[None],
+            logits_to_keep=rows,  # Rows are selected before the head.
             use_cache=True,
             flat=flat,
             **{self._cache_name: flat},
@@ -262,7 +264,11 @@ class HFModel:
             )
         sizes = [size for pair in shapes.shapes.values() for size in pair]
         shape = CacheShape(
-            layers, max(size[1] for size in sizes), max(size[3] for size in sizes), shapes.dtype, self.device
+            layers,
+            max(size[1] for size in sizes),
+            max(size[3] for size in sizes),
+            dtype_name(shapes.dtype),
+            str(self.device),
         )
         got = torch.empty_like(expected)
         windows = self._run_probe(ids, shape, got)
@@ -277,7 +283,7 @@ class HFModel:
 
     def _run_probe(self, ids: Tensor, shape: CacheShape, logits: Tensor) -> dict[int, int | None]:
         """Fill ``logits`` (2, length, vocab) from two texts in two batches; return the windows."""
-        kv = _storage(shape, max(_PROBE_SLOTS) + 1, _PROBE_LENGTH)
+        kv = TensorStorage(shape, max(_PROBE_SLOTS) + 1, _PROBE_LENGTH)
         first, second = _PROBE_CUTS
         windows: dict[int, int | None] = {}
         for ranges in (((0, first), (0, second)), ((first, _PROBE_LENGTH), (second, _PROBE_LENGTH))):
@@ -289,19 +295,11 @@ class HFModel:
             texts = torch.cat([ids[text, span.start : span.end] for text, span in enumerate(spans)])
             positions = torch.cat([torch.arange(span.start, span.end, device=self.device) for span in spans])
             flat = FlatCache(spans, kv)
-            out = self._run(Batch(texts, positions, spans, torch.arange(len(texts), device=self.device)), flat)
+            out = self._run(texts, positions, torch.arange(len(texts), device=self.device), flat)
             for text, span in enumerate(spans):
                 logits[text, span.start : span.end] = out[span.offset : span.offset + span.count]
             windows = flat.windows
         return windows
-
-
-def _storage(shape: CacheShape, slots: int, capacity: int) -> KVStorage:
-    size = (slots, shape.kv_heads, capacity, shape.head_dim)
-    keys, values = (
-        [torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)] for _ in range(2)
-    )
-    return KVStorage(keys, values)
 
 
 def _cost(model: PreTrainedModel) -> TokenCost | None:
@@ -314,7 +312,9 @@ def _cost(model: PreTrainedModel) -> TokenCost | None:
     head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     matrices = sum(weight.numel() for weight in weights.values() if weight.dim() > 1)
     in_head = head.weight.numel() if head is not None and id(head.weight) in weights else 0
-    return TokenCost(sum(weight.nbytes for weight in weights.values()), matrices - in_head, in_head, model.dtype)
+    return TokenCost(
+        sum(weight.nbytes for weight in weights.values()), matrices - in_head, in_head, dtype_name(model.dtype)
+    )
 
 
 def _context(config: PretrainedConfig, name: str) -> int:

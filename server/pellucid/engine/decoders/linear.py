@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pellucid.engine.decoders.lora_matrices import LowRank
+from pellucid.engine.decoders.quantized_blocks import INT4_GROUP
 
 DEQUANTIZE_ROWS = 32  # Minimum rows to dequantize: torch's weight-only kernels suit few rows.
-INT4_GROUP = 32  # Columns that share a scale and a minimum.
 VECTOR_BYTES = 64
 _ROWS_AT_ONCE = 8192  # Keeps float32 copies small while quantizing.
 
@@ -98,7 +98,8 @@ class LowRankLinear:
         at = 0
         for change, count in zip(changes, rows, strict=True):
             if change is not None:
-                self._parts.append((slice(at, at + count), change.down.to(device, dtype), change.up.to(device, dtype)))
+                down, up = (torch.from_numpy(side).to(device, dtype) for side in (change.down, change.up))
+                self._parts.append((slice(at, at + count), down, up))
             at += count
 
     @property

@@ -45,8 +45,7 @@ class LogisticModel(ByteWindowModel):
         weights = self.weights
         return weights.weight.nbytes + weights.bias.nbytes + weights.classes.nbytes
 
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
+    def head(self, hidden: Tensor) -> Tensor:
         """Return log-probabilities (R, 257) after histories (R, reach), NEVER for the marker."""
         weights = self.weights
         scores = F.embedding_bag(buckets(hidden, weights.bits), weights.weight, mode="sum") + weights.bias

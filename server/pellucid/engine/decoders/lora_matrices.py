@@ -8,18 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LowRank:
     """The change ``up @ down`` of a matrix (out, in), with the scale included.
 
-    ``down`` (rank, in) and ``up`` (out, rank) are float32 on the CPU.
+    ``down`` (rank, in) and ``up`` (out, rank) are float32.
     """
 
-    down: Tensor
-    up: Tensor
+    down: Floats
+    up: Floats
 
     @property
     def rank(self) -> int:
@@ -27,7 +30,7 @@ class LowRank:
         return len(self.down)
 
     @property
-    def product(self) -> Tensor:
+    def product(self) -> Floats:
         """The added matrix (out, in)."""
         return self.up @ self.down
 
@@ -49,7 +52,7 @@ class Adapter:
 
     @property
     def parameters(self) -> int:
-        return sum(change.down.numel() + change.up.numel() for change in self.changes.values())
+        return sum(change.down.size + change.up.size for change in self.changes.values())
 
     def of(self, prefix: str, parts: Sequence[str]) -> list[LowRank | None]:
         """Return the change of each part of a fused matrix; None for an unchanged part."""

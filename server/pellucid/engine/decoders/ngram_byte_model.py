@@ -55,8 +55,7 @@ class NGramModel(ByteWindowModel):
     def parameters(self) -> int:
         return sum(len(table.shares) + len(table.backoffs) for table in self.tables)
 
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
+    def head(self, hidden: Tensor) -> Tensor:
         """Return log-probabilities (R, 257) after histories (R, reach), NEVER for the marker."""
         out = torch.full((len(hidden), BYTES + 1), NEVER, device=hidden.device)
         out[:, :BYTES] = self.probabilities(hidden).log()

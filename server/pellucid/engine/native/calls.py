@@ -8,15 +8,16 @@ import threading
 from ctypes import POINTER, Array, c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
 
+import numpy as np
 import platformdirs
-import torch
-from torch import Tensor
 
 from pellucid.engine.masked_row import MaskedRow, checked
+from pellucid.engine.model import Indices, Logprobs
 from pellucid.engine.native.library import KernelsUnavailableError, load_library
 from pellucid.engine.native.native_structs import DecoderParts, MaskParts, NativeBatch, ScoreParts, Share
 from pellucid.engine.token_mask import TokenMask, fitted
 from pellucid.engine.token_scores import RowScores
+from pellucid.system.processors import compute_threads
 
 _folder = platformdirs.user_cache_path("pellucid") / "kernels"
 
@@ -110,7 +111,7 @@ class Kernels:
         self.build = loaded.build
         self.warning = loaded.warning
         self.variant = code.pellucid_variant().decode()
-        self.threads = threads or torch.get_num_threads()
+        self.threads = threads or compute_threads()
         self.lock = threading.Lock()
         self._code = code
         self._pool: int | None = None
@@ -128,33 +129,32 @@ class Kernels:
     def scratch_bytes(self, decoder: DecoderParts, tokens: int) -> int:
         return int(self._code.pellucid_scratch(self.pool, decoder, tokens))
 
-    def forward(self, decoder: DecoderParts, batch: NativeBatch, scratch: int, out: Tensor) -> bool:
+    def forward(self, decoder: DecoderParts, batch: NativeBatch, scratch: int, out: Logprobs) -> bool:
         """Write the hidden states of the batch's rows to ``out`` (rows, hidden) float32.
 
         ``scratch`` is an address. Return False, with nothing written, if the batch was interrupted.
         """
-        return bool(self._code.pellucid_forward(self.pool, decoder, batch, scratch, out.data_ptr()))
+        return bool(self._code.pellucid_forward(self.pool, decoder, batch, scratch, out.ctypes.data))
 
-    def logits(self, decoder: DecoderParts, hidden: Tensor, scratch: int, out: Tensor) -> None:
+    def logits(self, decoder: DecoderParts, hidden: Logprobs, scratch: int, out: Logprobs) -> None:
         """Write float32 logits of ``hidden`` (rows, hidden) to ``out`` (rows, padded vocab)."""
-        self._code.pellucid_logits(self.pool, decoder, hidden.data_ptr(), len(hidden), scratch, out.data_ptr())
+        self._code.pellucid_logits(self.pool, decoder, hidden.ctypes.data, len(hidden), scratch, out.ctypes.data)
 
-    def score_rows(self, logits: Tensor, ids: Tensor, top: int) -> RowScores:
-        """Score tokens like :func:`pellucid.engine.sampler.score_rows`, on the CPU."""
+    def score_rows(self, logits: Logprobs, ids: Indices, top: int) -> RowScores:
+        """Score token ``ids``, possibly MOST_PROBABLE, by float32 ``logits`` (rows, vocab)."""
         rows, vocab = logits.shape
-        assert logits.dtype == torch.float32
-        assert logits.stride(1) == 1
-        assert ids.dtype == torch.int64
+        assert logits.dtype == np.float32
+        assert logits.strides[1] == 4
         assert bool((ids < vocab).all())
         kept = max(min(top, vocab), 1)
-        chosen, ranks = ids.clone(), torch.empty(rows, dtype=torch.int64)
-        logprobs, entropies = torch.empty(rows, dtype=torch.float64), torch.empty(rows, dtype=torch.float64)
-        top_ids, top_logprobs = torch.empty(rows, kept, dtype=torch.int64), torch.empty(rows, kept, dtype=torch.float64)
-        pointers = (tensor.data_ptr() for tensor in (logits, chosen, ranks, logprobs, entropies, top_ids, top_logprobs))
-        scratch = torch.empty(self._code.pellucid_score_scratch(rows, vocab), dtype=torch.uint8)
+        chosen, ranks = ids.astype(np.int64), np.empty(rows, np.int64)
+        logprobs, entropies = np.empty(rows), np.empty(rows)
+        top_ids, top_logprobs = np.empty((rows, kept), np.int64), np.empty((rows, kept))
+        pointers = (array.ctypes.data for array in (logits, chosen, ranks, logprobs, entropies, top_ids, top_logprobs))
+        scratch = np.empty(self._code.pellucid_score_scratch(rows, vocab), np.uint8)
         with self.lock:
-            job = ScoreParts(rows, vocab, logits.stride(0), kept, *pointers)
-            self._code.pellucid_score(self.pool, job, scratch.data_ptr())
+            job = ScoreParts(rows, vocab, logits.strides[0] // 4, kept, *pointers)
+            self._code.pellucid_score(self.pool, job, scratch.ctypes.data)
         return RowScores(
             chosen.tolist(),
             logprobs.tolist(),
@@ -164,12 +164,12 @@ class Kernels:
             top_logprobs[:, :top].tolist(),
         )
 
-    def mask_row(self, logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
-        """Mask a row like :func:`pellucid.engine.masked_row.mask_row`, on the CPU."""
-        assert logits.dtype == torch.float32
-        assert logits.stride(0) == 1
-        mask, out = fitted(mask, len(logits)), torch.empty_like(logits) if keep else None
-        job = MaskParts(len(logits), logits.data_ptr(), mask.ctypes.data, None if out is None else out.data_ptr())
+    def mask_row(self, logits: Logprobs, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
+        """Mask a row like :func:`pellucid.engine.masked_row.mask_row`."""
+        assert logits.dtype == np.float32
+        assert logits.strides[0] == 4
+        mask, out = fitted(mask, len(logits)), np.empty_like(logits) if keep else None
+        job = MaskParts(len(logits), logits.ctypes.data, mask.ctypes.data, None if out is None else out.ctypes.data)
         self._code.pellucid_mask(job)
         return checked(MaskedRow(out, job.best, job.total, job.count))
 

@@ -1,4 +1,4 @@
-"""The tensors of a model, described to C."""
+"""The arrays of a model, described to C."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import itertools
 from collections.abc import Mapping
 from ctypes import c_int64
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from pellucid.engine.decoders.decoder import FUSED, DecoderConfig
-from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP
+from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig
+from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, Array
 from pellucid.engine.native.native_structs import MAX_PARTS, DecoderParts, LowRanks, Matrix, NativeLayer, Weights
 
 
 class DecoderTensorPointers:
-    """Keeps the tensors alive to which the structures point."""
+    """Keeps the arrays alive to which the structures point."""
 
     def __init__(
-        self, config: DecoderConfig, packed: Mapping[str, Tensor], low_rank: Mapping[str, Mapping[str, Tensor]]
+        self, config: DecoderConfig, packed: Mapping[str, Array], low_rank: Mapping[str, Mapping[str, Array]]
     ) -> None:
         self._config = config
         self._packed = packed
@@ -70,9 +69,9 @@ class DecoderTensorPointers:
         blocks = [self._config.rows[part] // BLOCK for part in parts]
         self._adapters.append(
             LowRanks(
-                down=low_rank["down"].data_ptr(),
-                factor=low_rank["factor"].data_ptr(),
-                up=low_rank["up"].data_ptr(),
+                down=low_rank["down"].ctypes.data,
+                factor=low_rank["factor"].ctypes.data,
+                up=low_rank["up"].ctypes.data,
                 projections=len(parts),
                 interleaved=name.endswith("gate_up"),
                 rank=low_rank["up"].shape[1],
@@ -92,9 +91,9 @@ class DecoderTensorPointers:
         )
 
     def _pointer(self, name: str) -> int | None:
-        tensor = self._packed.get(name)
-        if tensor is None:
+        array = self._packed.get(name)
+        if array is None:
             return None
-        assert tensor.is_contiguous(), name
-        assert tensor.dtype in (torch.uint8, torch.float16, torch.float32), name
-        return tensor.data_ptr()
+        assert array.flags.c_contiguous, name
+        assert array.dtype in (np.uint8, np.float16, np.float32), name
+        return array.ctypes.data

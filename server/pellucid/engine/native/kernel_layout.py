@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from pellucid.engine.decoders.lora_matrices import LowRank
 from pellucid.engine.decoders.quantized_blocks import Blocks
@@ -20,10 +21,12 @@ GROUP = 32  # Adjacent columns; also, activations that share a scale.
 FORMS = ((4, 32, False), (4, 32, True), (5, 32, False), (5, 32, True), (6, 16, False), (8, 32, False))
 """The forms supported by the kernels: bits, columns that share a scale, presence of minima."""
 
+Array = NDArray[Any]
+
 _ROWS_AT_ONCE = 8192  # Keeps temporary copies small while packing.
 
 
-def pack_matrices(parts: Sequence[Blocks], *, interleaved: bool) -> dict[str, Tensor]:
+def pack_matrices(parts: Sequence[Blocks], *, interleaved: bool) -> dict[str, Array]:
     """Pack matrices with the same input as ``0.number``, ``0.scale``, ``1.number`` ...
 
     If ``interleaved``, blocks of sixteen rows alternate, so a gate is computed with the gated rows.
@@ -34,12 +37,10 @@ def pack_matrices(parts: Sequence[Blocks], *, interleaved: bool) -> dict[str, Te
         minima = [part.minimum for part in parts if part.minimum is not None]
         numbers, scale = interleave(*(part.numbers for part in parts)), interleave(*(part.scale for part in parts))
         parts = [Blocks(numbers, scale, interleave(*minima) if minima else None, parts[0].bits)]
-    return {
-        f"{index}.{field}": tensor for index, part in enumerate(parts) for field, tensor in pack_matrix(part).items()
-    }
+    return {f"{index}.{field}": array for index, part in enumerate(parts) for field, array in pack_matrix(part).items()}
 
 
-def pack_matrix(matrix: Blocks) -> dict[str, Tensor]:
+def pack_matrix(matrix: Blocks) -> dict[str, Array]:
     """Pack a matrix (out, in) into ``number``, ``scale`` and ``minimum``.
 
     ``number`` is uint8 (out / 16, in / 32, bytes). Scales and minima are float16 (out / 16, in /
@@ -47,15 +48,16 @@ def pack_matrix(matrix: Blocks) -> dict[str, Tensor]:
     """
     slices = [slice(at, at + _ROWS_AT_ONCE) for at in range(0, matrix.shape[0], _ROWS_AT_ONCE)]
     parts = [_pack_rows(matrix.of_rows(itemgetter(rows))) for rows in slices]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _pack_rows(matrix: Blocks) -> dict[str, Tensor]:
+def _pack_rows(matrix: Blocks) -> dict[str, Array]:
     matrix = matrix.of_rows(_whole_blocks)
     rows, columns = matrix.shape
-    strips = matrix.numbers.view(rows // BLOCK, BLOCK, columns // GROUP, GROUP // DEPTH, DEPTH).permute(0, 2, 3, 1, 4)
+    strips = matrix.numbers.reshape(rows // BLOCK, BLOCK, columns // GROUP, GROUP // DEPTH, DEPTH)
+    strips = strips.transpose(0, 2, 3, 1, 4).reshape(rows // BLOCK, columns // GROUP, GROUP // DEPTH, BLOCK * DEPTH)
     packed = {
-        "number": _squeeze(strips.flatten(3), matrix.bits).flatten(2),
+        "number": _squeeze(strips, matrix.bits).reshape(rows // BLOCK, columns // GROUP, -1),
         "scale": _interleaved_scales(matrix.scale, columns),
     }
     if matrix.minimum is not None:
@@ -63,12 +65,12 @@ def _pack_rows(matrix: Blocks) -> dict[str, Tensor]:
     return packed
 
 
-def _whole_blocks(rows: Tensor) -> Tensor:
+def _whole_blocks(rows: Array) -> Array:
     missing = -len(rows) % BLOCK
-    return torch.cat((rows, rows.new_zeros(missing, *rows.shape[1:]))) if missing else rows
+    return np.concatenate((rows, np.zeros((missing, *rows.shape[1:]), rows.dtype))) if missing else rows
 
 
-def _squeeze(strips: Tensor, bits: int) -> Tensor:
+def _squeeze(strips: Array, bits: int) -> Array:
     """Squeeze bytes (blocks, groups, 8, 64) to ``bits``; see load_strip() in native/weights.h."""
     if bits == 8:
         return strips
@@ -77,24 +79,25 @@ def _squeeze(strips: Tensor, bits: int) -> Tensor:
     if bits == 4:
         return nibbles
     sharing = 8 // (bits - 4)  # Strips with upper bits in a common byte.
-    shifts = torch.arange(0, 8, bits - 4, dtype=torch.uint8)[:, None]
+    shifts = np.arange(0, 8, bits - 4, dtype=np.uint8)[:, None]
     blocks, groups, count, width = high.shape
-    rest = (high.view(blocks, groups, count // sharing, sharing, width) << shifts).sum(dim=3, dtype=torch.uint8)
-    return torch.cat((nibbles, rest), dim=2)
+    rest = (high.reshape(blocks, groups, count // sharing, sharing, width) << shifts).sum(axis=3, dtype=np.uint8)
+    return np.concatenate((nibbles, rest), axis=2)
 
 
-def _interleaved_scales(scale: Tensor, columns: int) -> Tensor:
+def _interleaved_scales(scale: Array, columns: int) -> Array:
     rows, count = scale.shape
     groups = columns // GROUP
-    return scale.view(rows // BLOCK, BLOCK, groups, count // groups).permute(0, 2, 3, 1).contiguous()
+    return np.ascontiguousarray(scale.reshape(rows // BLOCK, BLOCK, groups, count // groups).transpose(0, 2, 3, 1))
 
 
-def interleave(*parts: Tensor) -> Tensor:
+def interleave(*parts: Array) -> Array:
     """Interleave parts of equal shape (out, ...): sixteen rows of each in turn."""
-    return torch.stack([part.reshape(-1, BLOCK, *part.shape[1:]) for part in parts], dim=1).flatten(0, 2)
+    blocks = np.stack([part.reshape(-1, BLOCK, *part.shape[1:]) for part in parts], axis=1)
+    return blocks.reshape(-1, *parts[0].shape[1:])
 
 
-def pack_low_rank(parts: Sequence[LowRank | None], rows: Sequence[int], *, interleaved: bool) -> dict[str, Tensor]:
+def pack_low_rank(parts: Sequence[LowRank | None], rows: Sequence[int], *, interleaved: bool) -> dict[str, Array]:
     """Pack an adapter's changes of matrix parts with ``rows`` rows each; see native/adapter.h.
 
     ``down`` (ranks / 16, in, 16) and ``up`` (out / 16, rank, 16) are float16. ``factor`` (ranks,)
@@ -103,20 +106,24 @@ def pack_low_rank(parts: Sequence[LowRank | None], rows: Sequence[int], *, inter
     """
     present = [part for part in parts if part is not None]
     rank, columns = max(part.rank for part in present), present[0].down.shape[1]
-    down, factor = (
-        torch.zeros(len(parts), -(-rank // BLOCK) * BLOCK, columns),
-        torch.ones(len(parts), -(-rank // BLOCK) * BLOCK),
-    )
-    ups = [torch.zeros(count, rank) for count in rows]
+    padded = -(-rank // BLOCK) * BLOCK
+    down = np.zeros((len(parts), padded, columns), np.float32)
+    factor = np.ones((len(parts), padded), np.float32)
+    ups = [np.zeros((count, rank), np.float32) for count in rows]
     for index, part in enumerate(parts):
         if part is not None:
-            below, above = (torch.frexp(peaks).exponent for peaks in (part.down.abs().amax(1), part.up.abs().amax(0)))
-            down[index, : part.rank] = torch.ldexp(part.down, -below[:, None])
-            ups[index][:, : part.rank] = torch.ldexp(part.up, -above)
-            factor[index, : part.rank] = torch.ldexp(torch.ones(part.rank), below + above)
-    whole = interleave(*ups) if interleaved else torch.cat(ups)
+            below, above = np.frexp(np.abs(part.down).max(axis=1))[1], np.frexp(np.abs(part.up).max(axis=0))[1]
+            down[index, : part.rank] = np.ldexp(part.down, -below[:, None])
+            ups[index][:, : part.rank] = np.ldexp(part.up, -above)
+            factor[index, : part.rank] = np.ldexp(np.ones(part.rank, np.float32), below + above)
+    whole = interleave(*ups) if interleaved else np.concatenate(ups)
     return {
-        "down": down.view(-1, BLOCK, columns).transpose(1, 2).half().contiguous(),
-        "up": whole.view(-1, BLOCK, rank).transpose(1, 2).half().contiguous(),
-        "factor": factor.flatten(),
+        "down": _halves(down.reshape(-1, BLOCK, columns)),
+        "up": _halves(whole.reshape(-1, BLOCK, rank)),
+        "factor": factor.reshape(-1),
     }
+
+
+def _halves(rows: Array) -> Array:
+    """Return float16 (blocks, columns, 16) of rows (blocks, 16, columns)."""
+    return np.ascontiguousarray(rows.transpose(0, 2, 1).astype(np.float16))

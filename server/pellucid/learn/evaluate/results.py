@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.suite_protocol import Better, Diagram, FigureFormat, Metric
+from pellucid.models.load import find_device
 from pellucid.system import atomic_files, machine
 from pellucid.system.atomic_files import human
 from pellucid.system.regular_files import read_bytes
@@ -112,8 +112,7 @@ class Circumstances(_ResultPart):
     @classmethod
     def now(cls) -> Self:
         date = datetime.now().astimezone().isoformat(timespec="seconds")
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(date=date, versions=machine.versions(), machine=machine.machine(device))
+        return cls(date=date, versions=machine.versions(), machine=machine.machine(find_device("auto")))
 
     @property
     def place(self) -> dict[str, str | int]:

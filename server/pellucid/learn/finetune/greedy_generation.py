@@ -75,7 +75,7 @@ class _GeneratedLine:
         if self.done:
             return 0
         allowed = self._healing.allowed() if self._healing is not None else None
-        id = int(logits.argmax()) if allowed is None else mask_row(logits, allowed).best
+        id = int(logits.argmax()) if allowed is None else mask_row(logits.float().cpu().numpy(), allowed).best
         if self._healing is not None and allowed is not None:
             self._healing.advance(id)
         self._left -= 1

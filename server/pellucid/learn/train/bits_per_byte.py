@@ -21,7 +21,7 @@ _ROWS = 4096  # 4 MB of logits
 class NextByteModel(Protocol):
     reach: int
 
-    def logits(self, hidden: Tensor) -> Tensor:
+    def head(self, hidden: Tensor) -> Tensor:
         """Return logits (R, 256) after histories (R, reach)."""
         ...
 
@@ -32,6 +32,6 @@ def bits_per_byte(model: NextByteModel, texts: Sequence[Bytes]) -> float:
         data = torch.from_numpy(text)
         rows = histories(data, model.reach)
         for first in range(0, len(data), _ROWS):
-            logprobs = model.logits(rows[first : first + _ROWS]).log_softmax(-1)
+            logprobs = model.head(rows[first : first + _ROWS]).log_softmax(-1)
             nats -= float(logprobs.gather(1, data[first : first + _ROWS, None].long()).sum(dtype=torch.float64))
     return nats / math.log(2) / sum(map(len, texts))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pellucid.engine.decoders.decoder import DecoderConfig, rotary_tables
+from pellucid.engine.decoders.decoder_config import DecoderConfig, rotary_tables
 
 EPSILON = 1e-5
 ROPE_THETA = 10_000.0
@@ -74,8 +74,8 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList([TransformerBlock(shape) for _ in range(shape.layers)])
         self.norm = nn.Parameter(torch.ones(shape.hidden))
         cos, sin = rotary_tables(decoder_config(shape, vocabulary), shape.context)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("cos", torch.from_numpy(cos), persistent=False)
+        self.register_buffer("sin", torch.from_numpy(sin), persistent=False)
         self._draw(torch.Generator().manual_seed(seed))
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pellucid.engine.weight_packing import multiplies_bfloat16
+from pellucid.engine.decoders.torch_packing import multiplies_bfloat16
 from pellucid.errors import ModelError
 from pellucid.learn.train import checkpoint
 from pellucid.learn.train.batches import Stream
@@ -73,7 +73,7 @@ class GPTTrainer:
         self.data = data
         self.seed = seed
         self.device = device
-        self.halved = multiplies_bfloat16(device)
+        self.halved = multiplies_bfloat16(device.type)
         """Large products in bfloat16, where bfloat16 is faster."""
         self.model = GPT(shape, data.vocabulary, seed).to(device)
         self.best = self._copy()

@@ -7,18 +7,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.errors import ModelError
 from pellucid.models.formats.decoder_config_check import MAX_POSITIONS, MAX_TOKENS, check
+from pellucid.models.tensor_file import TensorFile
 from pellucid.models.untrusted_files import Json, damage_explained, read_json, real, shown, whole
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
+TABLE_MODELS = ("pellucid_ngram", "pellucid_logistic")
+
 _ROPES = ("default", "linear", "llama3")
 _SHARD = re.compile(r"[\w.+-]{1,200}\.safetensors")
+
+
+def is_table_model(folder: Path) -> bool:
+    return read_json(folder / "config.json").get("model_type") in TABLE_MODELS
 
 
 def read_config(folder: Path) -> DecoderConfig | None:
@@ -50,25 +57,36 @@ def _read_config(folder: Path, path: Path, config: Json) -> DecoderConfig | None
     return check(path, _decoder_config(path, config, scaling, window))
 
 
-def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
+def read_weights(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield all stored weights by Hugging Face name without ``model.``.
 
     A tied head has no ``lm_head.weight``.
     """
+    for file, stored, name in _stored(folder):
+        with damage_explained(file.path):
+            yield name, file.read(stored, np.empty(file.size(stored), np.uint8))
+
+
+def stored_sizes(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield the stored bytes of each weight, by Hugging Face name without ``model.``."""
+    return ((name, file.size(stored)) for file, stored, name in _stored(folder))
+
+
+def _stored(folder: Path) -> Iterator[tuple[TensorFile, str, str]]:
+    """Yield file, stored name and Hugging Face name of each weight."""
     tied = read_json(folder / "config.json").get("tie_word_embeddings") is True
     for path in weight_files(folder):
-        with damage_explained(path), safe_open(path, framework="pt") as file:
-            for stored in file.keys():  # noqa: SIM118 - not a mapping
-                name = stored.removeprefix("model.")
-                if name.endswith("rotary_emb.inv_freq") or (tied and name == "lm_head.weight"):
-                    continue
-                tensor = file.get_tensor(stored)
-                if not tensor.is_floating_point():
-                    raise ModelError(
-                        f"{path} has {shown(stored)} as {tensor.dtype}; it must have floating-point numbers: "
-                        "download it again."
-                    )
-                yield name, tensor
+        with damage_explained(path):
+            file = TensorFile(path)
+        for stored, (dtype, _) in file.specs.items():
+            name = stored.removeprefix("model.")
+            if name.endswith("rotary_emb.inv_freq") or (tied and name == "lm_head.weight"):
+                continue
+            if dtype not in (np.uint16, np.float16, np.float32, np.float64):
+                raise ModelError(
+                    f"{path} has {shown(stored)} as {dtype}; it must have floating-point numbers: download it again."
+                )
+            yield file, stored, name
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from pellucid.engine.decoders.quantized_blocks import Blocks
+from pellucid.engine.decoders.quantized_blocks import Blocks, Halves
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -28,15 +27,15 @@ def as_blocks(rows: Bytes, kind: str) -> Blocks | None:
     numbers, scale, minimum = read(rows.reshape(-1, size))
     count = len(rows)
     return Blocks(
-        torch.from_numpy(numbers.reshape(count, -1)),
+        numbers.reshape(count, -1),
         _halves(scale.reshape(count, -1)),
         None if minimum is None else _halves(minimum.reshape(count, -1)),
         bits,
     )
 
 
-def _halves(values: Floats) -> torch.Tensor:
-    return torch.from_numpy(values.astype(np.float16))
+def _halves(values: Floats) -> Halves:
+    return values.astype(np.float16)
 
 
 def _half(block: Bytes, at: int) -> Floats:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from pellucid.engine.decoders.decoder import DecoderConfig, inverse_frequencies
-from pellucid.engine.decoders.quantized_blocks import Blocks
-from pellucid.engine.weight_packing import Weight
+from pellucid.engine.decoders.decoder_config import DecoderConfig, inverse_frequencies
+from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.errors import ModelError
 from pellucid.models.formats.decoder_config_check import check
 from pellucid.models.formats.gguf import GGUF
@@ -125,7 +125,7 @@ def _read_weight(
     name = _hugging_face_name(stored)
     if name is None:
         raise ModelError(f"{file.path} has a tensor {shown(stored)}, which is not supported for its architecture.")
-    weight: Weight = (as_blocks(*file.stored_rows(stored)) if blocks else None) or torch.from_numpy(file.floats(stored))
+    weight: Weight = (as_blocks(*file.stored_rows(stored)) if blocks else None) or file.floats(stored)
     if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
         if weight.shape[0] % config.head_dim:
             raise ModelError(
@@ -146,10 +146,10 @@ def _hugging_face_name(stored: str) -> str | None:
     return None
 
 
-def _split_halves(weight: Tensor, head_dim: int) -> Tensor:
+def _split_halves(weight: NDArray[Any], head_dim: int) -> NDArray[Any]:
     """Reorder rows from GGUF's rotary pairs (2i, 2i+1) to half-split layout (i, i + head_dim/2)."""
     pairs = weight.reshape(-1, head_dim // 2, 2, *weight.shape[1:])
-    return pairs.transpose(1, 2).reshape(weight.shape).contiguous()
+    return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(weight.shape)
 
 
 def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig:
@@ -168,7 +168,7 @@ def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig
 
 def _with_llama3_scaling(file: GGUF, config: DecoderConfig) -> DecoderConfig:
     """Return the configuration with Llama 3.1's scaling, inferred from GGUF's divisors."""
-    divisors = torch.from_numpy(file.floats(_ROPE_FACTORS))
+    divisors = file.floats(_ROPE_FACTORS)
     factor = float(divisors.max())
     if factor == 1.0:
         return config
@@ -180,7 +180,7 @@ def _with_llama3_scaling(file: GGUF, config: DecoderConfig) -> DecoderConfig:
     }
     scaled = replace(config, rope_scaling={"rope_type": "llama3", **scaling})
     expected = inverse_frequencies(config) / inverse_frequencies(scaled)
-    if divisors.shape != expected.shape or not torch.allclose(divisors, expected, rtol=1e-3):
+    if divisors.shape != expected.shape or not np.allclose(divisors, expected, rtol=1e-3):
         raise ModelError(
             f"{file.path} scales its positions in an unknown way ({_ROPE_FACTORS}), which is not supported."
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.engine.decoders.torch_model import as_tensor
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.training.base_model import Base, build
 from pellucid.learn.finetune.training.samples import SampleStream
@@ -76,7 +77,8 @@ def new_base(model_folder: Path) -> Callable[[], Base]:
     def make() -> Base:
         config = folder_decoder.read_config(model_folder)
         assert config is not None
-        model = build(config, dict(folder_decoder.read_weights(model_folder)))
+        weights = {name: as_tensor(weight) for name, weight in folder_decoder.read_weights(model_folder)}
+        model = build(config, weights)
         tokenizer = folder_tokenizer.read_tokenizer(model_folder, VOCAB)
         return Base(str(model_folder), "0" * 16, tokenizer, infill_formats()["qwen"].within(tokenizer.special), model)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config
 
+from pellucid.engine.decoders.torch_model import as_tensor
 from pellucid.errors import InvalidRequestError, ModelError, NotFoundError, NotSupportedError
 from pellucid.learn.finetune.training.base_model import build, read_base, training_dtype
 from pellucid.models.formats import folder_decoder, gguf_decoder
@@ -37,7 +39,7 @@ def test_a_folder_has_the_same_logits(tmp_path: Path, family: str) -> None:
     config = folder_decoder.read_config(tmp_path)
     assert config is not None
 
-    built = build(config, dict(folder_decoder.read_weights(tmp_path)))
+    built = build(config, {name: as_tensor(weight) for name, weight in folder_decoder.read_weights(tmp_path)})
 
     torch.testing.assert_close(reference_logprobs(built, ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
     assert not any(parameter.requires_grad for parameter in built.parameters())
@@ -49,7 +51,9 @@ def test_a_gguf_file_has_the_same_logits(tmp_path: Path, family: str) -> None:
     model, ids = MAKERS[family](), random_ids(40)
     file = GGUF(write_gguf(tmp_path / "model.gguf", model, family))
     config = gguf_decoder.read_config(file)
-    weights = {name: weight for name, weight in gguf_decoder.read_weights(file) if isinstance(weight, torch.Tensor)}
+    weights = {
+        name: as_tensor(weight) for name, weight in gguf_decoder.read_weights(file) if isinstance(weight, np.ndarray)
+    }
 
     torch.testing.assert_close(
         reference_logprobs(build(config, weights), ids), reference_logprobs(model, ids), rtol=0, atol=1e-4
@@ -72,7 +76,7 @@ def test_a_missing_weight_is_named(tmp_path: Path) -> None:
     tiny_llama().save_pretrained(tmp_path)
     config = folder_decoder.read_config(tmp_path)
     assert config is not None
-    weights = dict(folder_decoder.read_weights(tmp_path))
+    weights = {name: as_tensor(weight) for name, weight in folder_decoder.read_weights(tmp_path)}
     del weights["layers.1.mlp.up_proj.weight"]
 
     with pytest.raises(ModelError, match=r"mlp\.up_proj"):

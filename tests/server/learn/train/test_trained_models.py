@@ -105,7 +105,7 @@ def test_a_text_of_two_bytes() -> None:
     """A text of two different bytes has a single classifier for both probabilities."""
     text = as_bytes("ab" * 2000)
     model = logistic_trainer.fit([text], replace(PLAN, reach=2), 0, Silent()).model
-    probabilities = model.logits(histories(torch.from_numpy(text[:10]), 2)).softmax(-1)
+    probabilities = model.head(histories(torch.from_numpy(text[:10]), 2)).softmax(-1)
     assert probabilities[5, ord("b")] > 0.95
     assert probabilities[6, ord("a")] > 0.95
     assert 0 < probabilities[5, :BYTES].min() < 1e-3

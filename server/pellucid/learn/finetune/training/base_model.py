@@ -18,8 +18,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from pellucid.engine.decoders.decoder import DecoderConfig
-from pellucid.engine.weight_packing import multiplies_bfloat16
+from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.torch_packing import multiplies_bfloat16
 from pellucid.errors import InvalidRequestError, ModelError, NotSupportedError
 from pellucid.models.catalog import InfillFormat, infill_format
 from pellucid.models.formats.folder_decoder import FAMILIES
@@ -47,7 +47,7 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
     name, quant = split_quant(name_or_path)
     if quant is not None:
         raise InvalidRequestError(f"Training reads the stored weights: remove @{quant} from {name_or_path}.")
-    where = find_device(device)
+    where = torch.device(find_device(device))
     checkpoint = open_checkpoint(name, store=store, progress=progress)
     if checkpoint.config is None:
         raise NotSupportedError(f"{name} is of a family that cannot be trained: use a model of {', '.join(FAMILIES)}.")
@@ -61,7 +61,7 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    return torch.bfloat16 if multiplies_bfloat16(device.type) else torch.float32
 
 
 def build(config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.device = CPU) -> PreTrainedModel:

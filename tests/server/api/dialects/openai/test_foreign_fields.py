@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
-import torch
 
 from pellucid.api.dialects.llama_cpp.sampler_steps import keep_steps
 from pellucid.client.http_client import Client
@@ -118,11 +118,11 @@ def test_two_limits_are_refused(http: httpx.Client) -> None:
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_min_p_before_temperature(temperature: float) -> None:
     """min_p before temperature keeps the same tokens as at temperature 1."""
-    logits = torch.linspace(0, 4, 40)
+    logits = np.linspace(0, 4, 40, dtype=np.float32)
     params = SamplingParams(temperature=temperature, min_p=0.3, top_k=7, top_p=0.5)
     kept = keep_steps(params, ["min_p", "temperature"], 0)
 
-    ids, _ = truncate(logits / temperature, kept.top_k, kept.top_p, kept.min_p)
+    ids, _ = truncate(logits / np.float32(temperature), kept.top_k, kept.top_p, kept.min_p)
     wanted, _ = truncate(logits, 0, 1.0, 0.3)
     assert ids is not None
     assert wanted is not None

@@ -1,0 +1,37 @@
+"""Keys and values in host memory."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.engine.model import CacheShape
+from pellucid.system.large_pages import large_pages, small_pages
+
+
+class HostStorage:
+    """Keys and values; each layer has an array (slots, kv_heads, capacity, head_dim)."""
+
+    def __init__(self, shape: CacheShape, slots: int, capacity: int) -> None:
+        size = (slots, shape.kv_heads, capacity, shape.head_dim)
+        layers = [small_pages(slots * capacity * shape.bytes_per_token // shape.layers) for _ in range(shape.layers)]
+        parts = [part.view(shape.dtype).reshape(2, *size) for part in layers]
+        self.keys, self.values = [part[0] for part in parts], [part[1] for part in parts]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        for array in (*self.keys, *self.values):
+            array[target, :, :length] = array[source, :, :length]
+
+    def read(self, slot: int, length: int) -> NDArray[Any]:
+        parts = [array[slot, :, :length] for array in (*self.keys, *self.values)]
+        size = (len(parts), *parts[0].shape)
+        # Copying out 12 MB takes 3.5 ms with large pages and 6.5 ms with small pages.
+        content = large_pages(math.prod(size) * parts[0].itemsize).view(parts[0].dtype).reshape(size)
+        return np.stack(parts, out=content)
+
+    def write(self, slot: int, content: NDArray[Any]) -> None:
+        for array, part in zip((*self.keys, *self.values), content, strict=True):
+            array[slot, :, : part.shape[1]] = part
