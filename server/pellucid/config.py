@@ -35,6 +35,7 @@ from pellucid.client.address_settings import ENVIRONMENT_PREFIX as ENVIRONMENT_P
 from pellucid.client.address_settings import is_loopback as is_loopback
 from pellucid.door.api_keys import Keys, WatchedKeys, read_key_file, read_keys
 from pellucid.door.users import UserLimits
+from pellucid.engine.native.kernel_variants import VARIANT_VARIABLE
 from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 
@@ -409,7 +410,9 @@ def _sources(flags: Mapping[str, object]) -> tuple[_Source, _Source, _Source]:
     """Return flags, environment and file; earlier sources take precedence."""
     prefix = len(ENVIRONMENT_PREFIX)
     environment = {
-        k[prefix:].lower(): v for k, v in os.environ.items() if k.upper().startswith(ENVIRONMENT_PREFIX) and v
+        k[prefix:].lower(): v
+        for k, v in os.environ.items()
+        if k.upper().startswith(ENVIRONMENT_PREFIX) and k.upper() != VARIANT_VARIABLE and v
     }
     return (
         _Source({name: value for name, value in flags.items() if value is not None}, "{flag}"),

@@ -26,6 +26,7 @@ from pellucid.api.server_state import ServerState
 from pellucid.cli.app import app
 from pellucid.config import ENVIRONMENT_PREFIX
 from pellucid.config import Settings as ServerSettings
+from pellucid.engine.native.kernel_variants import VARIANT_VARIABLE
 from pellucid.models.catalog import catalog
 from pellucid_lsp.editor_settings import EditorSettings, camel
 
@@ -128,7 +129,7 @@ def test_settings() -> None:
     variables = {word for span in spans for word in re.findall(rf"\b{ENVIRONMENT_PREFIX}\w+", span)}
 
     assert {"completion.level", "server.url"} <= editors <= set(editor_settings())
-    assert variables <= {ENVIRONMENT_PREFIX + name.upper() for name in ServerSettings.model_fields}
+    assert variables <= {VARIANT_VARIABLE, *(ENVIRONMENT_PREFIX + name.upper() for name in ServerSettings.model_fields)}
 
 
 def test_make() -> None:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.config import Settings, config_file, load_settings, origins
-from pellucid.errors import PellucidError
+from pellucid.errors import ConfigError, PellucidError
 from pellucid.system.atomic_files import human
 from pellucid.system.installed_version import installed_version
-from pellucid.system.machine import CPU_FEATURES, cpu_info
+from pellucid.system.machine import CPU_FEATURES, cpu_info, processor_features
 from pellucid.system.processors import threads_to_use, usable_processors
 from pellucid.system.torch_extra import has_torch
 
@@ -102,25 +102,33 @@ def _device(wanted: str) -> str:
 
 
 def _processor() -> str:
-    name, flags = cpu_info(Path("/proc/cpuinfo"))
-    found = [feature for feature in CPU_FEATURES if feature in flags]
+    name, features = cpu_info(Path("/proc/cpuinfo"))[0], processor_features()
+    found = [feature for feature in CPU_FEATURES if feature in features]
     return f"{name or platform.machine()}; {', '.join(found) or 'features unknown'}"
 
 
 def _kernel(cache: Path) -> str:
     from pellucid.engine.native import calls
+    from pellucid.engine.native.kernel_variants import VARIANT_VARIABLE, runnable_variants
     from pellucid.models.store import Store
 
     calls.keep_in(Store(cache).kernels)
-    if not calls.available():
-        return f"not used, so models run several times slower: {calls.reason()}"
-    return f"built, {calls.variant()}" + (f"; {calls.warning()}" if calls.warning() else "")
+    try:
+        if not calls.available():
+            return f"not used, so models run several times slower: {calls.reason()}"
+    except ConfigError as error:
+        return str(error)
+    names = ", ".join(variant.name for variant in runnable_variants())
+    found = f"used, {calls.variant()}, {calls.origin()}; this processor runs {names} ({VARIANT_VARIABLE} chooses)"
+    return found + (f"; {calls.warning()}" if calls.warning() else "")
 
 
 def _compiler() -> str:
     wanted = os.environ.get("CC", "").split()[:1] or ["cc", "gcc", "clang"]
     found = next(filter(None, map(shutil.which, wanted)), None)
-    return found or f"none found ({', '.join(wanted)}): the native kernels need one; Debian: apt-get install gcc"
+    return (
+        found or f"none found ({', '.join(wanted)}): only kernels from a wheel need none; Debian: apt-get install gcc"
+    )
 
 
 def _memory() -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+import sys
 from pathlib import Path
 
 from pellucid.system.installed_version import installed_version
@@ -30,6 +32,24 @@ CPU_FEATURES = (
 )
 """CPU features used by kernels, in the spelling of /proc/cpuinfo."""
 
+_MACOS_NAMES = {
+    "asimd": "AdvSIMD",
+    "crc32": "armv8_crc32",
+    "atomics": "arm.FEAT_LSE",
+    "asimdrdm": "arm.FEAT_RDM",
+    "asimddp": "arm.FEAT_DotProd",
+    "i8mm": "arm.FEAT_I8MM",
+    "bf16": "arm.FEAT_BF16",
+}
+_WINDOWS_NUMBERS = {
+    # Windows reports AVX2 without the features of the same processors, and no VNNI.
+    **dict.fromkeys(("avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe"), 40),
+    "asimd": 19,
+    "crc32": 31,
+    "atomics": 34,
+    **dict.fromkeys(("asimdrdm", "asimddp"), 43),
+}
+
 
 def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
     if not path.exists():
@@ -39,6 +59,26 @@ def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
     return fields.get("model name", ""), frozenset((fields.get("flags") or fields.get("Features") or "").split())
+
+
+def processor_features() -> frozenset[str]:
+    """Return the processor's known features, in the spelling of /proc/cpuinfo."""
+    if sys.platform == "darwin":
+        found = frozenset(name for name, key in _MACOS_NAMES.items() if _is_set(f"hw.optional.{key}"))
+    elif sys.platform == "win32":
+        has = ctypes.windll.kernel32.IsProcessorFeaturePresent
+        found = frozenset(name for name, number in _WINDOWS_NUMBERS.items() if has(number))
+    else:
+        found = cpu_info(Path("/proc/cpuinfo"))[1]
+    return found
+
+
+def _is_set(key: str) -> bool:
+    """Return whether macOS reports a feature."""
+    value = ctypes.c_int(0)
+    size = ctypes.c_size_t(ctypes.sizeof(value))
+    failed = ctypes.CDLL(None).sysctlbyname(key.encode(), ctypes.byref(value), ctypes.byref(size), None, 0)
+    return not failed and value.value != 0
 
 
 def versions() -> Facts:

@@ -27,7 +27,7 @@ from pellucid.engine.decoders.torch_model import dtype_name
 from pellucid.engine.model import TokenCost
 from pellucid.engine.native import calls
 from pellucid.engine.native.calls import Kernels
-from pellucid.engine.native.library import KernelsUnavailableError
+from pellucid.engine.native.kernel_compiler import KernelsUnavailableError
 from pellucid.engine.native.native_decoder import NativeLogits
 from pellucid.engine.native.native_structs import Share
 

@@ -12,7 +12,7 @@ import pytest
 from pellucid.cli.doctor import examine, report
 from pellucid.config import Settings, load_settings
 from pellucid.engine.native import calls
-from pellucid.engine.native.library import KernelsUnavailableError
+from pellucid.engine.native.kernel_compiler import KernelsUnavailableError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.store import Store
 from pellucid.system.atomic_files import human

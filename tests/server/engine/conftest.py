@@ -6,12 +6,10 @@ from pathlib import Path
 
 import platformdirs
 import pytest
-import torch
 
 from pellucid.engine.native import calls
 from pellucid.engine.native.calls import Kernels
-
-TARGETS = ("native", "avx2", "portable")
+from pellucid.engine.native.kernel_variants import runnable_variants
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +20,6 @@ def folder() -> Path:
     return platformdirs.user_cache_path("pellucid") / "kernels"
 
 
-@pytest.fixture(scope="session", params=TARGETS)
+@pytest.fixture(scope="session", params=[variant.name for variant in runnable_variants()])
 def built(request: pytest.FixtureRequest, folder: Path) -> Kernels:
-    if request.param == "avx2" and torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
-        pytest.skip("This processor has no AVX2.")
     return Kernels(request.param, threads=2, folder=folder)

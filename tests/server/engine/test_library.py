@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 import pellucid
-from pellucid.engine.native import library
-from pellucid.engine.native.library import KernelsUnavailableError, Library, load_library
+from pellucid.engine.native import kernel_compiler, library
+from pellucid.engine.native.kernel_compiler import KernelsUnavailableError, build_name
+from pellucid.engine.native.kernel_variants import PORTABLE
+from pellucid.engine.native.library import Library, load_library
 from support.models.quick_compiler import QUICK
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="There is no C compiler.")
@@ -31,7 +33,7 @@ NOBODY = 65534
 def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A library in a separate folder, with the content of a library that cc has compiled."""
     with pytest.MonkeyPatch.context() as patch:
-        load_library("portable", tmp_path_factory.mktemp("compiled"), QUICK)
+        load_library(PORTABLE, tmp_path_factory.mktemp("compiled"), QUICK)
         patch.setenv("KEPT", str(library_in(tmp_path_factory.getbasetemp() / "compiled0")))
         folder = tmp_path_factory.mktemp("original")
         load(folder)
@@ -66,7 +68,7 @@ def planted(attack: tuple[bytes, Path]) -> tuple[bytes, Path]:
 
 
 def load(folder: Path) -> Library:
-    return load_library("portable", folder, COPYING)
+    return load_library(PORTABLE, folder, COPYING)
 
 
 def library_in(folder: Path) -> Path:
@@ -83,10 +85,58 @@ def plant(content: bytes, original: Path, folder: Path) -> Path:
 
 def load_in_child(compiler: str, *folders: Path) -> subprocess.Popen[bytes]:
     """Load the library from each folder in a child process, as a damaged library may kill."""
-    load = "c.load_library('portable', pathlib.Path(path), sys.argv[1])"
-    code = f"import sys, pathlib, pellucid.engine.native.library as c\nfor path in sys.argv[2:]: {load}"
+    code = (
+        "import sys, pathlib\n"
+        "from pellucid.engine.native.kernel_variants import PORTABLE\n"
+        "from pellucid.engine.native.library import load_library\n"
+        "for path in sys.argv[2:]: load_library(PORTABLE, pathlib.Path(path), sys.argv[1])"
+    )
     environment = os.environ | {"PYTHONPATH": str(Path(pellucid.__path__[0]).parent)}
     return subprocess.Popen([sys.executable, "-c", code, compiler, *folders], env=environment, stderr=subprocess.PIPE)
+
+
+@pytest.fixture
+def prebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a wheel's libraries, empty; without a compiler."""
+    folder = tmp_path / "prebuilt"
+    folder.mkdir()
+    monkeypatch.setattr(library, "_PREBUILT", folder)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    return folder
+
+
+def test_a_library_of_the_wheel_needs_no_compiler(original: Path, cache: Path, prebuilt: Path) -> None:
+    """A library of these sources in the wheel is loaded without a compiler and without a cache."""
+    shutil.copy(original, prebuilt / f"{build_name(PORTABLE)}.so")
+    loaded = load_library(PORTABLE, cache)
+    assert loaded.code.pellucid_pool
+    assert loaded.origin == "from the wheel"
+    assert not list(cache.iterdir())
+
+
+def test_a_stale_library_of_the_wheel_is_not_used(
+    planted: tuple[bytes, Path], cache: Path, prebuilt: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """After a change of a C source, the library of the old sources is not loaded."""
+    content, mark = planted
+    sources = tmp_path / "sources"
+    shutil.copytree(kernel_compiler._SOURCES, sources, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    (prebuilt / f"{build_name(PORTABLE)}.so").write_bytes(content)
+    monkeypatch.setattr(kernel_compiler, "_SOURCES", sources)
+    with (sources / "simd.h").open("a") as file:
+        file.write("/* changed */\n")
+    with pytest.raises(KernelsUnavailableError, match="No C compiler was found"):
+        load_library(PORTABLE, cache)
+    assert not mark.exists()
+
+
+def test_a_broken_library_of_the_wheel_is_logged(cache: Path, prebuilt: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If a library of the wheel cannot be loaded, the log has the reason; a compiler is needed."""
+    (prebuilt / f"{build_name(PORTABLE)}.so").write_bytes(b"no library")
+    with pytest.raises(KernelsUnavailableError, match="No C compiler was found"):
+        load_library(PORTABLE, cache)
+    assert "wheel's kernels cannot be loaded" in caplog.text
 
 
 @pytest.mark.process
@@ -109,7 +159,7 @@ def test_compiled_once(cache: Path) -> None:
 def test_without_a_compiler_there_is_a_reason(cache: Path, compiler: str, sentence: str) -> None:
     """A missing or broken compiler is named in one sentence with the remedy."""
     with pytest.raises(KernelsUnavailableError, match=sentence) as caught:
-        load_library("portable", cache, compiler)
+        load_library(PORTABLE, cache, compiler)
     assert compiler in str(caught.value)
     assert "apt-get install gcc libc6-dev" in str(caught.value)
     assert not list(cache.rglob("*.so"))
@@ -120,15 +170,15 @@ def test_no_compiler_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(KernelsUnavailableError, match="apt-get install gcc libc6-dev"):
-        load_library("portable", cache, None)
+        load_library(PORTABLE, cache, None)
 
 
 @pytest.mark.process
 def test_a_compiler_that_hangs_is_given_up(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hanging compiler is killed, and the error names the compiler."""
-    monkeypatch.setattr(library, "_COMPILATION_SECONDS", 0.5)
+    monkeypatch.setattr(kernel_compiler, "_COMPILATION_SECONDS", 0.5)
     with pytest.raises(KernelsUnavailableError, match="takes longer than"):
-        load_library("portable", cache, "sh -c 'exec sleep 60'")
+        load_library(PORTABLE, cache, "sh -c 'exec sleep 60'")
 
 
 @pytest.mark.process

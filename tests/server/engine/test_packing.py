@@ -22,7 +22,7 @@ from pellucid.engine.decoders.linear import DenseLinear
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
 from pellucid.engine.native.calls import Kernels
-from pellucid.engine.native.library import KernelsUnavailableError
+from pellucid.engine.native.kernel_compiler import KernelsUnavailableError
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.weight_packing import build, checkpoint_shapes, choose_scheme, pack
 from pellucid.errors import ConfigError, ModelError

@@ -13,7 +13,9 @@ import platformdirs
 
 from pellucid.engine.masked_row import MaskedRow, checked
 from pellucid.engine.model import Indices, Logprobs
-from pellucid.engine.native.library import KernelsUnavailableError, load_library
+from pellucid.engine.native.kernel_compiler import KernelsUnavailableError
+from pellucid.engine.native.kernel_variants import PORTABLE, forced_variant, runnable_variant, runnable_variants
+from pellucid.engine.native.library import load_library
 from pellucid.engine.native.native_structs import DecoderParts, MaskParts, NativeBatch, ScoreParts, Share
 from pellucid.engine.token_mask import TokenMask, fitted
 from pellucid.engine.token_scores import RowScores
@@ -29,7 +31,7 @@ def keep_in(folder: Path) -> None:
 
 
 def available() -> bool:
-    """Return whether the native kernels can be used. The first call compiles the kernels."""
+    """Return whether the native kernels can be used. The first call may compile the kernels."""
     return isinstance(shared_kernels(), Kernels)
 
 
@@ -51,45 +53,55 @@ def variant() -> str:
     return kernels.variant if isinstance(kernels, Kernels) else ""
 
 
+def origin() -> str:
+    """Return where the library came from, such as "from the wheel"; "" if not available."""
+    kernels = shared_kernels()
+    return kernels.origin if isinstance(kernels, Kernels) else ""
+
+
 def build() -> str:
-    """Return the library's name, a hash of sources, flags, compiler and CPU, or ""."""
+    """Return the build's name with a hash of sources and flags, or ""."""
     kernels = shared_kernels()
     return kernels.build if isinstance(kernels, Kernels) else ""
 
 
 @functools.cache
 def shared_kernels() -> Kernels | KernelsUnavailableError:
-    """Return the process's kernels, or the reason why not available. The first call compiles."""
-    try:
-        kernels = Kernels()
-    except KernelsUnavailableError as error:
-        return error
-    if kernels.variant == "portable":  # Torch's own operations are faster.
+    """Return the process's kernels, or the reason why not available. The first call may compile.
+
+    The variant is the fastest that this processor runs, or the forced variant. Raise ConfigError if
+    this processor does not run the forced variant.
+    """
+    forced = forced_variant()
+    if forced is None and runnable_variants()[-1] == PORTABLE:  # Torch's own operations are faster.
         return KernelsUnavailableError(
-            "This processor has neither AVX2 with FMA and F16C nor AVX512-VNNI nor ARM's dot products, "
-            "which the native kernels need: "
+            "This processor has neither AVX2 with FMA, F16C and BMI2 nor ARM's NEON, which the native kernels need: "
             "use a newer processor, or let the virtual machine use all of its features (QEMU: -cpu host)."
         )
-    return kernels
+    try:
+        return Kernels(forced)
+    except KernelsUnavailableError as error:
+        return error
 
 
 class Kernels:
     """The compiled library and its threads.
 
-    Only one call runs at a time; the interpreter's lock is released during a call. ``target``
-    selects the instructions: native, or for tests avx2 and portable. Callers of :meth:`forward` and
-    :meth:`logits` must hold ``lock``, because working memory is shared.
+    Only one call runs at a time; the interpreter's lock is released during a call. The default
+    variant is the fastest that this processor runs. Callers of :meth:`forward` and :meth:`logits`
+    must hold ``lock``, because working memory is shared.
     """
 
     def __init__(
         self,
-        target: str = "native",
+        variant: str | None = None,
         *,
         threads: int | None = None,
         folder: Path | None = None,
         compiler: str | None = None,
     ) -> None:
-        loaded = load_library(target, folder or _folder, compiler)
+        chosen = runnable_variant(variant) if variant else runnable_variants()[-1]
+        loaded = load_library(chosen, folder or _folder, compiler)
         code = loaded.code
         code.pellucid_variant.restype = c_char_p
         code.pellucid_pool.restype = c_void_p
@@ -109,6 +121,7 @@ class Kernels:
         code.pellucid_read.restype = None
         code.pellucid_read.argtypes = (c_void_p, POINTER(Share), c_int64, c_int64, c_int64)
         self.build = loaded.build
+        self.origin = loaded.origin
         self.warning = loaded.warning
         self.variant = code.pellucid_variant().decode()
         self.threads = threads or compute_threads()

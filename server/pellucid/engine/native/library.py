@@ -1,10 +1,12 @@
-"""Compilation of the native kernels with the system's C compiler, and loading.
+"""The native kernels' library: part of the wheel, or compiled on this machine and kept.
 
-The sources use no torch header, so compilation takes seconds and does not depend on torch's ABI.
-The library is kept in a cache folder. Its name has two hashes: the build (sources, flags, compiler
-and CPU) and the SHA-256 of the content. A library is loaded only if the content matches and no
-other user could have written the file; otherwise the kernels are compiled again. If the cache
-folder is unusable, each start compiles in a temporary folder.
+A wheel holds a library of each variant, named after a hash of sources and flags: after a change of
+the sources the library is not used. Without a library the kernels are compiled. The sources use no
+torch header, so compilation takes seconds and does not depend on torch's ABI.
+A compiled library is kept in a cache folder. Its name has hashes of the build, the compiler and the
+content. A library is loaded only if the content matches and no other user could have written the
+file; otherwise the kernels are compiled again. If the cache folder is unusable, each start compiles
+in a temporary folder.
 """
 
 from __future__ import annotations
@@ -13,10 +15,6 @@ import ctypes
 import hashlib
 import logging
 import os
-import platform
-import shlex
-import shutil
-import subprocess
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,46 +22,56 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from pellucid.engine.native.kernel_compiler import (
+    KernelsUnavailableError,
+    build_name,
+    compile_kernels,
+    compiler_hash,
+    find_compiler,
+)
+from pellucid.engine.native.kernel_variants import KernelVariant
 from pellucid.system.trusted_files import UntrustedError, is_private_file, require_private_folder
 
-_SOURCES = Path(__file__).parent
-# Sums keep the order of the source: results must not depend on the compiler.
-_FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
-_TARGETS = {"native": (), "avx2": ("-march=x86-64-v3",), "portable": ()}
-_COMPILATION_SECONDS = 600.0
-"""A generous limit: a compiler that hangs must not keep a server from starting."""
+_PREBUILT = Path(__file__).parent / "prebuilt"
+_FROM_WHEEL, _COMPILED = "from the wheel", "compiled on this machine"
 
 _log = logging.getLogger(__name__)
-
-
-class KernelsUnavailableError(Exception):
-    """Missing native kernels. The message has a sentence with the reason, and a remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
     """A loaded library.
 
-    ``build`` identifies sources, flags, compiler and CPU. ``warning`` is the reason, with the
-    remedy, why the library could not be kept for the next start, else "".
+    ``build`` identifies variant, sources and flags. ``origin`` says where the library came from.
+    ``warning`` is the reason, with the remedy, why a library could not be kept for the next start,
+    else "".
     """
 
     code: ctypes.CDLL
     build: str
+    origin: str
     warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    command: tuple[str, ...]
-    build: str
+    compiler: list[str]
+    variant: KernelVariant
+    name: str
 
 
-def load_library(target: str, folder: Path, compiler: str | None) -> Library:
-    """Load the library for a target (native, avx2 or portable); compile if not in the folder."""
-    recipe = _recipe(target, compiler)
+def load_library(variant: KernelVariant, folder: Path, compiler: str | None = None) -> Library:
+    """Load a variant from the wheel or from the folder; compile if neither has the variant.
+
+    A named ``compiler`` always compiles, unless the folder has the result.
+    """
+    build = build_name(variant)
+    if compiler is None and (code := _load_prebuilt(variant, build)):
+        return Library(code, build, _FROM_WHEEL)
+    command = find_compiler(compiler)
+    recipe = _Recipe(command, variant, f"{build}-{compiler_hash(command, variant)}")
     try:
-        return Library(_load_from(folder, recipe), recipe.build)
+        return Library(_load_from(folder, recipe), build, _COMPILED)
     except (OSError, UntrustedError) as error:
         reason = (
             str(error)
@@ -80,20 +88,21 @@ def load_library(target: str, folder: Path, compiler: str | None) -> Library:
             f"({_text_of(error)}). {reason} Use folders whose files may be executed (no noexec mount); "
             "the variable TMPDIR sets another temporary folder."
         ) from error
-    return Library(code, recipe.build, f"The native kernels are compiled at every start, which takes longer. {reason}")
+    warning = f"The native kernels are compiled at every start, which takes longer. {reason}"
+    return Library(code, build, _COMPILED, warning)
 
 
-def _recipe(target: str, compiler: str | None) -> _Recipe:
-    command = [*_compiler(compiler), *_FLAGS, *_TARGETS[target]]
-    if target == "native":
-        command.append("-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native")
-    sources = sorted(path for path in _SOURCES.iterdir() if path.suffix in (".c", ".h"))
-    # The predefined macros identify the compiler's version and the "native" instructions.
-    macros = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
-    key = hashlib.sha256("\0".join([*command, macros, *(path.read_text() for path in sources)]).encode()).hexdigest()[
-        :20
-    ]
-    return _Recipe((*command, str(_SOURCES / "kernels.c"), "-lm", "-o"), f"kernels-{target}-{key}")
+def _load_prebuilt(variant: KernelVariant, build: str) -> ctypes.CDLL | None:
+    """Load the wheel's library of these sources; package files are as trusted as this file."""
+    path = _PREBUILT / f"{build}.so"
+    if path.exists():
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            _log.warning("The wheel's kernels cannot be loaded, so they are compiled: %s", error)
+    elif any(_PREBUILT.glob(f"kernels-{variant.name}-*.so")):
+        _log.warning("The kernels' sources differ from those of the library in %s, so they are compiled.", _PREBUILT)
+    return None
 
 
 def _load_from(folder: Path, recipe: _Recipe) -> ctypes.CDLL:
@@ -113,7 +122,7 @@ def _load_from(folder: Path, recipe: _Recipe) -> ctypes.CDLL:
 
 def _find(folder: Path, recipe: _Recipe) -> Path | None:
     """Return a library with content that matches the hash in its name."""
-    for path in sorted(folder.glob(f"{recipe.build}-*.so")):
+    for path in sorted(folder.glob(f"{recipe.name}-*.so")):
         with suppress(OSError):  # Unreadable, or just replaced by another process.
             if is_private_file(path) and path.name == _name(recipe, path):
                 return path
@@ -125,13 +134,14 @@ def _find(folder: Path, recipe: _Recipe) -> Path | None:
 
 def _compile(folder: Path, recipe: _Recipe) -> Path:
     """Compile in a temporary folder, move the result into place, and delete older files."""
-    old = set(folder.glob(f"{recipe.build}*.so"))
+    old = set(folder.glob(f"{recipe.name}*.so"))
     with tempfile.TemporaryDirectory(dir=folder) as workspace:
         built = Path(workspace) / "kernels.so"
-        _run([*recipe.command, str(built)], TMPDIR=workspace)
+        _log.info("Compiling the kernels %s.", recipe.variant.name)
+        compile_kernels(recipe.compiler, recipe.variant, built)
         built.chmod(0o755)
         library = folder / _name(recipe, built)
-        with built.open("rb") as file:
+        with built.open("r+b") as file:  # Windows synchronizes only files open for writing.
             os.fsync(file.fileno())
         built.replace(library)
     if os.name == "posix":  # Other systems cannot open a folder.
@@ -146,43 +156,7 @@ def _compile(folder: Path, recipe: _Recipe) -> Path:
 
 
 def _name(recipe: _Recipe, content: Path) -> str:
-    return f"{recipe.build}-{hashlib.sha256(content.read_bytes()).hexdigest()}.so"
-
-
-def _compiler(compiler: str | None) -> list[str]:
-    named = compiler or os.environ.get("CC")
-    if named is not None:
-        return shlex.split(named)
-    for name in ("cc", "gcc", "clang"):
-        if shutil.which(name):
-            return [name]
-    raise KernelsUnavailableError(
-        "No C compiler was found: install gcc or clang (Debian: apt-get install gcc libc6-dev), "
-        "or set the variable CC to one."
-    )
-
-
-def _run(command: list[str], **environment: str) -> str:
-    try:
-        return subprocess.run(  # noqa: S603 (the user's own compiler)
-            command,
-            check=True,
-            capture_output=True,
-            text=True,
-            env=os.environ | environment,
-            timeout=_COMPILATION_SECONDS,
-        ).stdout
-    except subprocess.CalledProcessError as error:
-        line = next((line for line in error.stderr.splitlines() if "error" in line), error.stderr.strip()[-200:])
-        reason = f"fails on the kernels: {line}"
-    except subprocess.TimeoutExpired:
-        reason = f"takes longer than {_COMPILATION_SECONDS:.0f} seconds."
-    except OSError as error:
-        reason = f"cannot be run: {_text_of(error)}."
-    raise KernelsUnavailableError(
-        f"The C compiler {command[0]!r} {reason} "
-        "Install another one (Debian: apt-get install gcc libc6-dev), or set the variable CC to it."
-    )
+    return f"{recipe.name}-{hashlib.sha256(content.read_bytes()).hexdigest()}.so"
 
 
 def _text_of(error: Exception) -> str:

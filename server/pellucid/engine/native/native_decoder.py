@@ -17,8 +17,8 @@ from pellucid.engine.masked_row import MaskedRow
 from pellucid.engine.model import Batch, CacheShape, InterruptedStepError, KVStorage, Logprobs, TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels
 from pellucid.engine.native.decoder_tensor_pointers import DecoderTensorPointers
+from pellucid.engine.native.kernel_compiler import KernelsUnavailableError
 from pellucid.engine.native.kernel_layout import BLOCK, GROUP, Array, pack_low_rank
-from pellucid.engine.native.library import KernelsUnavailableError
 from pellucid.engine.native.native_structs import NativeBatch, NativeSpan
 from pellucid.engine.token_mask import TokenMask
 from pellucid.engine.token_scores import RowScores
