@@ -414,7 +414,7 @@ def test_unit(tmp_path: Path) -> None:
 def test_image() -> None:
     """The image copies existing files, installs no torch, and runs as the common user."""
     copied = [path for line in re.findall(r"^COPY (.*) \S+$", IMAGE, re.MULTILINE) for path in line.split()]
-    assert {"pyproject.toml", "server", "deploy/front_requirements.py"} <= set(copied)
+    assert {"pyproject.toml", "server", "deploy/front_requirements.py", "tools/kernels_in_wheel.py"} <= set(copied)
     assert [path for path in copied if not (ROOT / path).exists()] == []
     assert f"USER {USER}" in IMAGE
     assert f"--uid {USER}" in IMAGE

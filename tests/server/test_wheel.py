@@ -2,64 +2,74 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import subprocess
 import sys
 import sysconfig
 import tomllib
 import venv
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from pellucid.engine.native.kernel_compiler import build_name
+from pellucid.engine.native.kernel_variants import PORTABLE, VARIANT_VARIABLE, variants_of
 from pellucid.models.catalog import DEFAULT_MODEL
+from support.models.quick_compiler import QUICK
+from support.required_programs import require_program
 
 pytestmark = pytest.mark.process
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").exists())
 PACKAGES = ("server/pellucid", "lsp/pellucid_lsp", "webui/pellucid_webui")
+PREBUILT = "pellucid/engine/native/prebuilt/"
 LIMIT = 120.0
 """Seconds for a command on a busy machine; a command needs a few seconds."""
 
+NOTHING: Mapping[str, str] = {}
 
-def run(*command: str | Path, folder: Path) -> str:
-    """Run a command in a folder, without the settings of these tests, and return the stdout."""
+
+def finished(
+    *command: str | Path, folder: Path, more: Mapping[str, str] = NOTHING, status: int = 0
+) -> subprocess.CompletedProcess[str]:
+    """Run a command with ``more`` variables but without the settings of these tests."""
     variables = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PELLUCID_", "COV_"))
     }
     done = subprocess.run(
         command,
         cwd=folder,
-        env=variables | {"PELLUCID_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder)},
+        env={**variables, "PELLUCID_CACHE": str(folder / "cache"), "XDG_CONFIG_HOME": str(folder), **more},
         capture_output=True,
         text=True,
         timeout=LIMIT,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+def run(*command: str | Path, folder: Path, more: Mapping[str, str] = NOTHING) -> str:
+    return finished(*command, folder=folder, more=more).stdout
+
+
+def build(folder: Path, compiler: str) -> tuple[Path, str]:
+    """Return the wheel of this source tree, and the messages of the build."""
+    command = (sys.executable, "-m", "pip", "wheel", "--verbose", "--no-deps", "--no-build-isolation", "--wheel-dir")
+    messages = finished(*command, folder, ROOT, folder=folder, more={"CC": compiler}).stderr
+    (wheel,) = folder.glob("*.whl")
+    return wheel, messages
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the wheel of this source tree."""
-    folder = tmp_path_factory.mktemp("wheel")
-    run(
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-        "--wheel-dir",
-        folder,
-        ROOT,
-        folder=folder,
-    )
-    (wheel,) = folder.glob("*.whl")
-    return wheel
+    """Return the wheel of this source tree, with native kernels."""
+    require_program("cc")
+    return build(tmp_path_factory.mktemp("wheel"), QUICK)[0]
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +107,54 @@ def source_files() -> Iterator[str]:
                 yield path.relative_to(package.parent).as_posix()
 
 
-def test_contents(wheel: Path) -> None:
-    """The wheel holds exactly the files of the three packages, with C sources and assets."""
+def names_in(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
-        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
 
-    assert names == set(source_files())
+
+def test_contents(wheel: Path) -> None:
+    """The wheel holds the files of the three packages, with C sources and assets, and kernels."""
+    libraries = {f"{PREBUILT}{build_name(variant)}.so" for variant in variants_of(platform.machine())}
+    names = names_in(wheel)
+
+    assert names == {*source_files(), *libraries}
     assert {f"{Path(package).name}/py.typed" for package in PACKAGES} <= names
     assert {Path(name).suffix for name in names} >= {".py", ".c", ".h", ".toml", ".js", ".css"}
+
+
+def test_tag(wheel: Path) -> None:
+    """The wheel suits every Python 3, but only this platform."""
+    assert "-py3-none-" in wheel.name
+    assert wheel.name.endswith(f"_{platform.machine()}.whl")
+
+
+def test_without_a_compiler(tmp_path: Path) -> None:
+    """Without a compiler the wheel suits all platforms, and the build says what is missing."""
+    wheel, messages = build(tmp_path, "no-such-compiler")
+
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert names_in(wheel) == set(source_files())
+    assert "The wheel holds no native kernels. The C compiler 'no-such-compiler' cannot be run" in messages
+
+
+def test_editable_installs_compile_nothing(tmp_path: Path) -> None:
+    """An editable install suits all platforms: a library would be stale after the next change."""
+    code = (
+        "import os, sys; os.chdir(sys.argv[1]); from hatchling.build import build_editable; build_editable(sys.argv[2])"
+    )
+    run(sys.executable, "-c", code, ROOT, tmp_path, folder=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+
+    assert wheel.name.endswith("-py3-none-any.whl")
+
+
+def test_kernels_need_no_compiler(environment: Path) -> None:
+    """The installed package uses the kernels of the wheel."""
+    variables = {"PATH": "", VARIANT_VARIABLE: PORTABLE.name}
+    findings = json.loads(run(environment / "bin" / "pellucid", "doctor", "--json", folder=environment, more=variables))
+
+    assert findings["native kernel"].startswith("used, portable, from the wheel;")
+    assert "kernels" not in {path.name for path in (environment / "cache").glob("*")}
 
 
 def test_imports(environment: Path) -> None:
