@@ -27,6 +27,7 @@ from pellucid.door.plain_page import PageNotice
 from pellucid.door.user_assistant import UserAssistant
 from pellucid.door.users import Users
 from pellucid.engine.port import Engine
+from pellucid.errors import ConfigError
 from pellucid.fleet.membership import Membership
 from pellucid.serving.assemble_front import assemble_front, check_front
 from pellucid.serving.graceful_server import GracefulServer
@@ -178,7 +179,12 @@ class Server(GracefulServer):
 
 def page_of(settings: Settings, state: ServerState) -> MountedPage:
     """Return the page for the assistant of this process; its requests count for the users."""
-    from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
+    try:
+        from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f'The page needs {error.name}: run pip install "pellucid[webui]", or serve without the page (--no-page).'
+        ) from error
 
     async def notice() -> PageNotice | None:
         return notice_of(state)
