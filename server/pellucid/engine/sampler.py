@@ -121,7 +121,7 @@ class Sampler:
     def _draw(self, logits: Logprobs) -> tuple[int, float]:
         """Truncate, renormalise and draw by the inverse of the cumulative distribution."""
         ids, weights = truncate(logits, self.params.top_k, self.params.top_p, self.params.min_p)
-        # Sums of blocks come first: a cumulative sum over a whole vocabulary takes ten times as long.
+        # Sums of blocks come first: a cumulative sum over a vocabulary takes ten times as long.
         sums = np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK), dtype=np.float64).cumsum()
         point = self._random.random() * sums[-1]
         block = min(int(np.searchsorted(sums, point, side="right")), len(sums) - 1)
