@@ -4,7 +4,10 @@
 #include "quantized_activations.h"
 #include "thread_pool.h"
 
-enum { FEW = TILE < 4 ? TILE : 4 }; /* tokens whose sums share a load */
+enum {
+    FEW = TILE < 4 ? TILE : 4, /* tokens whose sums share a load */
+    TILE_FITS = TILE * VECTORS < 32, /* the sums of a whole tile fit the registers */
+};
 
 /* The factors of each projection of the matrix: one below the other, or their blocks in turn. */
 typedef struct {
@@ -21,7 +24,7 @@ static int64_t low_width(const adapter *l) { return l->projections * l->padded; 
 
 /* One block of A's rows times the first T tokens of a tile. */
 INLINE void lower_tile(const half *down, const float *factor, int64_t groups, quantized a, int64_t tile, float (*out)[BLOCK], const int T) {
-    const int8_t *byte = a.byte + tile * groups * TILE * GROUP;
+    int8_t *byte = a.byte + tile * groups * TILE * GROUP;
     const float *scale = a.scale + tile * groups * TILE;
     vf sum[TILE][VECTORS] = {0};
     for (int64_t g = 0; g < groups; g++, byte += TILE * GROUP, scale += TILE, down += GROUP * BLOCK) {
@@ -30,7 +33,7 @@ INLINE void lower_tile(const half *down, const float *factor, int64_t groups, qu
         for (int t = 0; t < T; t++)
             for (int i = 0; i < PIECES; i++) {
                 vb bytes;
-                memcpy(&bytes, byte + t * GROUP + i * LANES, LANES);
+                memcpy(&bytes, place_of(byte, t, i * LANES), LANES);
                 store(value[t] + i * LANES, __builtin_convertvector(bytes, vf) * splat(scale[t]));
             }
         for (int k = 0; k < GROUP; k++)
@@ -45,6 +48,13 @@ INLINE void lower_tile(const half *down, const float *factor, int64_t groups, qu
         for (int v = 0; v < VECTORS; v++) store(out[t] + v * LANES, sum[t][v] * load(factor + v * LANES));
 }
 
+/* A tile's tokens from ``t`` on. */
+INLINE quantized tokens_from(quantized a, int64_t t) {
+    a.byte = place_of(a.byte, t, 0);
+    a.scale += t;
+    return a;
+}
+
 /* One phase: A times the activations, (tokens, low_width). */
 static void lower(pool *p, const adapter *l, int64_t groups, quantized a, int64_t tokens, float *low) {
     int64_t width = low_width(l), blocks = width / BLOCK, tiles = whole_tiles(tokens) / TILE;
@@ -55,7 +65,9 @@ static void lower(pool *p, const adapter *l, int64_t groups, quantized a, int64_
         _Alignas(64) float out[TILE][BLOCK];
         if (n == 1) lower_tile(down, factor, groups, a, tile, out, 1);
         else if (n <= FEW) lower_tile(down, factor, groups, a, tile, out, FEW);
-        else lower_tile(down, factor, groups, a, tile, out, TILE);
+        else if (TILE_FITS) lower_tile(down, factor, groups, a, tile, out, TILE);
+        else
+            for (int64_t t = 0; t < n; t += FEW) lower_tile(down, factor, groups, tokens_from(a, t), tile, out + t, FEW);
         for (int64_t t = 0; t < n; t++) memcpy(low + (tile * TILE + t) * width + block * BLOCK, out[t], sizeof out[t]);
     }
 }
@@ -85,7 +97,7 @@ static void add_raised(const adapter *l, int64_t block, const float *low, int64_
     const half *up = l->up + block * l->rank * BLOCK;
     low += token * width + projection * l->padded;
     fetch_ahead(up, l->rank * BLOCK * (int64_t)sizeof(half));
-    if (n == TILE) {
+    if (TILE_FITS && n == TILE) {
         raise_tokens(up, l->rank, low, width, product, TILE);
         return;
     }

@@ -29,19 +29,40 @@ typedef struct {
     int zero; /* without minima, the number for zero is 1 << zero */
 } rows;
 
-/* One block of rows times the first T tokens of a tile. */
-INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const form f, const int shared, const int with_minimum, const int T) {
+/* The rows of a block after its first ``n``. */
+INLINE rows skip(rows r, int n) {
+    r.number += n * 4;
+    r.scale += n;
+    if (r.minimum) r.minimum += n;
+    return r;
+}
+
+/* Vector ``v`` of strip ``i``. Where tokens share sums: two rows, with the eight columns that begin there. */
+INLINE vi load_numbers(const uint8_t *group, const form f, int i, int v, const int share) {
+    vi strip = load_strip(group, f, i, v / share);
+#ifdef I8MM
+    int32x4_t first = (int32x4_t)strip, second = (int32x4_t)load_strip(group, f, i + 1, v / share);
+    if (share == 2) return (vi)(v % 2 ? vzip2q_s32(first, second) : vzip1q_s32(first, second));
+#endif
+    return strip;
+}
+
+/* V vectors of a block's rows times the first T tokens of a tile. Where two tokens share a vector of sums, ``t`` counts pairs of
+   tokens and ``v`` pairs of rows. */
+INLINE void tile(rows r, quantized a, int64_t token, float *out, const form f, const int shared, const int with_minimum, const int T, const int V) {
+    const int share = T % MOST_SHARING ? 1 : MOST_SHARING;
     int64_t at = token / TILE * r.groups;
     const int8_t *byte = a.byte + at * TILE * GROUP;
     const float *scale = a.scale + at * TILE, *total = a.total + at * TILE;
     const int32_t *minus = a.minus + at * HALVES * TILE;
-    vf sum[TILE][VECTORS] = {0};
+    vf sum[TILE][VECTORS * MOST_SHARING] = {0};
     for (int64_t g = 0; g < r.groups; g++, byte += TILE * GROUP, scale += TILE, total += TILE, minus += HALVES * TILE, r.number += group_bytes(f)) {
         if (!(f & UNPACKED)) fetch_ahead(r.number, group_bytes(f));
 #pragma GCC unroll 2
         for (int begin = 0; begin < GROUP; begin += shared, r.scale += BLOCK, r.minimum += with_minimum ? BLOCK : 0) {
             const int32_t *low = minus + begin / (GROUP / HALVES) * TILE;
-            vi exact[TILE][VECTORS], run[TILE][VECTORS];
+            vi exact[TILE][VECTORS * MOST_SHARING];
+            run_sum run[TILE][VECTORS * MOST_SHARING];
             _Alignas(64) int32_t start[TILE];
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++) {
@@ -51,22 +72,21 @@ INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const 
             }
             const int length = run_length(f & ~UNPACKED, shared / 4);
 #pragma GCC unroll 16
-            for (int i = begin / 4; i < (begin + shared) / 4; i++) {
-                const int is_first = i % length == 0, is_last = i % length == length - 1;
-                factor strip[VECTORS];
+            for (int i = begin / 4; i < (begin + shared) / 4; i += share) {
+                const int is_first = i % length == 0, is_last = i % length == length - share;
+                factor strip[VECTORS * MOST_SHARING];
 #pragma GCC unroll 16
-                for (int v = 0; v < VECTORS; v++) {
-                    strip[v] = f == BITS8 ? byte_factor(load_strip(r.number, f, i, v)) : small_factor(load_strip(r.number, f, i, v));
+                for (int v = 0; v < V * share; v++) {
+                    strip[v] = f == BITS8 ? byte_factor(load_numbers(r.number, f, i, v, share)) : small_factor(load_numbers(r.number, f, i, v, share));
                     IN_ORDER(strip[v].value);
                 }
 #pragma GCC unroll 16
-                for (int t = 0; t < T; t++) {
-                    int32_t activation;
-                    memcpy(&activation, byte + t * GROUP + i * 4, 4);
+                for (int t = 0; t < T / share; t++) {
+                    activation four = load_activation(byte + t * share * GROUP, i);
 #pragma GCC unroll 16
-                    for (int v = 0; v < VECTORS; v++) {
-                        if (is_first) run[t][v] = begin_run(start[t]);
-                        run[t][v] = f == BITS8 ? dot(run[t][v], strip[v], activation) : dot_small(run[t][v], strip[v], activation);
+                    for (int v = 0; v < V * share; v++) {
+                        if (is_first) run[t][v] = begin_run(of_tokens_int(start, t, share));
+                        run[t][v] = f == BITS8 ? dot(run[t][v], strip[v], four, share) : dot_small(run[t][v], strip[v], four, share);
                         IN_ORDER(run[t][v]);
                         if (!is_last) continue;
                         exact[t][v] = end_run(i < begin / 4 + length ? splat_int(0) : exact[t][v], run[t][v]);
@@ -75,12 +95,13 @@ INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const 
                 }
             }
 #pragma GCC unroll 16
-            for (int v = 0; v < VECTORS; v++) {
-                vf row = load_half(r.scale + v * LANES), minimum = with_minimum ? load_half(r.minimum + v * LANES) : splat(0);
+            for (int v = 0; v < V * share; v++) {
+                vf row = of_rows(r.scale, v, share), minimum = with_minimum ? of_rows(r.minimum, v, share) : splat(0);
 #pragma GCC unroll 16
-                for (int t = 0; t < T; t++) {
-                    sum[t][v] = fma_(to_float(end_sum(exact[t][v], start[t])), row * splat(scale[t]), sum[t][v]);
-                    if (with_minimum) sum[t][v] = fma_(minimum, splat(total[t]), sum[t][v]);
+                for (int t = 0; t < T / share; t++) {
+                    vf whole = to_float(end_sum(exact[t][v], of_tokens_int(start, t, share)));
+                    sum[t][v] = fma_(whole, row * of_tokens(scale, t, share), sum[t][v]);
+                    if (with_minimum) sum[t][v] = fma_(minimum, of_tokens(total, t, share), sum[t][v]);
                 }
             }
         }
@@ -88,22 +109,30 @@ INLINE void tile(rows r, quantized a, int64_t token, float (*out)[BLOCK], const 
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++)
 #pragma GCC unroll 16
-        for (int v = 0; v < VECTORS; v++) store(out[t] + v * LANES, sum[t][v]);
+        for (int v = 0; v < V; v++) store(out + t * BLOCK + v * LANES, share == 1 ? sum[t][v] : of_token(sum[t / share] + v * share, t));
 }
 
 /* The forms of numbers and scales, each for any number of tokens. */
-typedef void (*multiplier)(rows r, quantized a, int64_t token, float (*out)[BLOCK], int tokens);
-#define CASE(...) case __VA_ARGS__: return tile(r, a, token, out, (form)F, SHARED, MINIMUM, __VA_ARGS__);
+typedef void (*multiplier)(rows r, quantized a, int64_t token, float *out, int tokens);
+#define CASE(T, V) \
+    case T: \
+        for (int row = 0;; row += V * LANES, r = skip(r, V * LANES)) { \
+            tile(r, a, token, out + row, (form)F, SHARED, MINIMUM, T, V); \
+            if (V == VECTORS || row + V * LANES == BLOCK) return; \
+        }
 #define MULTIPLIER(name, form_, shared_, minimum_) \
-    static void name(rows r, quantized a, int64_t token, float (*out)[BLOCK], int tokens) { \
+    static void name(rows r, quantized a, int64_t token, float *out, int tokens) { \
         enum { F = form_, SHARED = shared_, MINIMUM = minimum_ }; \
         switch (tokens) { TOKENS } \
     }
 #if LANES == 16
-#define TOKENS CASE(1) CASE(2) CASE(3) CASE(4) CASE(6) CASE(8) CASE(12)
+#define TOKENS CASE(1, 1) CASE(2, 1) CASE(3, 1) CASE(4, 1) CASE(6, 1) CASE(8, 1) CASE(12, 1)
 static const int sizes[TILE + 1] = {0, 1, 2, 3, 4, 6, 6, 8, 8, 12, 12, 12, 12}; /* of the tile that is computed for so many tokens */
+#elif defined(I8MM)
+#define TOKENS CASE(1, VECTORS) CASE(2, VECTORS) CASE(4, 2) CASE(6, 1) CASE(8, 1)
+static const int sizes[TILE + 1] = {0, 1, 2, 4, 4, 6, 6, 8, 8};
 #else
-#define TOKENS CASE(1) CASE(2) CASE(3) CASE(4)
+#define TOKENS CASE(1, VECTORS) CASE(2, VECTORS) CASE(3, 2) CASE(4, 2)
 static const int sizes[TILE + 1] = {0, 1, 2, 3, 4};
 #endif
 MULTIPLIER(multiply_4, BITS4, 32, 0)
@@ -204,7 +233,7 @@ static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t 
     for (int64_t token = begin; token < end; token += TILE) {
         int64_t n = end - token < TILE ? end - token : TILE;
         _Alignas(64) float product[PANEL][TILE][BLOCK];
-        for (int64_t b = 0; b < count; b++) by[b](r[b], a, token, product[b], sizes[n]);
+        for (int64_t b = 0; b < count; b++) by[b](r[b], a, token, product[b][0], sizes[n]);
         for (int64_t b = 0; m->adapter && b < count; b++) add_raised(m->adapter, first + b, to->low, token, n, product[b]);
         for (int64_t t = 0; t < n; t++)
             if (to->sink == GATE) finish_gate(m, first, product, t, token + t, to->gated);

@@ -4,8 +4,11 @@
 
 enum {
     HALVES = 2, /* of a group: sums of activations are kept for sixteen values, as the finest scales are */
-#if LANES == 16 /* as much as fits the registers: integer sums and float sums of a tile of one block */
+    /* As much as fits the registers: integer sums and float sums of a tile. */
+#if LANES == 16
     TILE = 12,
+#elif defined(I8MM)
+    TILE = 8,
 #else
     TILE = 4,
 #endif
@@ -13,11 +16,20 @@ enum {
 
 /* Activations, value = byte * scale of its group, in the order in which a tile reads them. */
 typedef struct {
-    int8_t *byte;   /* (tokens / TILE, groups, TILE, GROUP) */
+    int8_t *byte;   /* (tokens / TILE, groups, TILE, GROUP); see place_of() */
     float *scale;   /* (tokens / TILE, groups, TILE) */
     float *total;   /* the same: the sum of the group's values */
     int32_t *minus; /* (tokens / TILE, groups, HALVES, TILE): the sums of the halves' bytes, negated */
 } quantized;
+
+/* Where a tile has the byte of a token and a column. I8MM reads eight columns of two tokens at once. */
+INLINE int8_t *place_of(int8_t *byte, int64_t token, int64_t column) {
+#ifdef I8MM
+    return byte + (token / 2 * GROUP + column / 8 * 8) * 2 + token % 2 * 8 + column % 8;
+#else
+    return byte + token * GROUP + column;
+#endif
+}
 
 static int64_t whole_tiles(int64_t tokens) { return (tokens + TILE - 1) / TILE * TILE; }
 
@@ -35,7 +47,7 @@ INLINE void quantize_group(quantized q, int64_t token, int64_t groups, int64_t g
         vi whole = nearest(value[i] * splat(inverse));
         sum[i * HALVES / PIECES] += (uint32_t)sum_lanes_int(whole);
         vb bytes = __builtin_convertvector(whole, vb);
-        memcpy(q.byte + (at * TILE + lane) * GROUP + i * LANES, &bytes, LANES);
+        memcpy(place_of(q.byte, at * TILE + lane, i * LANES), &bytes, LANES);
     }
     float scale = largest / 127.0f;
     q.scale[at * TILE + lane] = scale;

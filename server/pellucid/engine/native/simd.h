@@ -3,7 +3,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VNNI__)
+#if defined(PORTABLE) /* plain C even where there are instructions: what their results are compared with */
+#define VARIANT "portable"
+#define LANES 4
+#elif defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VNNI__)
 #include <immintrin.h>
 #define VARIANT "AVX512-VNNI"
 #define LANES 16
@@ -15,16 +18,23 @@
 #define VARIANT "AVX2"
 #endif
 #define LANES 8
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#define NEON
+#if defined(__ARM_FEATURE_DOTPROD) && defined(__ARM_FEATURE_MATMUL_INT8)
+#define VARIANT "NEON-i8mm"
+#define DOTPROD
+#define I8MM
 #elif defined(__ARM_FEATURE_DOTPROD)
 #define VARIANT "NEON-dotprod"
+#define DOTPROD
+#else
+#define VARIANT "NEON"
+#endif
 #define LANES 4
 #else
 #define VARIANT "portable" /* correct on any processor, but slow: for tests */
 #define LANES 4
-#endif
-
-#if defined(__aarch64__) || defined(__ARM_FEATURE_DOTPROD)
-#include <arm_neon.h>
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
@@ -33,6 +43,7 @@ typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 typedef float vf_anywhere __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t vi_anywhere __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
+typedef int64_t int64_anywhere __attribute__((aligned(4), may_alias));
 typedef int8_t vb __attribute__((vector_size(LANES)));
 typedef uint16_t half; /* the bits of an IEEE half */
 
@@ -69,8 +80,11 @@ INLINE vf fma_(vf a, vf b, vf c) {
     return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif LANES == 8
     return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#elif defined(__aarch64__)
+#elif defined(NEON)
     return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#elif defined(__FP_FAST_FMAF) || defined(__aarch64__)
+    for (int i = 0; i < LANES; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
 #else
     return a * b + c;
 #endif
@@ -139,6 +153,17 @@ INLINE void transpose(vf *row) {
         row[i] = (vf)_mm256_permute2f128_ps(four[i], four[i + 4], 0x20);
         row[i + 4] = (vf)_mm256_permute2f128_ps(four[i], four[i + 4], 0x31);
     }
+#elif defined(NEON)
+    for (int i = 0; i < 4; i += 2) {
+        float32x4_t upper = (float32x4_t)row[i], lower = (float32x4_t)row[i + 1];
+        row[i] = (vf)vtrn1q_f32(upper, lower);
+        row[i + 1] = (vf)vtrn2q_f32(upper, lower);
+    }
+    for (int i = 0; i < 2; i++) {
+        float64x2_t upper = (float64x2_t)row[i], lower = (float64x2_t)row[i + 2];
+        row[i] = (vf)vtrn1q_f64(upper, lower);
+        row[i + 2] = (vf)vtrn2q_f64(upper, lower);
+    }
 #else
     float square[LANES][LANES];
     for (int i = 0; i < LANES; i++) store(square[i], row[i]);
@@ -172,18 +197,34 @@ INLINE vf silu(vf x) { return x / (splat(1.0f) + exp2_(x * splat(-LOG2_E))); }
    is taken off by the correction that the sum starts with. Numbers of eight bits are turned into signed ones where signed
    factors are as good, and the sum starts at zero.
 
-   AVX2 alone multiplies bytes to sums of two products in sixteen bits. A run of strips adds up such pairs, as many as fit, and
-   only then widens them. Elsewhere a run is as long as a scale reaches, and adds to the sum at once. */
+   AVX2 alone multiplies bytes to sums of two products in sixteen bits, NEON alone to products in sixteen bits. A run of strips
+   adds them up, as many as fit, and only then widens them. Elsewhere a run is as long as a scale reaches, and adds to the sum
+   at once.
+
+   I8MM multiplies eight bytes of two rows by eight bytes of two tokens. The tokens share a vector of sums, whose lanes are the
+   first row's sums for both tokens and the second row's. */
 #if LANES == 8 && !defined(__AVXVNNI__)
 #define PAIRS 1
 #else
 #define PAIRS 0
 #endif
 
-#if LANES == 16 || defined(__AVXVNNI__) || (LANES == 4 && !defined(__ARM_FEATURE_DOTPROD))
+#if defined(NEON) && !defined(DOTPROD)
+#define PRODUCTS 1
+#else
+#define PRODUCTS 0
+#endif
+
+#if LANES == 16 || (LANES == 8 && defined(__AVXVNNI__)) || (LANES == 4 && !defined(NEON))
 #define UNSIGNED_BYTES 1
 #else
 #define UNSIGNED_BYTES 0
+#endif
+
+#ifdef I8MM
+#define MOST_SHARING 2 /* tokens that share a vector of sums: as many vectors as with one token have the sums of four rows */
+#else
+#define MOST_SHARING 1
 #endif
 
 typedef struct {
@@ -193,25 +234,65 @@ typedef struct {
 #endif
 } factor;
 
-/* How many strips of a group a run has, of ``strips`` that share a scale. Numbers of so many bits make pairs of at most
-   (2^bits - 1) * 127 * 2; signed ones of 128 * 127 * 2. */
-INLINE int run_length(int bits, int strips) {
-    int fit = bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
-    return PAIRS && fit < strips ? fit : strips;
+#if PRODUCTS
+typedef struct {
+    int16x8_t low, high; /* of two rows each */
+} run_sum;
+#else
+typedef vi run_sum;
+#endif
+
+/* What a strip is multiplied by: four activations, or a vector that has the four in one lane. I8MM's vectors have eight of one
+   token, then the same eight of the next token: see place_of(). */
+#ifdef DOTPROD
+typedef struct {
+    int8x16_t all;
+    int lane;
+} activation;
+#else
+typedef int32_t activation;
+#endif
+
+INLINE activation load_activation(const int8_t *token, int i) {
+#if defined(I8MM)
+    return (activation){vld1q_s8(token + i / 2 * 16), i % 2};
+#elif defined(DOTPROD)
+    return (activation){vld1q_s8(token + i / 4 * 16), i % 4};
+#else
+    activation four;
+    memcpy(&four, token + i * 4, sizeof four);
+    return four;
+#endif
 }
 
-INLINE vi begin_run(int32_t start) { return PAIRS ? splat_int(0) : splat_int(start); }
+/* How many strips of a group a run has, of ``strips`` that share a scale. Numbers of so many bits make pairs of at most
+   (2^bits - 1) * 127 * 2; signed ones of 128 * 127 * 2. Products are half as large. */
+INLINE int run_length(int bits, int strips) {
+    int fit = (bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1) * (PRODUCTS ? 2 : 1);
+    return (PAIRS || PRODUCTS) && fit < strips ? fit : strips;
+}
 
-INLINE vi end_run(vi sum, vi run) {
+INLINE run_sum begin_run(vi start) {
+#if PRODUCTS
+    (void)start;
+    return (run_sum){0};
+#else
+    return PAIRS ? splat_int(0) : start;
+#endif
+}
+
+INLINE vi end_run(vi sum, run_sum run) {
 #if PAIRS
     return sum + (vi)_mm256_madd_epi16((__m256i)run, _mm256_set1_epi16(1));
+#elif PRODUCTS
+    return sum + (vi)vpaddq_s32(vpaddlq_s16(run.low), vpaddlq_s16(run.high));
 #else
     (void)sum;
     return run;
 #endif
 }
 
-INLINE vi end_sum(vi sum, int32_t start) { return PAIRS ? sum + splat_int(start) : sum; }
+INLINE vi end_sum(vi sum, vi start) { return PAIRS || PRODUCTS ? sum + start : sum; }
 
 /* The start of a sum of products with numbers of eight bits, given minus the sum of the other factors. */
 INLINE uint32_t byte_correction(uint32_t minus) { return UNSIGNED_BYTES ? minus * 128 : 0; }
@@ -230,34 +311,80 @@ INLINE factor byte_factor(vi numbers) {
 /* Numbers of at most six bits. */
 INLINE factor small_factor(vi numbers) { return (factor){.value = numbers}; }
 
-/* Keeps the additions of a run where they are written: GCC would first multiply all strips, in more registers than there are. */
+/* Keeps the additions of a run where they are written: GCC would first multiply all strips, in more registers than there are.
+   For ARM, GCC also moves instructions before it counts registers: it moves none across a volatile one. */
 #if PAIRS
 #define IN_ORDER(run) __asm__("" : "+x"(run))
+#elif defined(NEON)
+#define IN_ORDER(run) __asm__ volatile("")
 #else
 #define IN_ORDER(run) ((void)0)
 #endif
 
-INLINE vi dot_small(vi run, factor f, int32_t four) {
+INLINE run_sum dot_small(run_sum run, factor f, activation four, const int share) {
+    (void)share;
 #if LANES == 16
     return (vi)_mm512_dpbusd_epi32((__m512i)run, (__m512i)f.value, _mm512_set1_epi32(four));
-#elif defined(__AVXVNNI__)
+#elif LANES == 8 && defined(__AVXVNNI__)
     return (vi)_mm256_dpbusd_avx_epi32((__m256i)run, (__m256i)f.value, _mm256_set1_epi32(four));
 #elif PAIRS
     return (vi)_mm256_add_epi16((__m256i)run, _mm256_maddubs_epi16((__m256i)f.value, _mm256_set1_epi32(four)));
-#elif defined(__ARM_FEATURE_DOTPROD)
-    return (vi)vdotq_s32((int32x4_t)run, (int8x16_t)f.value, (int8x16_t)vdupq_n_s32(four));
+#elif defined(DOTPROD)
+    int32x4_t sum = (int32x4_t)run;
+    int8x16_t numbers = (int8x16_t)f.value;
+#ifdef I8MM
+    if (share == 2) return (vi)vmmlaq_s32(sum, numbers, four.all);
+#endif
+    switch (four.lane) { /* a constant, but only after inlining */
+    case 0: return (vi)vdotq_laneq_s32(sum, numbers, four.all, 0);
+    case 1: return (vi)vdotq_laneq_s32(sum, numbers, four.all, 1);
+    case 2: return (vi)vdotq_laneq_s32(sum, numbers, four.all, 2);
+    default: return (vi)vdotq_laneq_s32(sum, numbers, four.all, 3);
+    }
+#elif PRODUCTS
+    int8x16_t numbers = (int8x16_t)f.value, other = (int8x16_t)vdupq_n_s32(four);
+    return (run_sum){vmlal_s8(run.low, vget_low_s8(numbers), vget_low_s8(other)), vmlal_high_s8(run.high, numbers, other)};
 #else
     for (int shift = 0; shift < 32; shift += 8) run += ((f.value >> shift) & 255) * (int8_t)(four >> shift);
     return run;
 #endif
 }
 
-INLINE vi dot(vi run, factor f, int32_t four) {
+INLINE run_sum dot(run_sum run, factor f, activation four, const int share) {
 #if PAIRS
+    (void)share;
     __m256i other = _mm256_sign_epi8(_mm256_set1_epi32(four), (__m256i)f.value);
     return (vi)_mm256_add_epi16((__m256i)run, _mm256_maddubs_epi16((__m256i)f.magnitude, other));
 #else
-    return dot_small(run, f, four);
+    return dot_small(run, f, four, share);
+#endif
+}
+
+/* The numbers of the tokens whose sums are in vector ``t``, in the same lanes. */
+INLINE vi of_tokens_int(const int32_t *number, int t, const int share) {
+#ifdef I8MM
+    if (share == 2) return (vi)vreinterpretq_s32_s64(vdupq_n_s64(*(const int64_anywhere *)(number + 2 * t)));
+#endif
+    (void)share;
+    return splat_int(number[t]);
+}
+
+INLINE vf of_tokens(const float *number, int t, const int share) {
+#ifdef I8MM
+    if (share == 2) return (vf)vreinterpretq_f32_s64(vdupq_n_s64(*(const int64_anywhere *)(number + 2 * t)));
+#endif
+    (void)share;
+    return splat(number[t]);
+}
+
+/* The sums of four rows for token ``t`` of two that share two vectors. */
+INLINE vf of_token(const vf *sum, int t) {
+#ifdef I8MM
+    float32x4_t upper = (float32x4_t)sum[0], lower = (float32x4_t)sum[1];
+    return (vf)(t % 2 ? vuzp2q_f32(upper, lower) : vuzp1q_f32(upper, lower));
+#else
+    (void)t;
+    return sum[0];
 #endif
 }
 
@@ -272,7 +399,7 @@ INLINE vf load_half(const half *p) {
     return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 #elif LANES == 8
     return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
-#elif defined(__aarch64__)
+#elif defined(NEON)
     return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 #else
     vi bits = {p[0], p[1], p[2], p[3]};
@@ -281,6 +408,16 @@ INLINE vf load_half(const half *p) {
     vf value = (vf)(rest << 13) * splat(0x1p112f);
     return (vf)((vi)value | sign);
 #endif
+}
+
+/* The scales of the rows whose sums are in vector ``v``, in the same lanes. */
+INLINE vf of_rows(const half *p, int v, const int share) {
+    vf rows = load_half(p + v / share * LANES);
+#ifdef I8MM
+    float32x4_t r = (float32x4_t)rows;
+    if (share == 2) return (vf)(v % 2 ? vzip2q_f32(r, r) : vzip1q_f32(r, r));
+#endif
+    return rows;
 }
 
 INLINE float read_half(half bits) {
@@ -294,7 +431,7 @@ INLINE void store_half(half *p, vf v) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
 #elif LANES == 8
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
-#elif defined(__aarch64__)
+#elif defined(NEON)
     vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)v)));
 #else
     vi bits = (vi)v, sign = (bits >> 16) & 0x8000, rest = bits & 0x7fffffff;

@@ -37,23 +37,37 @@ INLINE void fetch_ahead(const void *numbers, int64_t bytes) {
     for (int64_t line = 0; line < bytes; line += 64) __builtin_prefetch((const char *)numbers + AHEAD + line, 0, 0);
 }
 
+/* The lower or the upper half of each byte. */
+INLINE vi halves(vi bytes, int is_upper) {
+#ifdef NEON
+    if (is_upper) return (vi)vshrq_n_u8((uint8x16_t)bytes, 4);
+#endif
+    return (is_upper ? bytes >> 4 : bytes) & splat_int(0x0f0f0f0f);
+}
+
+/* Numbers, which lack the bits of a mask, with those of other bytes. */
+INLINE vi add_bits(vi low, vi high, int32_t mask) {
+#ifdef NEON
+    return (vi)vbslq_u8((uint8x16_t)splat_int(mask), (uint8x16_t)high, (uint8x16_t)low);
+#else
+    return low | (high & splat_int(mask));
+#endif
+}
+
 /* Vector ``v`` of strip ``i`` of a group, a number a byte. Low halves of bytes come first, two strips to a vector; then one
    more bit of all eight strips, or two more of four and four. */
 INLINE vi load_strip(const uint8_t *group, form f, int i, int v) {
     int at = v * LANES * 4;
     if (f == BITS8 || f & UNPACKED) return load_int(group + i * STRIP + at);
-    vi low = load_int(group + i / 2 * STRIP + at), high;
-    low = (i % 2 ? low >> 4 : low) & splat_int(0x0f0f0f0f);
+    vi low = halves(load_int(group + i / 2 * STRIP + at), i % 2), high;
     if (f == BITS4) return low;
     const uint8_t *rest = group + group_bytes(4) + at;
     if (f == BITS5) {
         high = load_int(rest);
-        high = (i < 4 ? high << (4 - i) : high >> (i - 4)) & splat_int(0x10101010);
-    } else {
-        high = load_int(rest + i / 4 * STRIP);
-        high = (i % 4 < 2 ? high << (4 - i % 4 * 2) : high >> (i % 4 * 2 - 4)) & splat_int(0x30303030);
+        return add_bits(low, i < 4 ? high << (4 - i) : high >> (i - 4), 0x10101010);
     }
-    return low | high;
+    high = load_int(rest + i / 4 * STRIP);
+    return add_bits(low, i % 4 < 2 ? high << (4 - i % 4 * 2) : high >> (i % 4 * 2 - 4), 0x30303030);
 }
 
 INLINE void unpack_group(const uint8_t *group, form f, uint8_t *out) {
