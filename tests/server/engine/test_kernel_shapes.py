@@ -21,7 +21,16 @@ from pellucid.engine.token_scores import MOST_PROBABLE
 from pellucid.engine.weight_packing import pack
 from support.models.flat_batches import layers_of, new_storage
 from support.models.tiny_adapters import random_adapter
-from support.models.tiny_decoders import QWEN2, QWEN3, batch, dequantized, distance, in_blocks, random_text
+from support.models.tiny_decoders import (
+    QWEN2,
+    QWEN3,
+    batch,
+    dequantized,
+    distance,
+    in_blocks,
+    largest_products,
+    random_text,
+)
 
 CAPACITY = 67
 """Positions of a slot: a block of 64 keys and three more."""
@@ -77,19 +86,10 @@ def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Ker
 @pytest.mark.parametrize("form", FORMS, ids=str)
 def test_the_largest_products(built: Kernels, form: tuple[int, int, bool]) -> None:
     """Sums of the largest numbers and activations do not overflow, for any number of tokens."""
-    (bits, shared, with_minimum), rows, columns = form, 48, QWEN3.hidden_size
-    numbers = np.zeros((rows, columns), np.uint8)
-    numbers[rows // 3 :] = (1 << bits) - 1
-    numbers[2 * rows // 3 :, ::2] = 0
-    scale = np.ones((rows, columns // shared), np.float16)
-    head = Blocks(numbers, scale, -scale if with_minimum else None, bits)
-    config = replace(QWEN3, vocab_size=rows, layers=1)
-    tensors = in_blocks(config) | {"embed_tokens.weight": head, "lm_head.weight": head}
+    config, tensors, hidden = largest_products(form)
+    head = tensors["lm_head.weight"]
+    assert isinstance(head, Blocks)
     model = NativeDecoder(config, pack(config, tensors.items(), "int8-native"), built)
-    hidden = np.ones((5, columns), np.float32)
-    hidden[1] = -1
-    hidden[2, ::2] = -1
-    hidden[3, ::4] = -1
     expected = hidden @ head.dequantized().T
     for count in range(1, 6):
         assert np.array_equal(model.logits(hidden[:count].copy()).values, expected[:count])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
-from pellucid.engine.model import Batch, BatchSpan, Hidden, Indices
+from pellucid.engine.model import Batch, BatchSpan, Hidden, Indices, Logprobs
 from pellucid.engine.native.kernel_layout import FORMS
 from pellucid.engine.weight_packing import build, checkpoint_shapes, pack
 
@@ -82,6 +83,22 @@ def random_blocks(shape: tuple[int, int], form: tuple[int, int, bool], seed: int
     scale = (0.5 + torch.rand(rows, columns // shared, generator=generator)) * 3 / ((1 << bits) * columns**0.5)
     minimum = (-scale * (1 << (bits - 1))).half().numpy() if with_minimum else None
     return Blocks(numbers.numpy(), scale.half().numpy(), minimum, bits)
+
+
+def largest_products(form: tuple[int, int, bool]) -> tuple[DecoderConfig, dict[str, Weight], Logprobs]:
+    """Return a decoder with a head of extreme numbers, and hidden states for the largest sums."""
+    (bits, shared, with_minimum), rows, columns = form, 48, QWEN3.hidden_size
+    numbers = np.zeros((rows, columns), np.uint8)
+    numbers[rows // 3 :] = (1 << bits) - 1
+    numbers[2 * rows // 3 :, ::2] = 0
+    scale = np.ones((rows, columns // shared), np.float16)
+    head = Blocks(numbers, scale, -scale if with_minimum else None, bits)
+    config = replace(QWEN3, vocab_size=rows, layers=1)
+    hidden = np.ones((5, columns), np.float32)
+    hidden[1] = -1
+    hidden[2, ::2] = -1
+    hidden[3, ::4] = -1
+    return config, in_blocks(config) | {"embed_tokens.weight": head, "lm_head.weight": head}, hidden
 
 
 def dequantized(config: DecoderConfig, tensors: Mapping[str, Weight]) -> Decoder:
