@@ -16,20 +16,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.model import Logprobs
 from pellucid.engine.native import library
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.kernel_layout import FORMS
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.native.native_structs import DecoderParts, MaskParts, NativeBatch, NativeSpan, ScoreParts
 from pellucid.engine.weight_packing import pack
-from support.models.flat_batches import new_storage
+from support.models.flat_batches import layers_of, new_storage
 from support.models.tiny_adapters import random_adapter
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, distance, in_blocks, largest_products, random_text
 
 pytestmark = pytest.mark.process
+
+Array = NDArray[Any]
 
 SOURCES, DRIVER = Path(library.__file__).parent, Path(__file__).with_name("kernels_on_file.c")
 FLAGS = ("-std=gnu11", "-Og", "-ffp-contract=off", "-fno-math-errno", "-static", "-pthread")
@@ -86,8 +89,8 @@ class Memory:
             self._pointers += range(start // 8, (start + size) // 8) if has_pointers else ()
         return address
 
-    def add(self, tensor: Tensor) -> int:
-        return self.copy(tensor.data_ptr(), tensor.nbytes)
+    def add(self, array: Array) -> int:
+        return self.copy(array.ctypes.data, array.nbytes)
 
     def add_pointers(self, structure: Any) -> int:
         return self.copy(ctypes.addressof(structure), ctypes.sizeof(structure), has_pointers=True)
@@ -99,10 +102,10 @@ class Memory:
             words[index] = self._places.get(int(words[index]), words[index])
         return words.tobytes()
 
-    def read(self, content: bytes, like: Tensor) -> Tensor:
-        """Return a tensor's copy in the content that the other process has left."""
-        start = self._places[like.data_ptr()] - PLACE
-        return torch.frombuffer(bytearray(content[start : start + like.nbytes]), dtype=like.dtype).view(like.shape)
+    def read(self, content: bytes, like: Array) -> Array:
+        """Return an array's copy in the content that the other process has left."""
+        start = self._places[like.ctypes.data] - PLACE
+        return np.frombuffer(content[start : start + like.nbytes], like.dtype).reshape(like.shape).copy()
 
 
 class RecordingKernels(Kernels):
@@ -112,10 +115,10 @@ class RecordingKernels(Kernels):
         super().__init__("portable", threads=2, folder=folder)
         self.memory = Memory()
         self.calls: list[Call] = []
-        self.outputs: list[Tensor] = []
+        self.outputs: list[Array] = []
         self.kept: list[Any] = []
 
-    def forward(self, decoder: DecoderParts, batch: NativeBatch, scratch: int, out: Tensor) -> bool:
+    def forward(self, decoder: DecoderParts, batch: NativeBatch, scratch: int, out: Logprobs) -> bool:
         copy = self.memory.copy
         copy(batch.ids, batch.tokens * 8)
         copy(batch.row, batch.rows * 8)
@@ -126,12 +129,13 @@ class RecordingKernels(Kernels):
         self.kept.append(batch)
         return super().forward(decoder, batch, scratch, out)
 
-    def logits(self, decoder: DecoderParts, hidden: Tensor, scratch: int, out: Tensor) -> None:
-        self._record(decoder, None, hidden.data_ptr(), len(hidden), out)
+    def logits(self, decoder: DecoderParts, hidden: Logprobs, scratch: int, out: Logprobs) -> None:
+        self._record(decoder, None, hidden.ctypes.data, len(hidden), out)
         super().logits(decoder, hidden, scratch, out)
 
-    def _record(self, decoder: DecoderParts, batch: int | None, hidden: int | None, rows: int, out: Tensor) -> None:
-        self.calls.append(Call(ctypes.addressof(decoder), batch, hidden, self.memory.add(out.zero_()), rows))
+    def _record(self, decoder: DecoderParts, batch: int | None, hidden: int | None, rows: int, out: Logprobs) -> None:
+        out[:] = 0
+        self.calls.append(Call(ctypes.addressof(decoder), batch, hidden, self.memory.add(out), rows))
         self.outputs.append(out)
 
 
@@ -141,13 +145,13 @@ def run_decoder(config: DecoderConfig, rank: int, kernels: RecordingKernels) -> 
     if rank:
         model = model.adapted(random_adapter(config, rank))
     kv = new_storage(model, slots=3, capacity=sum(CHUNKS) + 1)
-    for tensor in (*kv.keys, *kv.values):
-        kernels.memory.add(tensor)
+    for layer in layers_of(kv):
+        kernels.memory.add(layer)
     ends = list(itertools.accumulate(CHUNKS, initial=0))
     text = random_text(config, ends[-1])
     parts = [batch([(1, start, text[start:end])]) for start, end in itertools.pairwise(ends)]
     together = [(0, 0, text[:9]), (1, ends[-1], text[:1]), (2, 0, text[:70])]
-    for part in (*parts, batch(together, torch.tensor([3, 9, 9, 79]))):
+    for part in (*parts, batch(together, np.array([3, 9, 9, 79]))):
         model.logits(model.forward(part, kv))
         kernels.kept.append(part)
     kernels.kept.append(kv)
@@ -159,7 +163,7 @@ def run_largest_products(form: tuple[int, int, bool], kernels: RecordingKernels)
     config, tensors, hidden = largest_products(form)
     model = NativeDecoder(config, pack(config, tensors.items(), "int8-native"), kernels)
     for count in (1, 5, 10):
-        states = torch.cat([hidden, hidden])[:count].clone()
+        states = np.concatenate([hidden, hidden])[:count].copy()
         kernels.memory.add(states)
         kernels.kept.append(states)
         model.logits(states)
@@ -167,10 +171,10 @@ def run_largest_products(form: tuple[int, int, bool], kernels: RecordingKernels)
 
 
 def copy_decoder(model: NativeDecoder, kernels: RecordingKernels) -> None:
-    """Copy the tensors and structures of a decoder that has run."""
-    for tensors in (model._packed, *model._low_rank.values(), {"cos": model._rotary.cos, "sin": model._rotary.sin}):
-        for tensor in tensors.values():
-            kernels.memory.add(tensor)
+    """Copy the arrays and structures of a decoder that has run."""
+    for arrays in (model._packed, *model._low_rank.values(), {"cos": model._memory.cos, "sin": model._memory.sin}):
+        for array in arrays.values():
+            kernels.memory.add(array)
     structures = model._structs
     for structure in (structures.decoder, structures._layers, *structures._adapters):
         kernels.memory.add_pointers(structure)
@@ -182,22 +186,22 @@ class Work:
     """Calls of decoders, and other input and output of the kernels."""
 
     kernels: RecordingKernels
-    logits: Tensor
-    ids: Tensor
-    logprobs: Tensor
-    allowed: Tensor
-    masked: Tensor
-    values: Tensor
-    halves: Tensor
-    loaded: Tensor
+    logits: Array
+    ids: Array
+    logprobs: Array
+    allowed: Array
+    masked: Array
+    values: Array
+    halves: Array
+    loaded: Array
 
 
-def hard_values() -> Tensor:
+def hard_values() -> Array:
     """Return halves, numbers between halves, neighbours of both, and what is not a half."""
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
     edges = np.concatenate([halves, (halves[1:] + halves[:-1]) / 2, np.array([65519, 65520, 1e30, np.inf], np.float32)])
     near = np.concatenate([edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(np.inf))])
-    return torch.from_numpy(np.concatenate([near, -near, np.full(16, np.nan, np.float32)]))
+    return np.concatenate([near, -near, np.full(16, np.nan, np.float32)])
 
 
 @pytest.fixture(scope="module")
@@ -209,24 +213,22 @@ def work(folder: Path) -> Work:
     for form in FORMS:
         run_largest_products(form, kernels)
     rows, vocab, top = 3, 9001, 20
-    generator = torch.Generator().manual_seed(1)
-    logits, ids = torch.randn(rows, vocab, generator=generator) * 6, torch.tensor([5, -1, vocab - 1])
-    ranks, top_ids = torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, top, dtype=torch.int64)
-    logprobs, entropies, top_logprobs = (
-        torch.zeros(*shape, dtype=torch.float64) for shape in ((rows,), (rows,), (rows, top))
-    )
-    tensors = (logits, ids, ranks, logprobs, entropies, top_ids, top_logprobs)
-    scores = ScoreParts(rows, vocab, vocab, top, *map(add, tensors))
-    allowed = torch.rand(vocab, generator=generator) < 0.5
-    bits = torch.from_numpy(np.packbits(np.pad(allowed.numpy(), (0, -vocab % 32)), bitorder="little"))
-    masked, values = torch.zeros(vocab), hard_values()
-    mask = MaskParts(vocab, logits.data_ptr(), add(bits), add(masked))
-    halves, loaded = torch.zeros(len(values), dtype=torch.float16), torch.zeros(len(values))
+    draw = np.random.default_rng(1)
+    logits, ids = draw.standard_normal((rows, vocab), np.float32) * 6, np.array([5, -1, vocab - 1])
+    ranks, top_ids = np.zeros(rows, np.int64), np.zeros((rows, top), np.int64)
+    logprobs, entropies, top_logprobs = np.zeros(rows), np.zeros(rows), np.zeros((rows, top))
+    arrays = (logits, ids, ranks, logprobs, entropies, top_ids, top_logprobs)
+    scores = ScoreParts(rows, vocab, vocab, top, *map(add, arrays))
+    allowed = draw.random(vocab) < 0.5
+    bits = np.packbits(np.pad(allowed, (0, -vocab % 32)), bitorder="little")
+    masked, values = np.zeros(vocab, np.float32), hard_values()
+    mask = MaskParts(vocab, logits.ctypes.data, add(bits), add(masked))
+    halves, loaded = np.zeros(len(values), np.float16), np.zeros(len(values), np.float32)
     calls = (Call * len(kernels.calls))(*kernels.calls)
     first.calls, first.masks, first.values = len(calls), 1, len(values)
     first.call, first.scores, first.mask = map(add_pointers, (calls, scores, mask))
     first.value, first.half, first.loaded = map(add, (values, halves, loaded))
-    kernels.kept += [calls, scores, mask, *tensors, bits]
+    kernels.kept += [calls, scores, mask, *arrays, bits]
     return Work(kernels, logits, ids, logprobs, allowed, masked, values, halves, loaded)
 
 
@@ -277,14 +279,14 @@ def test_scores_and_masks_are_right(work: Work, results: Mapping[str, bytes]) ->
         work.kernels.memory.read(results["portable"], each) for each in (work.ids, work.logprobs, work.masked)
     )
     assert ids.tolist() == [5, int(work.logits[1].argmax()), len(work.masked) - 1]
-    expected = work.logits.double().log_softmax(1).gather(1, ids[:, None])[:, 0]
-    assert torch.allclose(logprobs, expected, atol=1e-5)
-    assert torch.equal(masked, work.logits[0].masked_fill(~work.allowed, -torch.inf))
+    expected = torch.from_numpy(work.logits).double().log_softmax(1).numpy()[np.arange(len(ids)), ids]
+    assert np.allclose(logprobs, expected, rtol=0, atol=1e-5)
+    assert np.array_equal(masked, np.where(work.allowed, work.logits[0], -np.inf))
 
 
 def test_halves_are_exact(work: Work, results: Mapping[str, bytes]) -> None:
     """Values become the nearest halves, or the largest half; halves are loaded exactly."""
     halves, loaded = (work.kernels.memory.read(results["portable"], each) for each in (work.halves, work.loaded))
-    expected = work.values.nan_to_num(65504).clamp(-65504, 65504).half()
-    assert torch.equal(halves.view(torch.int16), expected.view(torch.int16))
-    assert torch.equal(loaded, expected.float())
+    expected = np.clip(np.nan_to_num(work.values, nan=65504), -65504, 65504).astype(np.float16)
+    assert np.array_equal(halves.view(np.int16), expected.view(np.int16))
+    assert np.array_equal(loaded, expected.astype(np.float32))
