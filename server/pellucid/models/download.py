@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pellucid.errors import ModelError
 from pellucid.models import wheels
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource
 from pellucid.models.hub import Hub, Listing, RemoteFile
+from pellucid.models.manifest import Manifest, StoredFile
 from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
 
@@ -18,30 +18,6 @@ _FOLDER_FILES = re.compile(
     r"config\.json|generation_config\.json|tokenizer\.(json|model)|tokenizer_config\.json|added_tokens\.json"
     r"|special_tokens_map\.json|chat_template\.(jinja|json)|[^/]+\.safetensors(\.index\.json)?"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """A downloaded file; for ``kind`` see :func:`pellucid.system.atomic_files.checksum`."""
-
-    name: str
-    size: int
-    checksum: str
-    kind: str = "sha256"
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """The files of a downloaded model, and the source.
-
-    ``model`` is the file to load, or "." for the whole folder.
-    """
-
-    name: str
-    source: str
-    licence: str
-    model: str
-    files: tuple[StoredFile, ...]
 
 
 def download_entry(entry: CatalogEntry, folder: Path, progress: Progress) -> Manifest:

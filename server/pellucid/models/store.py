@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from pellucid.errors import ModelError, NotFoundError
 from pellucid.models.calibrations import EDITS
 from pellucid.models.catalog import CatalogEntry, catalog
-from pellucid.models.download import Manifest, StoredFile, download_entry, download_repository
+from pellucid.models.manifest import Manifest, StoredFile
 from pellucid.models.untrusted_files import printable, reason, shown
 from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
@@ -98,6 +98,8 @@ class Store:
         path = self.find(name)
         if path is not None:
             return path
+        from pellucid.models import download  # The HTTP client's import would delay every start with stored models.
+
         entry = catalog().get(name)
         with self._lock(name, progress):
             path = self.find(name)  # Possibly downloaded by another process.
@@ -107,12 +109,12 @@ class Store:
             with atomic_files.errors_explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             if entry is not None:
-                manifest = download_entry(entry, folder, progress)
+                manifest = download.download_entry(entry, folder, progress)
             else:
                 match = _REPOSITORY.fullmatch(name)
                 assert match is not None
                 revision = match["revision"] or "main"
-                manifest = download_repository(name, match["repo"], revision, folder, progress)
+                manifest = download.download_repository(name, match["repo"], revision, folder, progress)
             with atomic_files.errors_explained(folder):
                 atomic_files.write_text(folder / _MANIFEST, json.dumps(asdict(manifest), indent=2))
                 _tidy(folder, manifest)
