@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotSupportedError, PellucidError
 from pellucid.models.catalog import InfillFormat, catalog
 from pellucid.models.tokenizers.markers_in_text import MarkerFinder
 from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.text.rendering_limits import RenderingError
 from pellucid.text.template_process import TemplateProcess
-from pellucid.text.template_renderer import Renderer, RenderingError
 from pellucid.text.tool_calls.template_input import (
     check_template,
     map_strings,
@@ -29,6 +29,9 @@ from pellucid.text.tool_calls.template_input import (
 )
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import Extra
+
+if TYPE_CHECKING:
+    from pellucid.text.template_renderer import Renderer
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -153,7 +156,11 @@ class ChatTemplate:
         if not self.available:
             size = f"{len(self._source):,} characters, and at most {MAX_TEMPLATE_CHARACTERS:,} are read"
             raise NotSupportedError(f"The chat template of {self._model} has {size}: use completions with this model.")
-        return self.process or Renderer(self._source)
+        if self.process is not None:
+            return self.process
+        from pellucid.text.template_renderer import Renderer  # Imports jinja2, which a server of infills never needs.
+
+        return Renderer(self._source)
 
     def _refusal(self, error: RenderingError) -> PellucidError:
         template = f"The chat template of {self._model}"

@@ -15,7 +15,7 @@ from typing import Any
 
 from pellucid.errors import UnavailableError
 from pellucid.system import isolated_python
-from pellucid.text.template_renderer import CPU_SECONDS, WALL_SECONDS, RenderingError
+from pellucid.text.rendering_limits import CPU_SECONDS, WALL_SECONDS, RenderingError
 
 MAX_ESCAPED_BYTES = 12
 """Bytes of a character in the JSON of a reply: at most two escapes of six bytes."""

@@ -1,8 +1,8 @@
 """Rendering of chat templates, in this process or as the program of a child process.
 
 Templates come with model files and may be hostile: ``template_process`` runs this module in a child
-process for every unknown template. This module imports only ``isolated_python``, the standard
-library and jinja2: the child is small and starts quickly.
+process for every unknown template. This module imports only two light modules, the standard library
+and jinja2: the child is small and starts quickly.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property, partial
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import jinja2
 from jinja2 import nodes
@@ -23,15 +23,10 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pellucid.system import isolated_python
+from pellucid.text.rendering_limits import CPU_SECONDS, WALL_SECONDS, RenderingError
 
 if sys.platform != "win32":
     import resource
-
-CPU_SECONDS = 2
-"""Processor time, which unlike wall time does not depend on the machine's load."""
-
-WALL_SECONDS = 10
-"""Total time for a rendering, with the start of the child."""
 
 MEMORY_BYTES = 512 * 2**20
 """Address space of a child. Python and jinja2 need 30 MB."""
@@ -51,22 +46,6 @@ LAZY_IMPORTS = (
 """Modules that jinja2, markupsafe and Python import lazily; a child imports them before it gives up
 files.
 """
-
-FailureKind = Literal["syntax", "refusal", "limit"]
-
-
-class RenderingError(Exception):
-    """A failed rendering.
-
-    ``kind``: the template cannot be compiled (``syntax``), refuses the input (``refusal``), or
-    needs too much (``limit``). ``detail`` is the template's own error message, or for a limit the
-    predicate of a sentence.
-    """
-
-    def __init__(self, kind: FailureKind, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
-        self.detail = detail
 
 
 class Renderer:

@@ -31,8 +31,9 @@ from pellucid.models.store import Store
 from pellucid.text import model_thread
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.prompts import CHATML, ChatTemplate, is_known
+from pellucid.text.rendering_limits import RenderingError
 from pellucid.text.template_process import TemplateProcess
-from pellucid.text.template_renderer import Renderer, RenderingError
+from pellucid.text.template_renderer import Renderer
 from pellucid.vocabulary.message import Message
 from support.find_children import children_of
 from support.models.model_files import byte_level_bpe, write_folder
