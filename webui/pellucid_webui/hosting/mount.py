@@ -1,8 +1,8 @@
 """The page at /, behind a login if there are API keys.
 
 Gradio draws the frame: tabs, layout, theme and form controls. The page's own routes carry all data.
-A plain page is shown until Gradio is ready. Gradio is imported when the page is first opened after
-loading the models: a server used only by editors never imports Gradio.
+A plain page is shown until Gradio is ready. Gradio and the page's routes are imported when the page
+is first opened after loading the models: a server used only by editors never imports them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -27,14 +28,14 @@ from pellucid.door.login_rate_limit import LoginRateLimit
 from pellucid.door.plain_page import PageNotice, plain_page
 from pellucid.door.request_body import BodyReader, admit
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
-from pellucid_webui.conversations.storage.store import ConversationStore
-from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import BuiltPage, PageFactory, build, pellucid_view
 from pellucid_webui.hosting.login import PATHS, LoginGate, login_form
 from pellucid_webui.hosting.login_sessions import LoginSessions
 from pellucid_webui.hosting.page_routes import ROUTES, PageRoutes
 from pellucid_webui.hosting.responses import CONFIG, FRONT, cancel
 from pellucid_webui.page_threads import in_page_thread
+
+if TYPE_CHECKING:
+    from pellucid_webui.hosting.gradio_host import BuiltPage, PageFactory
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +80,12 @@ class PageSettings:
 
 
 class Page:
-    """The ASGI application of the page. Belongs to the event loop."""
+    """The ASGI application of the page. Belongs to the event loop.
 
-    def __init__(self, server: ServerHooks, settings: PageSettings, create: PageFactory = pellucid_view) -> None:
+    ``create`` is for other pages than Pellucid's own.
+    """
+
+    def __init__(self, server: ServerHooks, settings: PageSettings, create: PageFactory | None = None) -> None:
         self._server = server
         self._settings = settings
         self._bodies = BodyReader(settings.max_file_size)
@@ -183,10 +187,15 @@ class Page:
             self._page = None
 
     async def _build_and_serve(self, assistant_for: AssistantFor) -> None:
+        await in_page_thread(import_module, "pellucid_webui.hosting.gradio_host")  # Takes tenths of a second.
+        from pellucid_webui.conversations.storage.store import ConversationStore
+        from pellucid_webui.conversations.turn import Turns
+        from pellucid_webui.hosting.gradio_host import build, pellucid_view
+
         turns = Turns()
         store = await in_page_thread(lambda: ConversationStore(_folder(self._settings.data) / "conversations.db"))
         try:
-            page = await in_page_thread(build, self._create, assistant_for, store, turns)
+            page = await in_page_thread(build, self._create or pellucid_view, assistant_for, store, turns)
             self._routes = PageRoutes(page.routes, self._streams_end)
             self._page = page
             await _wait_for_first(self._server.closing.wait(), self._ending.wait())
