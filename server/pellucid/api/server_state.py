@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fastapi import Request
 
@@ -18,11 +18,15 @@ from pellucid.door.users import Users, UserTotals
 from pellucid.engine.port import FAILED, Engine
 from pellucid.engine.status import WorkerStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
-from pellucid.fleet.membership import Membership
 from pellucid.system.progress import Noted, Silent
 from pellucid.text.adapters import Adapters
 from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.model_card import ModelCard
+
+if TYPE_CHECKING:
+    from pellucid.fleet.membership import (
+        Membership,  # Imports HTTP clients, which only a server with remote engines needs.
+    )
 
 ServerPhase = Literal["ready", "loading", "leaving", "failed"]
 

@@ -13,7 +13,7 @@ import sys
 import threading
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -28,8 +28,6 @@ from pellucid.door.user_assistant import UserAssistant
 from pellucid.door.users import Users
 from pellucid.engine.port import Engine
 from pellucid.errors import ConfigError
-from pellucid.fleet.membership import Membership
-from pellucid.serving.assemble_front import assemble_front, check_front
 from pellucid.serving.graceful_server import GracefulServer
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.server_parts import BuildParts, ServerParts
@@ -37,9 +35,12 @@ from pellucid.system.atomic_files import human
 from pellucid.system.installed_version import installed_version
 from pellucid.system.memory import memory_fields
 from pellucid.system.progress import Noted
-from pellucid.terminal.progress_bars import Bars
+from pellucid.terminal.bars_on_demand import BarsOnDemand
 from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
+
+if TYPE_CHECKING:
+    from pellucid.fleet.membership import Membership
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +71,10 @@ def local_parts(settings: Settings) -> BuildParts:
 
 
 def front_parts(settings: Settings) -> BuildParts:
-    check_front(settings)
-    return partial(assemble_front, settings)
+    from pellucid.serving import assemble_front  # Imports HTTP clients.
+
+    assemble_front.check_front(settings)
+    return partial(assemble_front.assemble_front, settings)
 
 
 class Server(GracefulServer):
@@ -84,7 +87,7 @@ class Server(GracefulServer):
         self._watch: asyncio.Future[None] | None = None  # The watch of remote engines.
         self._away: list[str] = []  # Models without a remote engine.
         self._has_greeted = False
-        self._bars = Bars()
+        self._bars = BarsOnDemand()
         # A daemon, so that a download does not delay shutdown; the download resumes at the next
         # start.
         self._loader = threading.Thread(target=self._load, name="pellucid-load", daemon=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pellucid.engine.port import Engine
-from pellucid.fleet.membership import Membership
 from pellucid.system.progress import Progress
 from pellucid.text.adapters import Adapters
 from pellucid.text.assistant import LocalAssistant
+
+if TYPE_CHECKING:
+    from pellucid.fleet.membership import Membership
 
 
 @dataclass(frozen=True, slots=True)

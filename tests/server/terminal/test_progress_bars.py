@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from pellucid.terminal.bars_on_demand import BarsOnDemand
 from pellucid.terminal.progress_bars import Bars, Steps
 
 
@@ -20,6 +21,20 @@ def test_bars_without_a_terminal() -> None:
         bars.start("packing", None)
 
     assert stream.getvalue() == "model.gguf (3.0 MB)\nTrying the next [source].\npacking\n"
+
+
+def test_bars_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    """The context ends bars that began with the first work, and nothing without work."""
+    with BarsOnDemand():
+        pass
+    with BarsOnDemand() as bars:
+        bars.start("packing", 3_000_000)
+        bars.advance(1_000_000)
+        bars.note("Packed.")
+        begun = bars._begun()
+
+    assert capsys.readouterr().err == "packing (3.0 MB)\nPacked.\n"
+    assert not begun._bars.live.is_started
 
 
 @pytest.mark.parametrize(("total", "amount"), [(1, "1 step"), (12, "12 steps")])
