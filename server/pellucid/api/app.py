@@ -10,28 +10,42 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from pellucid.api.dialects.anthropic import messages
-from pellucid.api.dialects.llama_cpp import generation, props_and_slots, tokens
-from pellucid.api.dialects.mistral import fim
-from pellucid.api.dialects.ollama import embeddings as ollama_embeddings
-from pellucid.api.dialects.ollama import generate_and_chat, models
-from pellucid.api.dialects.openai import chat, completions, embeddings, responses
-from pellucid.api.dialects.tabby import editor_plugins
 from pellucid.api.idle_exit import IdlenessCounter
 from pellucid.api.memory_return import MemoryReturn
 from pellucid.api.metrics import RequestCounter
 from pellucid.api.openapi_extras import FRONT_ERRORS, describe
 from pellucid.api.page_routing import MountedPage, PageFork
-from pellucid.api.routes import adapters, edits, engines, info, queries, score, suggestions, usage
+from pellucid.api.routes_on_demand import RouteImports, RoutesOnDemand
 from pellucid.api.server_state import ServerState
+from pellucid.client import wire
 from pellucid.door.access_control import Door, Security, UserRequests
 from pellucid.door.error_replies import install_error_handlers
 from pellucid.system.installed_version import installed_version
 
-ROUTES = (
-    *(queries, completions, chat, responses, messages, fim, score, edits, embeddings, ollama_embeddings, generation),
-    *(generate_and_chat, models, editor_plugins, tokens, adapters, engines, usage, suggestions, info, props_and_slots),
-)
+ROUTES = {
+    "pellucid.api.routes.queries": (wire.ROOT.rstrip("/"),),
+    "pellucid.api.dialects.openai.completions": ("/v1/completions",),
+    "pellucid.api.dialects.openai.chat": ("/v1/chat/completions",),
+    "pellucid.api.dialects.openai.responses": ("/v1/responses",),
+    "pellucid.api.dialects.anthropic.messages": ("/v1/messages",),
+    "pellucid.api.dialects.mistral.fim": ("/v1/fim", "/fim"),
+    "pellucid.api.routes.score": ("/v1/score",),
+    "pellucid.api.routes.edits": ("/v1/edits",),
+    "pellucid.api.dialects.openai.embeddings": ("/v1/embeddings",),
+    "pellucid.api.dialects.ollama.embeddings": ("/api/embed", "/api/embeddings"),
+    "pellucid.api.dialects.llama_cpp.generation": ("/infill", "/completion", "/completions"),
+    "pellucid.api.dialects.ollama.generate_and_chat": ("/api/generate", "/api/chat"),
+    "pellucid.api.dialects.ollama.models": ("/api/version", "/api/tags", "/api/ps", "/api/show"),
+    "pellucid.api.dialects.tabby.editor_plugins": ("/v1/health", "/v1/events", "/v1beta/server_setting"),
+    "pellucid.api.dialects.llama_cpp.tokens": ("/tokenize", "/detokenize", "/apply-template"),
+    "pellucid.api.routes.adapters": ("/v1/adapters", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"),
+    "pellucid.api.routes.engines": ("/v1/engines",),
+    "pellucid.api.routes.usage": ("/v1/usage",),
+    "pellucid.api.routes.suggestions": ("/v1/suggestions",),
+    "pellucid.api.routes.info": ("/", "/health", "/metrics", "/v1/models", "/models"),
+    "pellucid.api.dialects.llama_cpp.props_and_slots": ("/props", "/slots"),
+}
+"""The modules with routes, each with the first parts of its paths: see :mod:`.routes_on_demand`."""
 
 DESCRIPTION = """
 A local code-completion and chat server that you can see through: every token that it generates or reads comes with its
@@ -67,14 +81,13 @@ def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
         # FastAPI's documentation pages load scripts from external sites; Pellucid never does.
         docs_url=None,
         redoc_url=None,
-        middleware=_middleware(state, page),
+        middleware=[*_middleware(state, page), Middleware(RouteImports)],
         lifespan=lifespan,
         responses=FRONT_ERRORS,
     )
     app.state.server = state
+    app.state.routes = RoutesOnDemand(app, ROUTES)
     install_error_handlers(app)
-    for module in ROUTES:
-        app.include_router(module.router)
     describe(app)
     return app
 

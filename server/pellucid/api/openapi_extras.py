@@ -111,6 +111,7 @@ def describe(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
+            app.state.routes.include_all()
             schema = get_openapi(
                 title=app.title,
                 version=app.version,

@@ -10,13 +10,11 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 import httpx
 import uvicorn
 from fastapi import FastAPI
-from starlette.routing import BaseRoute
 
 from pellucid.api import app as api_app
 from pellucid.api.app import create_app
@@ -234,8 +232,10 @@ class ScriptedEngine:
 
 
 @cache
-def _prepared_routes(_: tuple[ModuleType, ...]) -> list[BaseRoute]:
-    return create_app(ServerState(models=(TINY,))).router.routes
+def _prepared(_: tuple[str, ...]) -> FastAPI:
+    app = create_app(ServerState(models=(TINY,)))
+    app.state.routes.include_all()
+    return app
 
 
 def application(state: ServerState, page: MountedPage | None = None) -> FastAPI:
@@ -243,8 +243,8 @@ def application(state: ServerState, page: MountedPage | None = None) -> FastAPI:
 
     FastAPI prepares a route with the first request, which takes a twentieth of a second.
     """
-    app = create_app(state, page)
-    app.router.routes[:] = _prepared_routes(tuple(api_app.ROUTES))
+    app, prepared = create_app(state, page), _prepared(tuple(api_app.ROUTES))
+    app.router.routes[:], app.state.routes = prepared.router.routes, prepared.state.routes
     return app
 
 
