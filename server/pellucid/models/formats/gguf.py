@@ -33,7 +33,7 @@ _KINDS = {int: "iu", float: "f", bool: "b"}
 # These limits bound the memory for a header: a mapped file of zeros may be large without disk
 # space.
 _MAX_STRINGS = 1 << 22
-_MAX_STRING_BYTES = 1 << 28  # For all strings together.
+_MAX_STRING_BYTES = 1 << 28  # For all strings together, with their lengths.
 _DEEPEST = 4  # Nested lists.
 _MAX_PAIRS = 1 << 16
 _MAX_TENSORS = 1 << 17
@@ -228,20 +228,29 @@ class _Header:
         return value
 
     def _string(self) -> str:
-        (length,) = _LENGTH.unpack_from(self._data, self._at)
-        begin = self._at + _LENGTH.size
-        self._strings -= 1
-        self._string_bytes -= length
-        if self._strings < 0 or self._string_bytes < 0:
-            raise _FormatError(
-                f"has more text than {_MAX_STRINGS} strings or {_MAX_STRING_BYTES} bytes, which no model has: "
-                "use another file."
-            )
-        raw = self._data[begin : begin + length]
-        if len(raw) != length:
+        (text,) = self._texts(1)
+        return text
+
+    def _texts(self, count: int) -> list[str]:
+        """Read strings, in a loop without calls: a tokenizer has 300,000 strings."""
+        texts: list[str] = []
+        data, unpack, size, at = self._data, _LENGTH.unpack_from, _LENGTH.size, self._at
+        last = at + self._string_bytes if count <= self._strings else at
+        for _ in range(count):
+            begin = at + size
+            at = begin + unpack(data, at)[0]
+            if at > last:
+                raise _FormatError(
+                    f"has more text than {_MAX_STRINGS} strings or {_MAX_STRING_BYTES} bytes, which no model has: "
+                    "use another file."
+                )
+            texts.append(data[begin:at].decode())
+        if at > len(data):
             raise struct.error
-        self._at = begin + length
-        return raw.decode()
+        self._strings -= count
+        self._string_bytes -= at - self._at
+        self._at = at
+        return texts
 
     def _value(self, kind: int, depth: int = 0) -> Value:
         if kind == _STRING:
@@ -258,7 +267,9 @@ class _Header:
             raise struct.error
         if kind == _ARRAY:
             self._strings -= count
-        if kind in (_STRING, _ARRAY) and self._strings >= 0:
+        if kind == _STRING:
+            return list[Value](self._texts(count))
+        if kind == _ARRAY and self._strings >= 0:
             return [self._value(kind, depth) for _ in range(count)]
         if kind not in _SCALARS:
             raise _FormatError(

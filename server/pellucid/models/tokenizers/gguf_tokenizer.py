@@ -85,7 +85,8 @@ def _entries(file: GGUF) -> tuple[list[str], list[PieceType]]:
         )
     if not set(kinds) <= set(PieceType):
         raise ModelError(f"{file.path} has a token of the unknown type {max(kinds)}: download it again.")
-    return texts, [PieceType(kind) for kind in kinds]
+    types = {kind: PieceType(kind) for kind in set(kinds)}
+    return texts, [types[kind] for kind in kinds]
 
 
 def _sorted(texts: list[str], types: list[PieceType]) -> tuple[dict[str, int], list[str], dict[str, int]]:
@@ -93,8 +94,11 @@ def _sorted(texts: list[str], types: list[PieceType]) -> tuple[dict[str, int], l
     special: dict[str, int] = {}
     literal: list[str] = []
     words: dict[str, int] = {}
+    normal = PieceType.NORMAL  # Looked up once: nearly all types are normal.
     for id, (text, type) in enumerate(zip(texts, types, strict=True)):
-        if type in (PieceType.CONTROL, PieceType.UNKNOWN) or (
+        if type is normal:
+            words[text] = id
+        elif type in (PieceType.CONTROL, PieceType.UNKNOWN) or (
             type is PieceType.USER_DEFINED and is_marker(text, control=False)
         ):
             special[text] = id
@@ -109,9 +113,8 @@ def _byte_level(file: GGUF, texts: list[str], types: list[PieceType], vocab_size
     special, literal, words = _sorted(texts, types)
     pre = file.get("tokenizer.ggml.pre", "default")
     encode = _bpe_encoder(file, words, literal, pre)
-    pieces: list[str | None] = [
-        text if type is not PieceType.UNUSED else None for text, type in zip(texts, types, strict=True)
-    ]
+    unused = PieceType.UNUSED
+    pieces = [text if type is not unused else None for text, type in zip(texts, types, strict=True)]
     vocabulary = Vocabulary(lambda: byte_level.undo_letters(pieces), max(vocab_size, len(texts)), special)
     prefix = PrefixSpace.UNLESS_SPACE if file.get("tokenizer.ggml.add_space_prefix", False) else PrefixSpace.NEVER
     conventions = _conventions(file, special, len(texts), prefix, add_bos=pre in byte_level.BEGINS_WITH_BOS)
@@ -136,7 +139,7 @@ def _bpe(file: GGUF, words: dict[str, int], literal: list[str], pre: str) -> Bac
 
     stated = file.list_of("tokenizer.ggml.merges", str)
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in stated)]
-    if any(not left or not right for left, right in merges):
+    if not all(map(all, merges)):
         raise ModelError(f"{file.path} has a merge that does not have two pieces: it is damaged; download it again.")
     cuts = [Split(Regex(pattern), "isolated") for pattern in byte_level.splits(pre)]
     try:
