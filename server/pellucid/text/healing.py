@@ -20,9 +20,14 @@ MAX_STEPS = 8
 class Healer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        words = sorted((word, id) for id, word in enumerate(tokenizer.vocabulary()) if not tokenizer.is_special(id))
-        self._words = [word for word, _ in words]
-        self._ids = np.array([id for _, id in words], dtype=np.int64)
+        words = tokenizer.vocabulary()
+        ids = np.array([id for id in range(len(words)) if not tokenizer.is_special(id)], dtype=np.int64)
+        # Sorting first by eight bytes, as a number, takes a quarter of the time.
+        beginnings = np.array([words[id] for id in ids.tolist()], dtype="S8").view(">u8")
+        order = ids[np.argsort(beginnings.astype(np.uint64), kind="stable")].tolist()
+        order.sort(key=words.__getitem__)
+        self._words = [words[id] for id in order]
+        self._ids = np.array(order, dtype=np.int64)
 
     def heal(self, ids: Sequence[int], *, keep: int = 0) -> tuple[list[int], Healing | None]:
         """Return the ids without the dropped tokens, and the constraint, or None without healing.

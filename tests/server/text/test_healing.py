@@ -77,6 +77,17 @@ def test_a_part_that_leaves_an_impossible_rest_may_not_come() -> None:
     assert ids_allowed(healing) == [0, 5]  # Not "ab", as there is no "d".
 
 
+PIECES = st.lists(st.sampled_from([b"\0", b"a", b"eight by"]), max_size=4).map(b"".join)
+
+
+@given(words=st.lists(PIECES, max_size=40), typed=PIECES.filter(len))
+def test_tokens_that_extend_are_found(words: list[bytes], typed: bytes) -> None:
+    """A longer token is found among tokens with equal first eight bytes, and with NUL bytes."""
+    healer = Healer(Tokenizer(lambda _: [], Vocabulary(lambda: list(words), len(words), {})))
+
+    assert healer.extends(typed) == any(word.startswith(typed) and word != typed for word in words)
+
+
 def ids_allowed(healing: Healing) -> list[int]:
     allowed = healing.allowed()
     assert allowed is not None
