@@ -29,7 +29,7 @@ from pellucid.engine.model import CacheShape, Model, TokenCost
 from pellucid.models.load import LoadedModel, stored_step_bytes
 from pellucid.models.served_model import ServedModel
 from pellucid.serving.assemble import assemble
-from pellucid.serving.serve import warm_up
+from pellucid.serving.loading import warm_up
 from pellucid.system import machine
 from pellucid.system.memory import resident
 from pellucid.system.svg import check_picture_path

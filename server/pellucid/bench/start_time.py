@@ -58,7 +58,7 @@ def measure(settings: dict[str, object]) -> Start:
     begun = time.perf_counter()
     from pellucid.config import load_settings
     from pellucid.serving.assemble import assemble
-    from pellucid.serving.serve import warm_up
+    from pellucid.serving.loading import warm_up
     from pellucid.system.memory import resident
     from pellucid.system.progress import Silent
 

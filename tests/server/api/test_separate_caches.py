@@ -19,7 +19,8 @@ from pellucid.door.users import Users
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.models.saved_prefixes import PrefixFile
-from pellucid.serving.serve import Server
+from pellucid.serving.loading import Loading
+from pellucid.serving.server import Server
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.structured.grammar_cache import GrammarCompiler
 from pellucid.vocabulary.finish import Finish
@@ -201,7 +202,7 @@ def test_compiled_grammars(form: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 def test_salts(share_prefixes: bool, salts: list[str], tmp_path: Path) -> None:
     """Users have separate caches unless share_prefixes is set; unnamed users share a cache."""
     settings = load_settings(data=tmp_path, cache=tmp_path, page=False, share_prefixes=share_prefixes)
-    users = Server(settings, lambda progress: pytest.fail("loaded"))._state.users
+    users = Server(settings, Loading(lambda progress: pytest.fail("loaded")))._state.users
     found = []
     for user in ("anna", "ben", LOCAL):
         with users.request(user) as request:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import pellucid.serving.serve
+import pellucid.serving.server
 import pellucid_webui.hosting.mount
 
 UNNEEDED = {
@@ -32,15 +32,17 @@ OURS = ("pellucid.api.dialects", "pellucid.completion", "pellucid.fleet", "pellu
 def test_server_starts_without_unneeded_libraries(tmp_path: Path) -> None:
     """A server with a page, ready to listen, has imported no dialect and no library for later."""
     folders = [
-        str(Path(module.__file__ or "").parents[2]) for module in (pellucid.serving.serve, pellucid_webui.hosting.mount)
+        str(Path(module.__file__ or "").parents[2])
+        for module in (pellucid.serving.server, pellucid_webui.hosting.mount)
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "PELLUCID_DATA": str(tmp_path)}
     code = """
 import sys
 import pellucid.cli.app
 from pellucid.config import load_settings
-from pellucid.serving.serve import Server
-Server(load_settings(), lambda progress: None)
+from pellucid.serving.loading import Loading
+from pellucid.serving.server import Server
+Server(load_settings(), Loading(lambda progress: None))
 print(*sys.modules)
 """
     found = subprocess.run(

@@ -22,7 +22,8 @@ from pellucid.client.http_client import Client
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError, UnavailableError
 from pellucid.serving.listening_socket import listen
-from pellucid.serving.serve import curl, greeting, page_of, warm_up
+from pellucid.serving.loading import warm_up
+from pellucid.serving.server import curl, greeting, page_of
 from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams

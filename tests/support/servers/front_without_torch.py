@@ -21,7 +21,8 @@ from pellucid.models.catalog import InfillFormat
 from pellucid.models.served_model import ModelFacts, ServedModel
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.serving.listening_socket import listen
-from pellucid.serving.serve import Server
+from pellucid.serving.loading import Loading
+from pellucid.serving.server import Server
 from pellucid.serving.server_parts import ServerParts
 from pellucid.system.progress import Progress
 from pellucid.text.assistant import LocalAssistant
@@ -55,7 +56,9 @@ def main(tokenizer_folder: Path, data: Path) -> None:
         )
 
     with listen("127.0.0.1", 0) as listener:
-        server = Server(load_settings(data=data, cache=data, grace=0), build)
+        loading = Loading(build)
+        loading.start()
+        server = Server(load_settings(data=data, cache=data, grace=0), loading)
         caller = threading.Thread(target=_call, args=(server, f"http://127.0.0.1:{listener.getsockname()[1]}"))
         caller.start()
         server.run(sockets=[listener])

@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 
 from pellucid.api.server_state import ServerState
 from pellucid.config import load_settings
-from pellucid.serving.serve import page_of
+from pellucid.serving.server import page_of
 from support.page.page_fixtures import watched
 from support.page.page_tabs import FILL
 from support.servers.http_servers import TINY, live, tiny_assistant

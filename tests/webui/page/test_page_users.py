@@ -13,7 +13,7 @@ from pellucid.api.server_state import ServerState
 from pellucid.config import load_settings
 from pellucid.door.api_keys import read_keys
 from pellucid.door.users import UserLimits, Users
-from pellucid.serving.serve import page_of
+from pellucid.serving.server import page_of
 from support.page.page_fixtures import held_show, watched
 from support.servers.http_servers import TINY, LiveServer, live, tiny_assistant
 
