@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shlex
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -21,9 +23,12 @@ from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError, UnavailableError
+from pellucid.serving import serve, server
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.loading import warm_up
 from pellucid.serving.server import curl, greeting, page_of
+from pellucid.serving.server_parts import ServerParts
+from pellucid.system.progress import Progress
 from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
@@ -263,3 +268,27 @@ def test_what_is_there_to_try(monkeypatch: pytest.MonkeyPatch, infill: bool, cha
     asked = [line for line in greeting(settings, assistant).splitlines() if "curl" in line]
     assert [line.split(settings.url)[1].split()[0] for line in asked] == routes
     assert [line[:8] for line in asked] == ["try     ", "        "][: len(routes)]
+
+
+def test_interrupt_while_the_server_is_imported(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    """An interrupt before the server runs ends the process, although a thread is loading."""
+    begun, end = threading.Event(), threading.Event()
+
+    def build(progress: Progress) -> ServerParts:
+        begun.set()
+        end.wait(PATIENCE)
+        raise ConfigError("No model was loaded.")
+
+    def interrupted(*_: object) -> None:
+        begun.wait(PATIENCE)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serve, "local_parts", lambda _: build)
+    monkeypatch.setattr(server, "Server", interrupted)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    try:
+        with pytest.raises(SystemExit, match="130"):
+            serve.run(load_settings(port=port))
+    finally:
+        end.set()
+    assert gc.isenabled()
