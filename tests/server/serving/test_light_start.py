@@ -30,7 +30,7 @@ OURS = ("pellucid.api.dialects", "pellucid.completion", "pellucid.fleet", "pellu
 
 @pytest.mark.process
 def test_server_starts_without_unneeded_libraries(tmp_path: Path) -> None:
-    """A server with a page, ready to listen, has imported no dialect and no library for later."""
+    """A server with local models and a page imports no dialect and no library for later."""
     folders = [
         str(Path(module.__file__ or "").parents[2])
         for module in (pellucid.serving.server, pellucid_webui.hosting.mount)
@@ -38,7 +38,7 @@ def test_server_starts_without_unneeded_libraries(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "PELLUCID_DATA": str(tmp_path)}
     code = """
 import sys
-import pellucid.cli.app
+import pellucid.cli.app, pellucid.serving.assemble
 from pellucid.config import load_settings
 from pellucid.serving.loading import Loading
 from pellucid.serving.server import Server
