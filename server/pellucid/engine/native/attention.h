@@ -1,19 +1,26 @@
 /* Causal attention over the KV cache, softmax taken block by block of keys (Milakov and Gimelshein 2018, arXiv 1805.02867).
    Blocks have fixed positions counted from zero, and a row's operations are the same whichever rows share its work: a token's
-   result does not depend on its batch or chunk. */
+   result does not depend on its batch or chunk. A row is a query of one head. */
 #pragma once
 #include "simd.h"
 
 enum {
-    KEYS = 64,        /* keys of a block */
-    ROWS_SHARED = 192, /* queries that share a block of keys once it is unpacked, about */
-    ROWS = 6,         /* of a register tile */
-#if LANES == 16
-    WIDE = 64, /* its columns */
-#else
-    WIDE = 16,
-#endif
+    KEYS = 64,         /* of a block */
+    ROWS_SHARED = 192, /* rows that share a block of keys once it is unpacked, about */
+    BAND = 3 * LANES,  /* rows that are weighed together */
+    TALL = LANES == 8 ? 4 : 8, /* keys of a tile; eight lanes go with sixteen registers, others with more */
+    ROWS = 6,                  /* of a tile of outputs, at most */
+    WIDE = 4 * LANES,          /* columns of such a tile, at most */
 };
+
+/* Keeps a vector in a register: GCC would read it again for each product. */
+#if defined(__x86_64__)
+#define KEEP(vector) __asm__("" : "+v"(vector))
+#elif defined(__aarch64__)
+#define KEEP(vector) __asm__("" : "+w"(vector))
+#else
+#define KEEP(vector) ((void)0)
+#endif
 
 /* Keys or values of one layer: (slots, kv heads, capacity, head_dim), strides counted in halves. */
 typedef struct {
@@ -31,14 +38,14 @@ typedef struct {
 
 /* Working memory of one thread. */
 typedef struct {
-    float *query;  /* (rows, head_dim), scaled */
-    float *key;    /* (head_dim, KEYS) */
-    float *value;  /* (KEYS, head_dim) */
-    float *score;  /* (rows, KEYS) */
-    float *out;    /* (rows, head_dim) */
-    float *most;   /* (rows) largest score so far */
-    float *total;  /* (rows) sum of the weights so far */
-    float *shrink; /* (rows) factor of the earlier blocks */
+    float *query;      /* (bands, head_dim, rows of the band), scaled */
+    float *key;        /* (KEYS, head_dim) */
+    float *weight;     /* (KEYS, rows of a band); scores at first */
+    float *out;        /* (rows, head_dim) */
+    float *most;       /* (rows) largest score so far */
+    float *total;      /* (rows) sum of the weights so far */
+    float *shrink;     /* (rows) factor of the earlier blocks */
+    int32_t *position; /* (rows) */
 } attention_scratch;
 
 static int64_t shared_tokens(head_shape s) {
@@ -46,21 +53,101 @@ static int64_t shared_tokens(head_shape s) {
     return group < ROWS_SHARED ? ROWS_SHARED / group : 1;
 }
 
-/* out = out * shrink + a b, for R rows and C columns; without shrink, out = a b. */
-INLINE void product_tile(float *out, int64_t out_stride, const float *a, int64_t a_stride, const float *b, int64_t b_stride, int64_t depth,
-                         const float *shrink, const int R, const int C) {
+static int64_t whole_bands(int64_t rows) { return (rows + BAND - 1) / BAND * BAND; }
+
+/* Rows of a band, in whole vectors, where so many rows are left. */
+static int64_t band_width(int64_t rows) { return rows < BAND ? (rows + LANES - 1) / LANES * LANES : BAND; }
+
+/* The keys and values of a block, ``count`` of each. */
+typedef struct {
+    const half *key, *value;
+    int64_t first, count, token;
+} block;
+
+/* While a tile is computed, the memory of as many values and of as many keys of the next block is fetched: processors
+   themselves look no further ahead than a page. Beyond the end nothing is fetched, and nothing fails. */
+INLINE void fetch_soon(block b, int64_t begin, int64_t end, int64_t head_dim) {
+    for (int64_t j = begin; j < end; j++)
+        for (int64_t d = 0; d < head_dim; d += 32) {
+            __builtin_prefetch(b.value + j * b.token + d);
+            __builtin_prefetch(b.key + (KEYS + j) * b.token + d);
+        }
+}
+
+/* Weights of a block's keys for V vectors of rows, T keys at a time: a lane is a row, so that keys are read as they are stored.
+   Keys after the row's position weigh nothing. */
+INLINE void weigh_tile(attention_scratch s, block b, int64_t head_dim, int is_first, const int V, const int T) {
+    vf most[3], best[3], total[3] = {0};
+    vi position[3];
+#pragma GCC unroll 3
+    for (int v = 0; v < V; v++) {
+        best[v] = most[v] = load(s.most + v * LANES);
+        position[v] = *(const vi_anywhere *)(s.position + v * LANES);
+    }
+    for (int64_t j = 0; j < b.count; j += T) {
+        const float *key = s.key + j * head_dim;
+        vf sum[8][3];
+        if (is_first) fetch_soon(b, j, j + T, head_dim);
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+#pragma GCC unroll 3
+            for (int v = 0; v < V; v++) sum[t][v] = splat(0);
+        for (int64_t d = 0; d < head_dim; d++) {
+            vf query[3];
+#pragma GCC unroll 3
+            for (int v = 0; v < V; v++) {
+                vf one = load(s.query + (d * V + v) * LANES);
+                if (v < 2) KEEP(one); /* there is no register for the third */
+                query[v] = one;
+            }
+#pragma GCC unroll 8
+            for (int t = 0; t < T; t++) {
+                vf all = splat(key[t * head_dim + d]);
+#pragma GCC unroll 3
+                for (int v = 0; v < V; v++) sum[t][v] = fma_(all, query[v], sum[t][v]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++)
+#pragma GCC unroll 3
+            for (int v = 0; v < V; v++) {
+                vf score = choose(splat_int((int32_t)(b.first + j + t)) <= position[v], sum[t][v], splat(-1e30f));
+                best[v] = larger(best[v], score);
+                store(s.weight + ((j + t) * V + v) * LANES, score);
+            }
+    }
+    for (int64_t j = 0; j < b.count; j++)
+#pragma GCC unroll 3
+        for (int v = 0; v < V; v++) {
+            float *at = s.weight + (j * V + v) * LANES;
+            vf weight = exp2_(load(at) - best[v]);
+            total[v] += weight;
+            store(at, weight);
+        }
+#pragma GCC unroll 3
+    for (int v = 0; v < V; v++) {
+        vf shrink = exp2_(most[v] - best[v]);
+        store(s.shrink + v * LANES, shrink);
+        store(s.total + v * LANES, load(s.total + v * LANES) * shrink + total[v]);
+        store(s.most + v * LANES, best[v]);
+    }
+}
+
+/* out = out * shrink + weights times values, for R rows and C columns. */
+INLINE void mix_tile(float *out, int64_t head_dim, const float *weight, int64_t stride, const half *value, block b, const float *shrink,
+                     const int R, const int C) {
     vf sum[ROWS][WIDE / LANES];
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
-        for (int c = 0; c < C / LANES; c++) sum[r][c] = shrink ? load(out + r * out_stride + c * LANES) * splat(shrink[r]) : splat(0);
-    for (int64_t k = 0; k < depth; k++) {
+        for (int c = 0; c < C / LANES; c++) sum[r][c] = load(out + r * head_dim + c * LANES) * splat(shrink[r]);
+    for (int64_t j = 0; j < b.count; j++) {
         vf right[WIDE / LANES];
 #pragma GCC unroll 8
-        for (int c = 0; c < C / LANES; c++) right[c] = load(b + k * b_stride + c * LANES);
+        for (int c = 0; c < C / LANES; c++) right[c] = load_half(value + j * b.token + c * LANES);
 #pragma GCC unroll 8
         for (int r = 0; r < R; r++) {
-            vf left = splat(a[r * a_stride + k]);
+            vf left = splat(weight[j * stride + r]);
 #pragma GCC unroll 8
             for (int c = 0; c < C / LANES; c++) sum[r][c] = fma_(left, right[c], sum[r][c]);
         }
@@ -68,86 +155,69 @@ INLINE void product_tile(float *out, int64_t out_stride, const float *a, int64_t
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
-        for (int c = 0; c < C / LANES; c++) store(out + r * out_stride + c * LANES, sum[r][c]);
+        for (int c = 0; c < C / LANES; c++) store(out + r * head_dim + c * LANES, sum[r][c]);
 }
 
-static void product(float *out, int64_t out_stride, const float *a, int64_t a_stride, const float *b, int64_t b_stride, int64_t depth,
-                    const float *shrink, int64_t rows, int64_t columns) {
-#define PRODUCT(R, C) \
-    product_tile(out + r * out_stride + c, out_stride, a + r * a_stride, a_stride, b + c, b_stride, depth, shrink ? shrink + r : NULL, R, C)
-    for (int64_t r = 0, step; r < rows; r += step) {
-        step = rows - r >= ROWS ? ROWS : 1;
-        int64_t c = 0;
-        for (; c + WIDE <= columns; c += WIDE)
-            if (step == ROWS) PRODUCT(ROWS, WIDE);
-            else PRODUCT(1, WIDE);
-        for (; c < columns; c += 16)
-            if (step == ROWS) PRODUCT(ROWS, 16);
-            else PRODUCT(1, 16);
+/* The rows of a band, in tiles of about the same height. */
+static void mix(attention_scratch s, block b, int64_t head_dim, int64_t rows, int64_t stride) {
+#define COLUMNS(R) (LANES == 8 && R > 2 ? 16 : WIDE)
+#define MIX(R, C) mix_tile(s.out + r * head_dim + d, head_dim, s.weight + r, stride, b.value + d, b, s.shrink + r, R, C)
+#define CASE(R) \
+    case R: \
+        for (; d + COLUMNS(R) <= head_dim; d += COLUMNS(R)) MIX(R, COLUMNS(R)); \
+        for (; d < head_dim; d += 16) MIX(R, 16); \
+        break;
+    for (int64_t r = 0, height, tiles = (rows + ROWS - 1) / ROWS; r < rows; r += height, tiles--) {
+        int64_t d = 0;
+        height = (rows - r + tiles - 1) / tiles;
+        switch (height) { CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) }
     }
-#undef PRODUCT
-}
-
-/* Keys as columns, values as rows, of ``count`` positions. Beyond them keys are zero, as they are multiplied before they are masked. */
-static void unpack(attention_scratch s, const half *keys, const half *values, cache c, int64_t count, int64_t head_dim) {
-    if (count < KEYS) memset(s.key, 0, sizeof(float) * (size_t)(KEYS * head_dim));
-    for (int64_t j = 0; j < count; j += LANES)
-        for (int64_t d = 0; d < head_dim; d += LANES) {
-            vf square[LANES];
-            for (int i = 0; i < LANES; i++) square[i] = j + i < count ? load_half(keys + (j + i) * c.token + d) : splat(0);
-            transpose(square);
-            for (int i = 0; i < LANES; i++) store(s.key + (d + i) * KEYS + j, square[i]);
-        }
-    for (int64_t j = 0; j < count; j++)
-        for (int64_t d = 0; d < head_dim; d += LANES) store(s.value + j * head_dim + d, load_half(values + j * c.token + d));
-}
-
-/* Scores of one row become weights: keys after ``position`` weigh nothing. */
-static void weigh(float *score, int64_t first, int64_t position, float *most, float *total, float *shrink) {
-    vf best = splat(*most), s[KEYS / LANES], sum = splat(0);
-    vi lane;
-    for (int i = 0; i < LANES; i++) lane[i] = i;
-    for (int i = 0; i < KEYS / LANES; i++) {
-        vi visible = lane + splat_int((int32_t)(first + i * LANES)) <= splat_int((int32_t)position);
-        s[i] = choose(visible, load(score + i * LANES), splat(-1e30f));
-        best = larger(best, s[i]);
-    }
-    float largest = max_lanes(best);
-    for (int i = 0; i < KEYS / LANES; i++) {
-        vf weight = exp2_(s[i] - splat(largest));
-        sum += weight;
-        store(score + i * LANES, weight);
-    }
-    *shrink = exp2_(splat(*most - largest))[0];
-    *total = *total * *shrink + sum_lanes(sum);
-    *most = largest;
+#undef CASE
+#undef MIX
+#undef COLUMNS
 }
 
 /* Queries ``begin``..``end`` of a span (in q, with row stride ``stride``) against one key head; out is (tokens, heads, head_dim). */
 static void attend(attention_scratch s, head_shape h, const span *p, cache keys, cache values, int64_t kv_head, int64_t begin, int64_t end,
                    const float *q, int64_t stride, float *out) {
-    int64_t group = h.heads / h.kv_heads, rows = (end - begin) * group, last = p->start + end;
-    float scale = LOG2_E / __builtin_sqrtf((float)h.head_dim);
+    int64_t group = h.heads / h.kv_heads, rows = (end - begin) * group, last = p->start + end, n = h.head_dim;
     const half *k = keys.at + p->slot * keys.slot + kv_head * keys.head, *v = values.at + p->slot * values.slot + kv_head * values.head;
-    for (int64_t r = 0; r < rows; r++) {
-        const float *from = q + (p->offset + begin + r / group) * stride + (kv_head * group + r % group) * h.head_dim;
-        for (int64_t d = 0; d < h.head_dim; d++) s.query[r * h.head_dim + d] = from[d] * scale;
-        s.most[r] = -1e30f;
-        s.total[r] = 0;
+    vf scale = splat(LOG2_E / __builtin_sqrtf((float)n));
+    for (int64_t r = 0; r < rows; r += LANES) {
+        int64_t band = r / BAND * BAND, width = band_width(rows - band);
+        for (int64_t d = 0; d < n; d += LANES) {
+            vf square[LANES];
+            for (int64_t i = r; i < r + LANES; i++) {
+                const float *row = q + (p->offset + begin + i / group) * stride + (kv_head * group + i % group) * n;
+                square[i - r] = i < rows ? load(row + d) * scale : splat(0);
+            }
+            transpose(square);
+            for (int i = 0; i < LANES; i++) store(s.query + band * n + (d + i) * width + r - band, square[i]);
+        }
+        for (int64_t i = r; i < r + LANES; i++) s.position[i] = (int32_t)(p->start + begin + i / group);
+        store(s.most + r, splat(-1e30f));
+        store(s.total + r, splat(0));
     }
-    memset(s.out, 0, sizeof(float) * (size_t)(rows * h.head_dim));
+    memset(s.out, 0, sizeof(float) * (size_t)(rows * n));
     for (int64_t first = 0; first < last; first += KEYS) {
         int64_t count = last - first < KEYS ? last - first : KEYS;
-        int64_t row = first > p->start + begin ? (first - p->start - begin) * group : 0; /* earlier rows see none of these keys */
-        unpack(s, k + first * keys.token, v + first * values.token, keys, count, h.head_dim);
-        product(s.score + row * KEYS, KEYS, s.query + row * h.head_dim, h.head_dim, s.key, KEYS, h.head_dim, NULL, rows - row, KEYS);
-        for (int64_t r = row; r < rows; r++)
-            weigh(s.score + r * KEYS, first, p->start + begin + r / group, s.most + r, s.total + r, s.shrink + r);
-        product(s.out + row * h.head_dim, h.head_dim, s.score + row * KEYS, KEYS, s.value, h.head_dim, count, s.shrink + row, rows - row,
-                h.head_dim);
+        int64_t seeing = first > p->start + begin ? (first - p->start - begin) * group / BAND * BAND : 0; /* earlier bands see none of these keys */
+        block b = {k + first * keys.token, v + first * values.token, first, count, keys.token};
+        for (int64_t j = 0; j < count; j++)
+            for (int64_t d = 0; d < n; d += LANES) store(s.key + j * n + d, load_half(b.key + j * b.token + d));
+        for (int64_t r = seeing; r < rows; r += BAND) {
+            int64_t width = band_width(rows - r);
+            attention_scratch band = {s.query + r * n, s.key, s.weight, s.out + r * n, s.most + r, s.total + r, s.shrink + r, s.position + r};
+            switch (width / LANES) {
+            case 1: weigh_tile(band, b, n, r == seeing, 1, 8); break;
+            case 2: weigh_tile(band, b, n, r == seeing, 2, TALL); break;
+            default: weigh_tile(band, b, n, r == seeing, 3, TALL);
+            }
+            mix(band, b, n, rows - r < width ? rows - r : width, width);
+        }
     }
     for (int64_t r = 0; r < rows; r++) {
-        float *to = out + ((p->offset + begin + r / group) * h.heads + kv_head * group + r % group) * h.head_dim;
-        for (int64_t d = 0; d < h.head_dim; d++) to[d] = s.out[r * h.head_dim + d] / s.total[r];
+        float *to = out + ((p->offset + begin + r / group) * h.heads + kv_head * group + r % group) * n;
+        for (int64_t d = 0; d < n; d++) to[d] = s.out[r * n + d] / s.total[r];
     }
 }

@@ -88,7 +88,7 @@ static quantized cut_quantized(char *memory, size_t *at, int64_t tokens, int64_t
 
 static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, char *memory, scratch *s) {
     head_shape h = {d->heads, d->kv_heads, d->head_dim};
-    int64_t rows = shared_tokens(h) * (d->heads / d->kv_heads);
+    int64_t rows = whole_bands(shared_tokens(h) * (d->heads / d->kv_heads));
     size_t at = 0, f = sizeof(float);
     s->x = cut(memory, &at, f * tokens * d->hidden);
     s->wanted = cut(memory, &at, f * tokens * d->hidden);
@@ -103,12 +103,12 @@ static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, char *mem
         attention_scratch a = {
             .query = cut(memory, &at, f * rows * d->head_dim),
             .key = cut(memory, &at, f * KEYS * d->head_dim),
-            .value = cut(memory, &at, f * KEYS * d->head_dim),
-            .score = cut(memory, &at, f * rows * KEYS),
+            .weight = cut(memory, &at, f * KEYS * BAND),
             .out = cut(memory, &at, f * rows * d->head_dim),
             .most = cut(memory, &at, f * rows),
             .total = cut(memory, &at, f * rows),
             .shrink = cut(memory, &at, f * rows),
+            .position = cut(memory, &at, sizeof(int32_t) * rows),
         };
         if (all) all[i] = a;
     }
