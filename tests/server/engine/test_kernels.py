@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,19 @@ def test_chunks_change_no_bit(config: DecoderConfig, built: Kernels, rank: int) 
             assert np.array_equal(a[1, :, :200], b[1, :, :200]), sizes
 
 
+def test_threads_may_share_a_sequence(config: DecoderConfig, built: Kernels) -> None:
+    """Long sequences, shared by threads in steps of up to 8 tokens, have a single pass's bits."""
+    long = replace(config, context=1040)
+    model, reference, ids = native(long, built), dequantized(long, in_blocks(long)), random_text(long, 1040)
+    whole, parts, reference_kv = (new_storage(each, capacity=len(ids)) for each in (model, model, reference))
+    expected = run_in_chunks(model, whole, 1, ids, [len(ids)])
+    assert np.array_equal(run_in_chunks(model, parts, 1, ids, [508, 8, 1, 500, 5, 1, 8, 9]), expected)
+    assert distance(expected, reference.forward(batch([(1, 0, ids)]), reference_kv)) < 0.03
+    step = [(1, 1038, ids[1038:]), (0, 0, ids[:3]), (2, 0, ids[:3])]
+    together = np.concatenate((expected[1038:], expected[:3], expected[:3]))
+    assert np.array_equal(model.forward(batch(step), whole), together)
+
+
 @each_rank
 def test_company_changes_no_bit(config: DecoderConfig, built: Kernels, rank: int) -> None:
     """A token has the same bits alone and in a batch with sequences of different lengths."""
@@ -149,10 +163,12 @@ def test_company_changes_no_bit(config: DecoderConfig, built: Kernels, rank: int
 @each_rank
 def test_threads_change_no_bit(config: DecoderConfig, folder: Path, rank: int) -> None:
     """One, two, five and seventeen threads give the same bits."""
-    ids, results = random_text(config, 90), []
+    long, results = replace(config, context=540), []
+    ids = random_text(long, long.context)
     for threads in (1, 2, 5, 17):
-        model = native(config, Kernels(threads=threads, folder=folder), rank)
-        results.append(model.logits(model.forward(batch([(0, 0, ids)]), storage(model))).values)
+        model = native(long, Kernels(threads=threads, folder=folder), rank)
+        hidden = run_in_chunks(model, new_storage(model, capacity=len(ids)), 0, ids, [530, 7, 3])
+        results.append(model.logits(hidden).values)
     assert all(np.array_equal(results[0], each) for each in results[1:])
 
 

@@ -1,11 +1,14 @@
-/* Causal attention over the KV cache, softmax taken block by block of keys (Milakov and Gimelshein 2018, arXiv 1805.02867).
-   Blocks have fixed positions counted from zero, and a row's operations are the same whichever rows share its work: a token's
-   result does not depend on its batch or chunk. A row is a query of one head. */
+/* Causal attention over the KV cache, softmax taken block by block of keys (Milakov and Gimelshein 2018, arXiv 1805.02867), and
+   part by part of eight blocks, so that threads can share one long sequence. Blocks and parts have fixed positions counted from
+   zero, and a row's operations are the same whichever rows and threads share its work: a token's result does not depend on its
+   batch or chunk. A row is a query of one head. */
 #pragma once
 #include "simd.h"
 
 enum {
     KEYS = 64,         /* of a block */
+    PART = 8 * KEYS,   /* keys of a part */
+    SPLIT_TOKENS = 8,  /* with so many tokens at most, threads share a sequence: more tokens are work enough for all */
     ROWS_SHARED = 192, /* rows that share a block of keys once it is unpacked, about */
     BAND = 3 * LANES,  /* rows that are weighed together */
     TALL = LANES == 8 ? 4 : 8, /* keys of a tile; eight lanes go with sixteen registers, others with more */
@@ -22,6 +25,9 @@ enum {
 #define KEEP(vector) ((void)0)
 #endif
 
+/* A function that GCC would otherwise inline, with its tiles twice, and with fewer registers. */
+#define APART __attribute__((noinline))
+
 /* Keys or values of one layer: (slots, kv heads, capacity, head_dim), strides counted in halves. */
 typedef struct {
     half *at;
@@ -36,16 +42,21 @@ typedef struct {
     int64_t heads, kv_heads, head_dim;
 } head_shape;
 
+/* Values of rows, mixed by weights that are relative to the largest score. */
+typedef struct {
+    float *out;   /* (rows, head_dim): sums of weighted values */
+    float *most;  /* (rows) largest scores */
+    float *total; /* (rows) sums of the weights */
+} mixture;
+
 /* Working memory of one thread. */
 typedef struct {
     float *query;      /* (bands, head_dim, rows of the band), scaled */
     float *key;        /* (KEYS, head_dim) */
     float *weight;     /* (KEYS, rows of a band); scores at first */
-    float *out;        /* (rows, head_dim) */
-    float *most;       /* (rows) largest score so far */
-    float *total;      /* (rows) sum of the weights so far */
     float *shrink;     /* (rows) factor of the earlier blocks */
     int32_t *position; /* (rows) */
+    mixture part, whole; /* of the blocks of a part so far, of the parts so far */
 } attention_scratch;
 
 static int64_t shared_tokens(head_shape s) {
@@ -53,10 +64,35 @@ static int64_t shared_tokens(head_shape s) {
     return group < ROWS_SHARED ? ROWS_SHARED / group : 1;
 }
 
+/* The parts into which threads split each sequence of a batch: by all tokens of the batch, and by the end of its longest sequence. */
+static int64_t split_parts(int64_t tokens, int64_t end) { return tokens <= SPLIT_TOKENS && end > PART ? (end + PART - 1) / PART : 1; }
+
 static int64_t whole_bands(int64_t rows) { return (rows + BAND - 1) / BAND * BAND; }
 
 /* Rows of a band, in whole vectors, where so many rows are left. */
 static int64_t band_width(int64_t rows) { return rows < BAND ? (rows + LANES - 1) / LANES * LANES : BAND; }
+
+INLINE mixture from_row(mixture m, int64_t row, int64_t head_dim) {
+    return (mixture){m.out + row * head_dim, m.most + row, m.total + row};
+}
+
+static void clear(mixture m, int64_t rows, int64_t head_dim) {
+    memset(m.out, 0, sizeof(float) * (size_t)(rows * head_dim));
+    memset(m.total, 0, sizeof(float) * (size_t)rows);
+    for (int64_t r = 0; r < rows; r++) m.most[r] = -1e30f;
+}
+
+/* Adds the values of a part. What a row has mixed of keys that it does not see is relative to -1e30, and adds nothing. */
+static void fold(mixture whole, mixture part, int64_t rows, int64_t head_dim) {
+    for (int64_t r = 0; r < rows; r++) {
+        float most = whole.most[r] > part.most[r] ? whole.most[r] : part.most[r];
+        vf kept = splat(exp2_(splat(whole.most[r] - most))[0]), added = splat(exp2_(splat(part.most[r] - most))[0]);
+        whole.most[r] = most;
+        whole.total[r] = whole.total[r] * kept[0] + part.total[r] * added[0];
+        for (int64_t i = r * head_dim; i < (r + 1) * head_dim; i += LANES)
+            store(whole.out + i, load(whole.out + i) * kept + load(part.out + i) * added);
+    }
+}
 
 /* The keys and values of a block, ``count`` of each. */
 typedef struct {
@@ -81,7 +117,7 @@ INLINE void weigh_tile(attention_scratch s, block b, int64_t head_dim, int is_fi
     vi position[3];
 #pragma GCC unroll 3
     for (int v = 0; v < V; v++) {
-        best[v] = most[v] = load(s.most + v * LANES);
+        best[v] = most[v] = load(s.part.most + v * LANES);
         position[v] = *(const vi_anywhere *)(s.position + v * LANES);
     }
     for (int64_t j = 0; j < b.count; j += T) {
@@ -128,8 +164,16 @@ INLINE void weigh_tile(attention_scratch s, block b, int64_t head_dim, int is_fi
     for (int v = 0; v < V; v++) {
         vf shrink = exp2_(most[v] - best[v]);
         store(s.shrink + v * LANES, shrink);
-        store(s.total + v * LANES, load(s.total + v * LANES) * shrink + total[v]);
-        store(s.most + v * LANES, best[v]);
+        store(s.part.total + v * LANES, load(s.part.total + v * LANES) * shrink + total[v]);
+        store(s.part.most + v * LANES, best[v]);
+    }
+}
+
+static APART void weigh(attention_scratch s, block b, int64_t head_dim, int64_t width, int is_first) {
+    switch (width / LANES) {
+    case 1: weigh_tile(s, b, head_dim, is_first, 1, 8); break;
+    case 2: weigh_tile(s, b, head_dim, is_first, 2, TALL); break;
+    default: weigh_tile(s, b, head_dim, is_first, 3, TALL);
     }
 }
 
@@ -159,9 +203,9 @@ INLINE void mix_tile(float *out, int64_t head_dim, const float *weight, int64_t 
 }
 
 /* The rows of a band, in tiles of about the same height. */
-static void mix(attention_scratch s, block b, int64_t head_dim, int64_t rows, int64_t stride) {
+static APART void mix(attention_scratch s, block b, int64_t head_dim, int64_t rows, int64_t stride) {
 #define COLUMNS(R) (LANES == 8 && R > 2 ? 16 : WIDE)
-#define MIX(R, C) mix_tile(s.out + r * head_dim + d, head_dim, s.weight + r, stride, b.value + d, b, s.shrink + r, R, C)
+#define MIX(R, C) mix_tile(s.part.out + r * head_dim + d, head_dim, s.weight + r, stride, b.value + d, b, s.shrink + r, R, C)
 #define CASE(R) \
     case R: \
         for (; d + COLUMNS(R) <= head_dim; d += COLUMNS(R)) MIX(R, COLUMNS(R)); \
@@ -177,10 +221,12 @@ static void mix(attention_scratch s, block b, int64_t head_dim, int64_t rows, in
 #undef COLUMNS
 }
 
-/* Queries ``begin``..``end`` of a span (in q, with row stride ``stride``) against one key head; out is (tokens, heads, head_dim). */
+/* Queries ``begin``..``end`` of a span (in q, with row stride ``stride``) against the keys from ``from`` to ``to`` of one key head;
+   out is (tokens, heads). */
 static void attend(attention_scratch s, head_shape h, const span *p, cache keys, cache values, int64_t kv_head, int64_t begin, int64_t end,
-                   const float *q, int64_t stride, float *out) {
-    int64_t group = h.heads / h.kv_heads, rows = (end - begin) * group, last = p->start + end, n = h.head_dim;
+                   int64_t from, int64_t to, const float *q, int64_t stride, mixture out) {
+    int64_t group = h.heads / h.kv_heads, rows = (end - begin) * group, padded = whole_bands(rows), n = h.head_dim, start = p->start + begin;
+    int64_t last = to < p->start + end ? to : p->start + end;
     const half *k = keys.at + p->slot * keys.slot + kv_head * keys.head, *v = values.at + p->slot * values.slot + kv_head * values.head;
     vf scale = splat(LOG2_E / __builtin_sqrtf((float)n));
     for (int64_t r = 0; r < rows; r += LANES) {
@@ -194,30 +240,28 @@ static void attend(attention_scratch s, head_shape h, const span *p, cache keys,
             transpose(square);
             for (int i = 0; i < LANES; i++) store(s.query + band * n + (d + i) * width + r - band, square[i]);
         }
-        for (int64_t i = r; i < r + LANES; i++) s.position[i] = (int32_t)(p->start + begin + i / group);
-        store(s.most + r, splat(-1e30f));
-        store(s.total + r, splat(0));
+        for (int64_t i = r; i < r + LANES; i++) s.position[i] = (int32_t)(start + i / group);
     }
-    memset(s.out, 0, sizeof(float) * (size_t)(rows * n));
-    for (int64_t first = 0; first < last; first += KEYS) {
+    clear(s.whole, rows, n);
+    for (int64_t first = from; first < last; first += KEYS) {
+        if (first % PART == 0) clear(s.part, padded, n);
         int64_t count = last - first < KEYS ? last - first : KEYS;
-        int64_t seeing = first > p->start + begin ? (first - p->start - begin) * group / BAND * BAND : 0; /* earlier bands see none of these keys */
+        int64_t seeing = first > start ? (first - start) * group / BAND * BAND : 0; /* earlier bands see none of these keys */
         block b = {k + first * keys.token, v + first * values.token, first, count, keys.token};
         for (int64_t j = 0; j < count; j++)
             for (int64_t d = 0; d < n; d += LANES) store(s.key + j * n + d, load_half(b.key + j * b.token + d));
         for (int64_t r = seeing; r < rows; r += BAND) {
             int64_t width = band_width(rows - r);
-            attention_scratch band = {s.query + r * n, s.key, s.weight, s.out + r * n, s.most + r, s.total + r, s.shrink + r, s.position + r};
-            switch (width / LANES) {
-            case 1: weigh_tile(band, b, n, r == seeing, 1, 8); break;
-            case 2: weigh_tile(band, b, n, r == seeing, 2, TALL); break;
-            default: weigh_tile(band, b, n, r == seeing, 3, TALL);
-            }
+            attention_scratch band = {s.query + r * n, s.key, s.weight, s.shrink + r, s.position + r, .part = from_row(s.part, r, n)};
+            weigh(band, b, n, width, r == seeing);
             mix(band, b, n, rows - r < width ? rows - r : width, width);
         }
+        if ((first + KEYS) % PART == 0 || first + KEYS >= last) fold(s.whole, s.part, rows, n);
     }
     for (int64_t r = 0; r < rows; r++) {
-        float *to = out + ((p->offset + begin + r / group) * h.heads + kv_head * group + r % group) * n;
-        for (int64_t d = 0; d < n; d++) to[d] = s.out[r * n + d] / s.total[r];
+        mixture row = from_row(s.whole, r, n), target = from_row(out, (p->offset + begin + r / group) * h.heads + kv_head * group + r % group, n);
+        memcpy(target.out, row.out, sizeof(float) * (size_t)n);
+        *target.most = *row.most;
+        *target.total = *row.total;
     }
 }

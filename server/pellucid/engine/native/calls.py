@@ -107,7 +107,7 @@ class Kernels:
         code.pellucid_pool.restype = c_void_p
         code.pellucid_pool.argtypes = (c_int,)
         code.pellucid_scratch.restype = c_int64
-        code.pellucid_scratch.argtypes = (c_void_p, POINTER(DecoderParts), c_int64)
+        code.pellucid_scratch.argtypes = (c_void_p, POINTER(DecoderParts), c_int64, c_int64)
         code.pellucid_forward.restype = c_int
         code.pellucid_forward.argtypes = (c_void_p, POINTER(DecoderParts), POINTER(NativeBatch), c_void_p, c_void_p)
         code.pellucid_logits.restype = None
@@ -139,8 +139,8 @@ class Kernels:
                 raise MemoryError("There is not enough memory for the native kernels' threads: free some memory.")
         return self._pool
 
-    def scratch_bytes(self, decoder: DecoderParts, tokens: int) -> int:
-        return int(self._code.pellucid_scratch(self.pool, decoder, tokens))
+    def scratch_bytes(self, decoder: DecoderParts, tokens: int, end: int) -> int:
+        return int(self._code.pellucid_scratch(self.pool, decoder, tokens, end))
 
     def forward(self, decoder: DecoderParts, batch: NativeBatch, scratch: int, out: Logprobs) -> bool:
         """Write the hidden states of the batch's rows to ``out`` (rows, hidden) float32.

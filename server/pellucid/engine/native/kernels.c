@@ -44,7 +44,8 @@ typedef struct {
 typedef struct {
     float *x, *wanted; /* (tokens, hidden), (rows, hidden): the residual stream; of the last layer only wanted rows are finished */
     float *qkv;        /* (tokens, (heads + 2 kv_heads) * head_dim) */
-    float *mixed;      /* (tokens, heads * head_dim) */
+    int64_t parts;     /* into which threads split each sequence */
+    mixture mixed;     /* (parts, tokens, heads) */
     quantized q;       /* the next input of a matrix; as wide as the widest row */
     quantized gated;   /* (tokens, intermediate) */
     float *low;        /* (tokens, low) */
@@ -86,14 +87,24 @@ static quantized cut_quantized(char *memory, size_t *at, int64_t tokens, int64_t
     return q;
 }
 
-static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, char *memory, scratch *s) {
+static mixture cut_mixture(char *memory, size_t *at, int64_t rows, int64_t head_dim) {
+    mixture m;
+    m.out = cut(memory, at, sizeof(float) * (size_t)(rows * head_dim));
+    m.most = cut(memory, at, sizeof(float) * (size_t)rows);
+    m.total = cut(memory, at, sizeof(float) * (size_t)rows);
+    return m;
+}
+
+/* The memory of a pass of so many tokens, whose longest sequence ends at ``end``. */
+static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, int64_t end, char *memory, scratch *s) {
     head_shape h = {d->heads, d->kv_heads, d->head_dim};
     int64_t rows = whole_bands(shared_tokens(h) * (d->heads / d->kv_heads));
     size_t at = 0, f = sizeof(float);
     s->x = cut(memory, &at, f * tokens * d->hidden);
     s->wanted = cut(memory, &at, f * tokens * d->hidden);
     s->qkv = cut(memory, &at, f * tokens * (d->heads + 2 * d->kv_heads) * d->head_dim);
-    s->mixed = cut(memory, &at, f * tokens * d->heads * d->head_dim);
+    s->parts = split_parts(tokens, end);
+    s->mixed = cut_mixture(memory, &at, s->parts * tokens * d->heads, d->head_dim);
     s->q = cut_quantized(memory, &at, tokens, most(d->hidden, d->heads * d->head_dim));
     s->gated = cut_quantized(memory, &at, tokens, d->intermediate);
     s->low = cut(memory, &at, f * tokens * d->low);
@@ -104,11 +115,10 @@ static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, char *mem
             .query = cut(memory, &at, f * rows * d->head_dim),
             .key = cut(memory, &at, f * KEYS * d->head_dim),
             .weight = cut(memory, &at, f * KEYS * BAND),
-            .out = cut(memory, &at, f * rows * d->head_dim),
-            .most = cut(memory, &at, f * rows),
-            .total = cut(memory, &at, f * rows),
             .shrink = cut(memory, &at, f * rows),
             .position = cut(memory, &at, sizeof(int32_t) * rows),
+            .part = cut_mixture(memory, &at, rows, d->head_dim),
+            .whole = cut_mixture(memory, &at, most(rows, d->heads), d->head_dim),
         };
         if (all) all[i] = a;
     }
@@ -169,7 +179,7 @@ typedef struct {
     float *residual;
 } step;
 
-/* The pieces of work are (span, queries, key head), the longest first. */
+/* The pieces of work are (span, queries, key head, part of the keys), the longest first. */
 static void attend_all(void *argument, int thread) {
     const step *now = argument;
     const pass *p = now->p;
@@ -178,15 +188,16 @@ static void attend_all(void *argument, int thread) {
     head_shape h = {d->heads, d->kv_heads, d->head_dim};
     cache keys = {b->keys[now->layer], b->slot_stride, b->head_stride, b->token_stride}, values = keys;
     values.at = b->values[now->layer];
-    int64_t shared = shared_tokens(h), skipped = 0, piece = take(p->pool);
+    int64_t shared = shared_tokens(h), parts = p->s.parts, skipped = 0, piece = take(p->pool);
     for (int64_t s = 0; s < b->spans; s++) {
         const span *at = b->span + s;
-        int64_t parts = (at->count + shared - 1) / shared, pieces = parts * d->kv_heads;
+        int64_t chunks = (at->count + shared - 1) / shared, pieces = chunks * d->kv_heads * parts;
         for (; piece < skipped + pieces; piece = take(p->pool)) {
-            int64_t part = parts - 1 - (piece - skipped) / d->kv_heads, begin = part * shared;
+            int64_t i = piece - skipped, part = i % parts, head = i / parts % d->kv_heads, begin = (chunks - 1 - i / parts / d->kv_heads) * shared;
             int64_t end = begin + shared < at->count ? begin + shared : at->count;
-            attend(p->s.attention[thread], h, at, keys, values, (piece - skipped) % d->kv_heads, begin, end, p->s.qkv,
-                   (d->heads + 2 * d->kv_heads) * d->head_dim, p->s.mixed);
+            int64_t from = part * PART, to = parts > 1 ? from + PART : at->start + at->count;
+            attend(p->s.attention[thread], h, at, keys, values, head, begin, end, from, to, p->s.qkv,
+                   (d->heads + 2 * d->kv_heads) * d->head_dim, from_row(p->s.mixed, part * b->tokens * d->heads, d->head_dim));
         }
         skipped += pieces;
     }
@@ -217,14 +228,18 @@ static void quantize_normed(void *argument, int thread) {
 
 /* The result of attention, as bytes; of the last layer only wanted rows, whose residual stream is also copied. */
 static void quantize_mixed(void *argument, int thread) {
-    (void)thread;
     const step *now = argument;
     const pass *p = now->p;
     const decoder *d = p->decoder;
-    int64_t queries = d->heads * d->head_dim;
+    mixture whole = p->s.attention[thread].whole;
     for (int64_t i; (i = take(p->pool)) < now->rows;) {
         int64_t from = now->only ? now->only[i] : i;
-        quantize(p->s.q, i, queries, p->s.mixed + from * queries, 1, NULL);
+        clear(whole, d->heads, d->head_dim);
+        for (int64_t part = 0; part < p->s.parts; part++)
+            fold(whole, from_row(p->s.mixed, (part * p->batch->tokens + from) * d->heads, d->head_dim), d->heads, d->head_dim);
+        for (int64_t h = 0; h < d->heads; h++)
+            for (int64_t k = 0; k < d->head_dim; k++) whole.out[h * d->head_dim + k] /= whole.total[h];
+        quantize(p->s.q, i, d->heads * d->head_dim, whole.out, 1, NULL);
         if (now->only) memcpy(now->residual + i * d->hidden, p->s.x + from * d->hidden, sizeof(float) * (size_t)d->hidden);
     }
 }
@@ -310,17 +325,19 @@ static void quantize_hidden(void *argument, int thread) {
 
 const char *pellucid_variant(void) { return VARIANT; }
 
-/* Bytes of working memory for passes of up to ``tokens`` tokens (and as many wanted rows). */
-int64_t pellucid_scratch(const pool *p, const decoder *d, int64_t tokens) {
+/* Bytes of working memory for a pass of ``tokens`` tokens, or as many wanted rows, whose longest sequence ends at ``end``. */
+int64_t pellucid_scratch(const pool *p, const decoder *d, int64_t tokens, int64_t end) {
     scratch s;
-    return (int64_t)lay_out(p, d, tokens, NULL, &s);
+    return (int64_t)lay_out(p, d, tokens, end, NULL, &s);
 }
 
 /* Hidden states (rows, hidden) of the wanted rows, after the last norm. ``memory`` is pellucid_scratch() bytes, aligned to 64.
    Returns 1, or 0 if the batch was interrupted between two layers, and ``out`` is not written. */
 int pellucid_forward(pool *p, const decoder *d, const batch *b, void *memory, float *out) {
     pass job = {.pool = p, .decoder = d, .batch = b, .out = out};
-    lay_out(p, d, most(b->tokens, b->rows), memory, &job.s);
+    int64_t longest = 0;
+    for (int64_t s = 0; s < b->spans; s++) longest = most(longest, b->span[s].start + b->span[s].count);
+    lay_out(p, d, most(b->tokens, b->rows), longest, memory, &job.s);
     begin(p);
     run(p, embed, &job);
     int i = 0;
@@ -334,7 +351,7 @@ int pellucid_forward(pool *p, const decoder *d, const batch *b, void *memory, fl
 void pellucid_logits(pool *p, const decoder *d, float *hidden, int64_t rows, void *memory, float *logits) {
     batch b = {.rows = rows};
     pass job = {.pool = p, .decoder = d, .batch = &b, .out = hidden};
-    lay_out(p, d, rows, memory, &job.s);
+    lay_out(p, d, rows, 0, memory, &job.s);
     begin(p);
     run(p, quantize_hidden, &job);
     project(&job, &d->head, job.s.q, rows, (target){.sink = STORE, .out = logits, .width = d->vocab});

@@ -167,7 +167,8 @@ class NativeDecoder(DecoderSizes):
             self._memory.cover(min(kv.keys[0].shape[2], self.context))
             decoder = self._structs.decoder
             decoder.cosine, decoder.sine = self._memory.cos.ctypes.data, self._memory.sin.ctypes.data
-            if not self.kernels.forward(decoder, native, self._scratch(max(len(ids), len(rows))), out):
+            scratch = self._scratch(max(len(ids), len(rows)), max((s.end for s in batch.spans), default=0))
+            if not self.kernels.forward(decoder, native, scratch, out):
                 raise InterruptedStepError
         return out
 
@@ -175,7 +176,7 @@ class NativeDecoder(DecoderSizes):
         hidden = np.ascontiguousarray(hidden)
         out = np.empty((len(hidden), self._structs.decoder.vocab), np.float32)
         with self.kernels.lock:
-            self.kernels.logits(self._structs.decoder, hidden, self._scratch(len(hidden)), out)
+            self.kernels.logits(self._structs.decoder, hidden, self._scratch(len(hidden), 0), out)
         return NativeLogits(out[:, : self.vocab_size], self.kernels)
 
     def sum_hidden(self, hidden: Floats) -> NDArray[np.float64]:
@@ -194,8 +195,9 @@ class NativeDecoder(DecoderSizes):
         assert kv.keys[0].strides[3] == 2
         assert kv.keys[0].dtype == np.float16
 
-    def _scratch(self, tokens: int) -> int:
-        return self._memory.scratch(self.kernels.scratch_bytes(self._structs.decoder, tokens))
+    def _scratch(self, tokens: int, end: int) -> int:
+        """Return the address of memory for so many tokens of sequences that end by ``end``."""
+        return self._memory.scratch(self.kernels.scratch_bytes(self._structs.decoder, tokens, end))
 
     def _bits(self) -> str:
         """Describe the bits of the weights for people: a number, or the range and the average."""
