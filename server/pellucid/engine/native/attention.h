@@ -11,9 +11,9 @@ enum {
     SPLIT_TOKENS = 8,  /* with so many tokens at most, threads share a sequence: more tokens are work enough for all */
     ROWS_SHARED = 192, /* rows that share a block of keys once it is unpacked, about */
     BAND = 3 * LANES,  /* rows that are weighed together */
-    TALL = LANES == 8 ? 4 : 8, /* keys of a tile; eight lanes go with sixteen registers, others with more */
-    ROWS = 6,                  /* of a tile of outputs, at most */
-    WIDE = 4 * LANES,          /* columns of such a tile, at most */
+    ROWS = 6,          /* of a tile of outputs, at most */
+    WIDE = 4 * LANES,  /* columns of such a tile, at most */
+    SUMS = LANES == 8 ? 12 : LANES == 16 ? 24 : 16, /* of a tile of scores, at most: AVX2 has 16 registers, others have 32 */
 };
 
 /* Keeps a vector in a register: GCC would read it again for each product. */
@@ -110,9 +110,10 @@ INLINE void fetch_soon(block b, int64_t begin, int64_t end, int64_t head_dim) {
         }
 }
 
-/* Weights of a block's keys for V vectors of rows, T keys at a time: a lane is a row, so that keys are read as they are stored.
-   Keys after the row's position weigh nothing. */
-INLINE void weigh_tile(attention_scratch s, block b, int64_t head_dim, int is_first, const int V, const int T) {
+/* Weights of a block's keys for V vectors of rows: a lane is a row, so that keys are read as they are stored. Keys after the
+   row's position weigh nothing. */
+INLINE void weigh_rows(attention_scratch s, block b, int64_t head_dim, int is_first, const int V) {
+    const int T = V * 8 <= SUMS ? 8 : 4; /* keys of a tile */
     vf most[3], best[3], total[3] = {0};
     vi position[3];
 #pragma GCC unroll 3
@@ -171,9 +172,9 @@ INLINE void weigh_tile(attention_scratch s, block b, int64_t head_dim, int is_fi
 
 static APART void weigh(attention_scratch s, block b, int64_t head_dim, int64_t width, int is_first) {
     switch (width / LANES) {
-    case 1: weigh_tile(s, b, head_dim, is_first, 1, 8); break;
-    case 2: weigh_tile(s, b, head_dim, is_first, 2, TALL); break;
-    default: weigh_tile(s, b, head_dim, is_first, 3, TALL);
+    case 1: weigh_rows(s, b, head_dim, is_first, 1); break;
+    case 2: weigh_rows(s, b, head_dim, is_first, 2); break;
+    default: weigh_rows(s, b, head_dim, is_first, 3);
     }
 }
 
@@ -225,8 +226,8 @@ static APART void mix(attention_scratch s, block b, int64_t head_dim, int64_t ro
    out is (tokens, heads). */
 static void attend(attention_scratch s, head_shape h, const span *p, cache keys, cache values, int64_t kv_head, int64_t begin, int64_t end,
                    int64_t from, int64_t to, const float *q, int64_t stride, mixture out) {
-    int64_t group = h.heads / h.kv_heads, rows = (end - begin) * group, padded = whole_bands(rows), n = h.head_dim, start = p->start + begin;
-    int64_t last = to < p->start + end ? to : p->start + end;
+    int64_t group = h.heads / h.kv_heads, rows = (end - begin) * group, padded = whole_bands(rows), n = h.head_dim;
+    int64_t start = p->start + begin, last = to < p->start + end ? to : p->start + end;
     const half *k = keys.at + p->slot * keys.slot + kv_head * keys.head, *v = values.at + p->slot * values.slot + kv_head * values.head;
     vf scale = splat(LOG2_E / __builtin_sqrtf((float)n));
     for (int64_t r = 0; r < rows; r += LANES) {
@@ -259,9 +260,9 @@ static void attend(attention_scratch s, head_shape h, const span *p, cache keys,
         if ((first + KEYS) % PART == 0 || first + KEYS >= last) fold(s.whole, s.part, rows, n);
     }
     for (int64_t r = 0; r < rows; r++) {
-        mixture row = from_row(s.whole, r, n), target = from_row(out, (p->offset + begin + r / group) * h.heads + kv_head * group + r % group, n);
-        memcpy(target.out, row.out, sizeof(float) * (size_t)n);
-        *target.most = *row.most;
-        *target.total = *row.total;
+        int64_t i = (p->offset + begin + r / group) * h.heads + kv_head * group + r % group;
+        memcpy(out.out + i * n, s.whole.out + r * n, sizeof(float) * (size_t)n);
+        out.most[i] = s.whole.most[r];
+        out.total[i] = s.whole.total[r];
     }
 }

@@ -193,7 +193,8 @@ static void attend_all(void *argument, int thread) {
         const span *at = b->span + s;
         int64_t chunks = (at->count + shared - 1) / shared, pieces = chunks * d->kv_heads * parts;
         for (; piece < skipped + pieces; piece = take(p->pool)) {
-            int64_t i = piece - skipped, part = i % parts, head = i / parts % d->kv_heads, begin = (chunks - 1 - i / parts / d->kv_heads) * shared;
+            int64_t i = piece - skipped, part = i % parts, head = i / parts % d->kv_heads;
+            int64_t begin = (chunks - 1 - i / parts / d->kv_heads) * shared;
             int64_t end = begin + shared < at->count ? begin + shared : at->count;
             int64_t from = part * PART, to = parts > 1 ? from + PART : at->start + at->count;
             attend(p->s.attention[thread], h, at, keys, values, head, begin, end, from, to, p->s.qkv,
