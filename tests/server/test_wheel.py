@@ -167,16 +167,6 @@ def test_imports(environment: Path) -> None:
     assert all(Path(file).is_relative_to(environment) for file in files)
 
 
-def test_page_without_its_packages(environment: Path) -> None:
-    """Without the extra for the page, the server says in a sentence what to install."""
-    code = "import sys; sys.modules['math_core'] = None; from pellucid.cli.app import app; app(['serve'])"
-    done = finished(environment / "bin" / "python", "-c", code, folder=environment, status=1)
-
-    assert done.stderr.splitlines()[-1] == (
-        'pellucid: The page needs math_core: run pip install "pellucid[webui]", or serve without the page (--no-page).'
-    )
-
-
 def test_command(environment: Path) -> None:
     """The installed command shows the help, the version and the models of the catalog."""
     pellucid = environment / "bin" / "pellucid"

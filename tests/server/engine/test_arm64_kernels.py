@@ -36,7 +36,7 @@ Array = NDArray[Any]
 
 SOURCES, DRIVER = Path(library.__file__).parent, Path(__file__).with_name("kernels_on_file.c")
 FLAGS = ("-std=gnu11", "-Og", "-ffp-contract=off", "-fno-math-errno", "-static", "-pthread")
-"""The flags of library.py, except that a static program needs no libraries under emulation."""
+"""The flags of the product, for a static program: the emulator then needs no libraries."""
 
 VARIANTS = {
     "portable": (("-DPORTABLE",), "cortex-a72"),
@@ -44,7 +44,7 @@ VARIANTS = {
     "NEON-dotprod": (("-march=armv8.2-a+dotprod",), "neoverse-n1"),
     "NEON-i8mm": (("-march=armv8.2-a+dotprod+i8mm",), "max"),
 }
-"""Flags of each variant, and a processor that has the variant's instructions, and no newer ones."""
+"""Flags of each variant, and a processor with the variant's instructions, without newer instructions."""
 
 CHUNKS = (1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 21)
 """Numbers of tokens below, at and above the size of every tile."""
@@ -82,7 +82,7 @@ class Memory:
         self.copy(ctypes.addressof(self.first), ctypes.sizeof(self.first), has_pointers=True)
 
     def copy(self, address: int, size: int, *, has_pointers: bool = False) -> int:
-        """Copy memory, at most once, and return its address, which is 0 if the memory is empty."""
+        """Copy memory, at most once, and return the address; 0 for empty memory."""
         start = len(self._content)
         if address and self._places.setdefault(address, PLACE + start) == PLACE + start:
             self._content += ctypes.string_at(address, size) + bytes(-size % 64)
@@ -103,13 +103,13 @@ class Memory:
         return words.tobytes()
 
     def read(self, content: bytes, like: Array) -> Array:
-        """Return an array's copy in the content that the other process has left."""
+        """Return an array's copy in the content left by the other process."""
         start = self._places[like.ctypes.data] - PLACE
         return np.frombuffer(content[start : start + like.nbytes], like.dtype).reshape(like.shape).copy()
 
 
 class RecordingKernels(Kernels):
-    """The portable kernels of this processor. What they are called with is copied."""
+    """The portable kernels of this processor; the memory of all calls is copied."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__("portable", threads=2, folder=folder)
@@ -159,7 +159,7 @@ def run_decoder(config: DecoderConfig, rank: int, kernels: RecordingKernels) -> 
 
 
 def run_largest_products(form: tuple[int, int, bool], kernels: RecordingKernels) -> None:
-    """Compute logits that are the largest sums, for one token and for several."""
+    """Compute logits with the largest sums, for a token and for several tokens."""
     config, tensors, hidden = largest_products(form)
     model = NativeDecoder(config, pack(config, tensors.items(), "int8-native"), kernels)
     for count in (1, 5, 10):
@@ -171,7 +171,7 @@ def run_largest_products(form: tuple[int, int, bool], kernels: RecordingKernels)
 
 
 def copy_decoder(model: NativeDecoder, kernels: RecordingKernels) -> None:
-    """Copy the arrays and structures of a decoder that has run."""
+    """Copy the arrays and structures of a decoder after all calls."""
     for arrays in (model._packed, *model._low_rank.values(), {"cos": model._memory.cos, "sin": model._memory.sin}):
         for array in arrays.values():
             kernels.memory.add(array)
@@ -197,7 +197,7 @@ class Work:
 
 
 def hard_values() -> Array:
-    """Return halves, numbers between halves, neighbours of both, and what is not a half."""
+    """Return halves, numbers between halves, neighbours of both, and values outside of halves."""
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
     edges = np.concatenate([halves, (halves[1:] + halves[:-1]) / 2, np.array([65519, 65520, 1e30, np.inf], np.float32)])
     near = np.concatenate([edges, np.nextafter(edges, np.float32(0)), np.nextafter(edges, np.float32(np.inf))])
@@ -244,7 +244,7 @@ def require_cross_compiler() -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def results(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
-    """The memory that each variant leaves."""
+    """The memory left by each variant."""
     compiler, emulator = require_cross_compiler()
     folder, content = tmp_path_factory.mktemp("arm64"), work.kernels.memory.content()
 
