@@ -208,9 +208,9 @@ def test_start_figures_without_memory() -> None:
 @pytest.mark.process
 async def test_start_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed start is reported with the last line of the process."""
-    (tmp_path / "tokenizers.py").write_text("raise RuntimeError('no tokenizers')\n")
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('no numpy')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UnavailableError, match=r"^A measured start failed: RuntimeError: no tokenizers$"):
+    with pytest.raises(UnavailableError, match=r"^A measured start failed: RuntimeError: no numpy$"):
         await start_elsewhere({"models": ["no-such-model"], "cache": str(tmp_path)})
 
 

@@ -26,7 +26,9 @@ typedef struct {
 } work_list;
 
 static void answer(pool *p, const call *c) {
-    void *memory = aligned_alloc(64, (size_t)pellucid_scratch(p, c->decoder, c->batch ? most(c->batch->tokens, c->rows) : c->rows));
+    int64_t tokens = c->batch ? most(c->batch->tokens, c->rows) : c->rows, end = 0;
+    for (int64_t i = 0; c->batch && i < c->batch->spans; i++) end = most(end, c->batch->span[i].start + c->batch->span[i].count);
+    void *memory = aligned_alloc(64, (size_t)pellucid_scratch(p, c->decoder, tokens, end));
     if (c->batch) pellucid_forward(p, c->decoder, c->batch, memory, c->out);
     else pellucid_logits(p, c->decoder, c->hidden, c->rows, memory, c->out);
     free(memory);

@@ -66,7 +66,8 @@ def test_completes_as_with_torch(folder: Path, model: str, sampling: list[str]) 
     """A model is packed and completes a text, with the same tokens as with torch installed."""
     command = ["complete", "-", "-m", model, "--json", "--top-logprobs", "3", "--max-tokens", "6", *sampling]
     bare, normal = (run(folder, code, *command, text="naïve numbers 1 22") for code in (BARE, NORMAL))
-    assert bare.returncode == 0, bare.stderr
+    for done in (bare, normal):
+        assert done.returncode == 0, done.stderr
     tokens = [json.loads(line) for line in bare.stdout.splitlines()]
     assert len(tokens) == 7
     assert all(len(token["top"]) == 3 for token in tokens[:-1])
