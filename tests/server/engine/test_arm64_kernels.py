@@ -44,7 +44,7 @@ VARIANTS = {
     "NEON-dotprod": (("-march=armv8.2-a+dotprod",), "neoverse-n1"),
     "NEON-i8mm": (("-march=armv8.2-a+dotprod+i8mm",), "max"),
 }
-"""Flags of each variant, and a processor with the variant's instructions, without newer instructions."""
+"""Flags of each variant, and a processor with these instructions, without newer instructions."""
 
 CHUNKS = (1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 21)
 """Numbers of tokens below, at and above the size of every tile."""

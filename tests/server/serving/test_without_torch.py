@@ -66,8 +66,7 @@ def test_completes_as_with_torch(folder: Path, model: str, sampling: list[str]) 
     """A model is packed and completes a text, with the same tokens as with torch installed."""
     command = ["complete", "-", "-m", model, "--json", "--top-logprobs", "3", "--max-tokens", "6", *sampling]
     bare, normal = (run(folder, code, *command, text="naïve numbers 1 22") for code in (BARE, NORMAL))
-    for done in (bare, normal):
-        assert done.returncode == 0, done.stderr
+    assert (bare.returncode, normal.returncode) == (0, 0), bare.stderr + normal.stderr
     tokens = [json.loads(line) for line in bare.stdout.splitlines()]
     assert len(tokens) == 7
     assert all(len(token["top"]) == 3 for token in tokens[:-1])
