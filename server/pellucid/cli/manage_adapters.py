@@ -64,7 +64,7 @@ def unload(id: str) -> None:
 
 def merge(name_or_path: str, folder: Path, model: str | None, dtype: str) -> None:
     from pellucid.models.export_model import merge as write
-    from pellucid.models.load import open_checkpoint  # torch takes seconds to import
+    from pellucid.models.load import open_checkpoint
 
     store = Store(load_settings().cache)
     card = read_card(local_adapter(store, name_or_path))

@@ -138,7 +138,7 @@ def show(name: str, *, verify: bool) -> None:
 
 def export(name: str, folder: Path, dtype: str) -> None:
     from pellucid.models.export_model import export as write
-    from pellucid.models.load import open_checkpoint  # torch takes seconds to import
+    from pellucid.models.load import open_checkpoint
 
     with Bars() as progress:
         write(open_checkpoint(name, store=_store(), progress=progress), folder.absolute(), dtype, progress)

@@ -29,6 +29,7 @@ from pellucid.engine.native import calls
 from pellucid.engine.native.kernel_layout import Array, interleave, pack_matrices
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.errors import ConfigError, ModelError
+from pellucid.system.torch_extra import require_torch
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def choose_scheme(quant: str, device: str, config: DecoderConfig) -> str:
     if quant not in QUANTS:
         raise ConfigError(f"quant is {quant!r}, but must be auto, none, int8 or int4.")
     if quant == "none" or (quant == "auto" and device != "cpu"):
+        require_torch(f"quant {quant} on {device}")
         from pellucid.engine.decoders import torch_packing
 
         return "bfloat16" if torch_packing.multiplies_bfloat16(device) else "float32"
@@ -67,6 +69,7 @@ def choose_scheme(quant: str, device: str, config: DecoderConfig) -> str:
         _check_int4(config)
     if native:
         return "int4-native" if quant == "int4" else "int8-native"
+    require_torch("A model without the native kernels")
     from pellucid.engine.decoders import torch_packing
 
     return torch_packing.int4_scheme() if quant == "int4" else "int8-torch"

@@ -48,7 +48,7 @@ def write_packed(path: Path, tensors: Mapping[str, NDArray[Any]], made_of: str) 
 
 
 def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], None]) -> PackedWeights:
-    """Read and verify packed tensors into large pages, aligned to 64 bytes.
+    """Read and verify packed tensors into large pages, aligned to 64 bytes; see _read.
 
     ``check`` raises ModelError for names, dtypes and shapes that do not fit the model, before the
     data is read. Raises FileNotFoundError for a missing file, and DamagedFileError for a file that
@@ -62,6 +62,8 @@ def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], 
         weights = _read(file)
     except FileNotFoundError:
         raise
+    except MemoryError as error:
+        raise ModelError(f"There is not enough memory for the weights of {path.name}: {error}") from error
     except (*UNREADABLE, ModelError) as error:
         raise DamagedFileError(str(error)) from None
     if file.metadata != {"made_of": made_of, "checksum": weights.checksum}:

@@ -172,10 +172,10 @@ def _lazy_snapshot(file: TensorFile, name: str, ids: Ids, cache_salt: str, expec
 
 
 def _read_content(file: TensorFile, name: str, expected: int) -> Content | None:
-    """Return None for damaged or unreadable content."""
+    """Return None for damaged or unreadable content, or without memory for the content."""
     try:
         content = file.read(name, large_pages(file.size(name)))
-    except OSError:
+    except (OSError, MemoryError):
         return None
     return content if checksum(content) == expected else None
 

@@ -56,7 +56,7 @@ def _no_collections() -> Iterator[None]:
 
 
 def local_parts(settings: Settings) -> BuildParts:
-    from pellucid.serving import assemble  # Imports torch, which takes seconds.
+    from pellucid.serving import assemble
 
     assemble.check_names(settings)
     return partial(assemble.assemble_server, settings)

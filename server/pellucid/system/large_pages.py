@@ -8,7 +8,6 @@ in large pages at 24 GB/s.
 from __future__ import annotations
 
 import mmap
-import os
 from contextlib import suppress
 
 import numpy as np
@@ -27,7 +26,12 @@ def large_pages(size: int) -> NDArray[np.uint8]:
 
 def small_pages(size: int) -> NDArray[np.uint8]:
     """Allocate bytes that take memory only where written: numpy itself asks for large pages."""
-    return np.frombuffer(_private(size), np.uint8)[:size] if os.name == "posix" else np.empty(size, np.uint8)
+    if not hasattr(mmap, "MADV_NOHUGEPAGE"):
+        return np.empty(size, np.uint8)
+    memory = _private(size)
+    with suppress(OSError):  # A kernel without large pages.
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, np.uint8)[:size]
 
 
 def _private(size: int) -> mmap.mmap:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pellucid.errors import ConfigError
 
-_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # NVIDIA, AMD, Windows Subsystem for Linux.
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd", "/dev/dxg")  # NVIDIA, Jetson, AMD, WSL.
 
 
 def has_torch() -> bool:

@@ -77,7 +77,7 @@ def test_completes_as_with_torch(folder: Path, model: str, sampling: list[str]) 
     ("command", "needs"),
     [
         (["complete", "-", "-m", "./gpt2"], "gpt2 without the native kernels needs torch"),
-        (["complete", "-", "-m", "./small.gguf@none"], "This command needs torch"),
+        (["complete", "-", "-m", "./small.gguf@none"], "quant none on cpu needs torch"),
         (["bench", "-m", "./small.gguf"], "This command needs torch"),
         (["models", "export", "./small.gguf", "exported"], "This command needs torch"),
         (["finetune", ".", "--name", "x", "-m", "./small.gguf"], "This command needs"),

@@ -105,7 +105,7 @@ class TorchModel:
         return TensorLogits(self.head(hidden).float())
 
     def sum_hidden(self, hidden: Tensor) -> NDArray[np.float64]:
-        values: NDArray[np.float64] = hidden.double().sum(0).cpu().numpy()
+        values: NDArray[np.float64] = hidden.cpu().double().sum(0).numpy()  # Some devices have no float64.
         return values
 
     def new_storage(self, slots: int, capacity: int) -> TensorStorage:
