@@ -16,26 +16,21 @@ from numpy.typing import NDArray
 
 def large_pages(size: int) -> NDArray[np.uint8]:
     """Allocate bytes in memory that returns to the system with the array."""
-    if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return np.empty(size, np.uint8)
-    memory = _private(size)
-    with suppress(OSError):  # A kernel without large pages.
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(memory, np.uint8)[:size]
+    return _private(size, "MADV_HUGEPAGE")
 
 
 def small_pages(size: int) -> NDArray[np.uint8]:
     """Allocate bytes that take memory only where written: numpy itself asks for large pages."""
-    if not hasattr(mmap, "MADV_NOHUGEPAGE"):
+    return _private(size, "MADV_NOHUGEPAGE")
+
+
+def _private(size: int, advice: str) -> NDArray[np.uint8]:
+    if not hasattr(mmap, advice):
         return np.empty(size, np.uint8)
-    memory = _private(size)
-    with suppress(OSError):  # A kernel without large pages.
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(memory, np.uint8)[:size]
-
-
-def _private(size: int) -> mmap.mmap:
     try:
-        return mmap.mmap(-1, max(size, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # Shared memory has small pages.
+        memory = mmap.mmap(-1, max(size, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # Shared memory has small pages.
     except (OSError, OverflowError) as error:
         raise MemoryError(f"{size} bytes cannot be allocated: {error}") from error
+    with suppress(OSError):  # A kernel without large pages.
+        memory.madvise(getattr(mmap, advice))
+    return np.frombuffer(memory, np.uint8)[:size]

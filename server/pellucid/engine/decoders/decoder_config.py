@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -72,14 +73,14 @@ class DecoderConfig:
         return self.vocab_size * self.hidden_size
 
 
-class DecoderSizes:
-    """The sizes that the configuration of a decoder gives."""
+class DecoderSizes(ABC):
+    """The base of lean decoders: the sizes by the configuration."""
 
     config: DecoderConfig
 
+    @abstractmethod
     def adapted(self, adapter: Adapter) -> Model:
         """Return an adapted copy that shares the weights; ``weight_bytes`` counts the adapter."""
-        raise NotImplementedError
 
     @property
     def vocab_size(self) -> int:

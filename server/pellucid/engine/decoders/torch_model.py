@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,14 +82,14 @@ class TensorLogits:
         return mask_row(row, mask, keep=keep)
 
 
-class TorchModel:
+class TorchModel(ABC):
     """The base of models on torch operations."""
 
     device: torch.device
 
     @property
-    def cache_shape(self) -> CacheShape:
-        raise NotImplementedError
+    @abstractmethod
+    def cache_shape(self) -> CacheShape: ...
 
     @property
     def cheap_rows(self) -> int:
@@ -96,9 +97,9 @@ class TorchModel:
         wide = self.device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
         return 8 if wide else 2
 
+    @abstractmethod
     def head(self, hidden: Tensor) -> Tensor:
         """Return logits (R, vocab) of hidden states."""
-        raise NotImplementedError
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> TensorLogits:
