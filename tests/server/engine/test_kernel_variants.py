@@ -28,6 +28,8 @@ V8_2 = "asimd atomics crc32 asimdrdm asimddp "
         ("x86_64", V3 + "avx_vnni", ["portable", "avx2", "avx-vnni"]),
         ("x86_64", V4, ["portable", "avx2"]),
         ("x86_64", V4 + "avx512_vnni", ["portable", "avx2", "avx512-vnni"]),
+        ("x86_64", V4 + "avx512_vnni amx_int8", ["portable", "avx2", "avx512-vnni"]),
+        ("x86_64", V4 + "avx512_vnni amx_int8 amx_tile", ["portable", "avx2", "amx-int8", "avx512-vnni"]),
         ("arm64", "asimd", ["portable", "neon"]),
         ("aarch64", V8_2, ["portable", "neon", "dotprod"]),
         ("aarch64", V8_2 + "i8mm", ["portable", "neon", "dotprod", "i8mm"]),
@@ -38,7 +40,17 @@ def test_runnable_variants(monkeypatch: pytest.MonkeyPatch, machine: str, featur
     """A variant is runnable if the processor has all features; slow variants come first."""
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(kernel_variants, "processor_features", lambda: frozenset(features.split()))
+    monkeypatch.setattr(kernel_variants, "_may_use_amx", lambda: True)
     assert [variant.name for variant in runnable_variants()] == names
+
+
+def test_a_variant_refused_by_linux_is_not_runnable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AMX needs the permission of Linux, in addition to the processor's features."""
+    features = frozenset(f"{V4} avx512_vnni amx_int8 amx_tile".split())
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(kernel_variants, "processor_features", lambda: features)
+    monkeypatch.setattr(kernel_variants, "_may_use_amx", lambda: False)
+    assert [variant.name for variant in runnable_variants()] == ["portable", "avx2", "avx512-vnni"]
 
 
 @pytest.mark.process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from dataclasses import dataclass
@@ -36,6 +37,12 @@ _X86_64 = (
     PORTABLE,
     KernelVariant("avx2", ("-march=x86-64-v3",), _V3),
     KernelVariant("avx-vnni", ("-march=x86-64-v3", "-mavxvnni"), _V3 | {"avx_vnni"}),
+    # Used only if named, as "avx512-vnni" comes last, until the speed has been measured.
+    KernelVariant(
+        "amx-int8",
+        ("-march=x86-64-v4", "-mavx512vnni", "-mamx-tile", "-mamx-int8"),
+        _V4 | {"avx512_vnni", "amx_tile", "amx_int8"},
+    ),
     KernelVariant("avx512-vnni", ("-march=x86-64-v4", "-mavx512vnni"), _V4 | {"avx512_vnni"}),
 )
 _ARM64 = (
@@ -55,7 +62,13 @@ def variants_of(architecture: str) -> tuple[KernelVariant, ...]:
 def runnable_variants() -> tuple[KernelVariant, ...]:
     """Return the variants that this processor runs, slow variants first."""
     features = processor_features()
-    return tuple(variant for variant in variants_of(platform.machine()) if variant.features <= features)
+    found = (variant for variant in variants_of(platform.machine()) if variant.features <= features)
+    return tuple(variant for variant in found if "amx_tile" not in variant.features or _may_use_amx())
+
+
+def _may_use_amx() -> bool:
+    """Ask Linux for AMX's tile registers, which a process may not use otherwise."""
+    return bool(ctypes.CDLL(None).syscall(158, 0x1023, 18) == 0)  # arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA)
 
 
 def runnable_variant(name: str) -> KernelVariant:

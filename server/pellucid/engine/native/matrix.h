@@ -4,10 +4,15 @@
 #include "quantized_activations.h"
 #include "adapter.h"
 #include "thread_pool.h"
+#if AMX
+#include "amx.h"
+#endif
 
 enum {
     PANEL = GROUP / BLOCK * 2, /* blocks that are computed together: one group of a gate and of the rows that it gates */
     MAX_PARTS = 3,
+    /* Tokens for which numbers are unpacked as they are read, because numbers are used once or AMX is no faster. */
+    UNPACK_ABOVE = AMX ? 8 : TILE,
 };
 
 /* Matrices that read the same input, one below the other, or their blocks in turn. */
@@ -112,6 +117,30 @@ INLINE void tile(rows r, quantized a, int64_t token, float *out, const form f, c
         for (int v = 0; v < V; v++) store(out + t * BLOCK + v * LANES, share == 1 ? sum[t][v] : of_token(sum[t / share] + v * share, t));
 }
 
+#if AMX
+/* A block's rows, unpacked and signed, times all tokens of a tile: with the bits of tile(), whose order of additions this has. */
+INLINE void amx_tile(rows r, quantized a, int64_t token, float *out, const int shared, const int with_minimum) {
+    int64_t at = token / TILE * r.groups;
+    const int8_t *byte = a.byte + at * TILE * GROUP;
+    const float *scale = a.scale + at * TILE, *total = a.total + at * TILE;
+    vf sum[TILE] = {0};
+    for (int64_t g = 0; g < r.groups; g++, byte += TILE * GROUP, scale += TILE, total += TILE, r.number += group_bytes(UNPACKED))
+#pragma GCC unroll 2
+        for (int begin = 0; begin < GROUP; begin += shared, r.scale += BLOCK, r.minimum += with_minimum ? BLOCK : 0) {
+            vi exact[TILE];
+            multiply_columns(byte + begin, r.number + begin * BLOCK, shared, exact);
+            vf row = load_half(r.scale), minimum = with_minimum ? load_half(r.minimum) : splat(0);
+#pragma GCC unroll 16
+            for (int t = 0; t < TILE; t++) {
+                sum[t] = fma_(to_float(exact[t]), row * splat(scale[t]), sum[t]);
+                if (with_minimum) sum[t] = fma_(minimum, splat(total[t]), sum[t]);
+            }
+        }
+#pragma GCC unroll 16
+    for (int t = 0; t < TILE; t++) store(out + t * BLOCK, sum[t]);
+}
+#endif
+
 /* The forms of numbers and scales, each for any number of tokens. */
 typedef void (*multiplier)(rows r, quantized a, int64_t token, float *out, int tokens);
 #define CASE(T, V) \
@@ -125,6 +154,15 @@ typedef void (*multiplier)(rows r, quantized a, int64_t token, float *out, int t
         enum { F = form_, SHARED = shared_, MINIMUM = minimum_ }; \
         switch (tokens) { TOKENS } \
     }
+#if AMX
+#define UNPACKED_MULTIPLIER(name, form_, shared_, minimum_) \
+    static void name(rows r, quantized a, int64_t token, float *out, int tokens) { \
+        (void)tokens; \
+        amx_tile(r, a, token, out, shared_, minimum_); \
+    }
+#else
+#define UNPACKED_MULTIPLIER(name, form_, shared_, minimum_) MULTIPLIER(name, UNPACKED | form_, shared_, minimum_)
+#endif
 #if LANES == 16
 #define TOKENS CASE(1, 1) CASE(2, 1) CASE(3, 1) CASE(4, 1) CASE(6, 1) CASE(8, 1) CASE(12, 1)
 static const int sizes[TILE + 1] = {0, 1, 2, 3, 4, 6, 6, 8, 8, 12, 12, 12, 12}; /* of the tile that is computed for so many tokens */
@@ -141,13 +179,14 @@ MULTIPLIER(multiply_5, BITS5, 32, 0)
 MULTIPLIER(multiply_5_minimum, BITS5, 32, 1)
 MULTIPLIER(multiply_6, BITS6, 16, 0)
 MULTIPLIER(multiply_8, BITS8, 32, 0)
-MULTIPLIER(multiply_unpacked_4, UNPACKED | BITS4, 32, 0)
-MULTIPLIER(multiply_unpacked_4_minimum, UNPACKED | BITS4, 32, 1)
-MULTIPLIER(multiply_unpacked_5, UNPACKED | BITS5, 32, 0)
-MULTIPLIER(multiply_unpacked_5_minimum, UNPACKED | BITS5, 32, 1)
-MULTIPLIER(multiply_unpacked_6, UNPACKED | BITS6, 16, 0)
+UNPACKED_MULTIPLIER(multiply_unpacked_4, BITS4, 32, 0)
+UNPACKED_MULTIPLIER(multiply_unpacked_4_minimum, BITS4, 32, 1)
+UNPACKED_MULTIPLIER(multiply_unpacked_5, BITS5, 32, 0)
+UNPACKED_MULTIPLIER(multiply_unpacked_5_minimum, BITS5, 32, 1)
+UNPACKED_MULTIPLIER(multiply_unpacked_6, BITS6, 16, 0)
 #undef CASE
 #undef TOKENS
+#undef UNPACKED_MULTIPLIER
 #undef MULTIPLIER
 
 static multiplier multiplier_of(const weights *w, int is_unpacked) {
@@ -158,7 +197,7 @@ static multiplier multiplier_of(const weights *w, int is_unpacked) {
     case 4: return four[form];
     case 5: return five[form];
     case 6: return is_unpacked ? multiply_unpacked_6 : multiply_6;
-    default: return multiply_8;
+    default: return AMX && is_unpacked ? multiply_unpacked_4 : multiply_8; /* signed bytes of all forms are alike to AMX */
     }
 }
 
@@ -224,10 +263,10 @@ static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t 
             .groups = w->groups,
             .zero = (int)w->bits - 1,
         };
-        int is_unpacked = end - begin > TILE && w->bits != 8; /* numbers that are used once are unpacked as they are read */
+        int is_unpacked = end - begin > UNPACK_ABOVE && (AMX || w->bits != 8);
         by[b] = multiplier_of(w, is_unpacked);
         if (!is_unpacked) continue;
-        unpack_block(w, block, unpacked);
+        unpack_block(w, block, AMX && !w->minimum ? 1 << r[b].zero : 0, unpacked);
         r[b].number = unpacked;
     }
     for (int64_t token = begin; token < end; token += TILE) {
@@ -251,9 +290,15 @@ static void multiply(pool *p, const matrix *m, quantized a, int64_t tokens, cons
     int64_t run = tokens > TILE || panels < 32 * p->threads ? 1 : panels / (16 * p->threads), runs = (panels + run - 1) / run;
     int64_t wanted = (8 * p->threads + runs - 1) / runs, all = whole_tiles(tokens) / TILE;
     int64_t chunk = (all + wanted - 1) / wanted * TILE, chunks = (tokens + chunk - 1) / chunk;
+#if AMX
+    if (tokens > UNPACK_ABOVE) shape_registers();
+#endif
     for (int64_t i; (i = take(p)) < runs * chunks;) {
         int64_t first = i % runs * run, last = first + run < panels ? first + run : panels;
         int64_t begin = i / runs * chunk, end = begin + chunk < tokens ? begin + chunk : tokens;
         for (int64_t panel = first; panel < last; panel++) multiply_panel(m, panel * PANEL, a, begin, end, to, unpacked);
     }
+#if AMX
+    if (tokens > UNPACK_ABOVE) _tile_release(); /* or the system would save the registers whenever it interrupts this thread */
+#endif
 }

@@ -5,7 +5,9 @@
 enum {
     HALVES = 2, /* of a group: sums of activations are kept for sixteen values, as the finest scales are */
     /* As much as fits the registers: integer sums and float sums of a tile. */
-#if LANES == 16
+#if AMX
+    TILE = 16, /* lines of a tile register */
+#elif LANES == 16
     TILE = 12,
 #elif defined(I8MM)
     TILE = 8,

@@ -8,7 +8,12 @@
 #define LANES 4
 #elif defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VNNI__)
 #include <immintrin.h>
+#if defined(__AMX_TILE__) && defined(__AMX_INT8__)
+#define VARIANT "AMX-int8"
+#define AMX 1
+#else
 #define VARIANT "AVX512-VNNI"
+#endif
 #define LANES 16
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include <immintrin.h>
@@ -37,6 +42,10 @@
 #define LANES 4
 #endif
 
+#ifndef AMX
+#define AMX 0
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
@@ -45,6 +54,7 @@ typedef float vf_anywhere __attribute__((vector_size(4 * LANES), aligned(4), may
 typedef int32_t vi_anywhere __attribute__((vector_size(4 * LANES), aligned(1), may_alias));
 typedef int64_t int64_anywhere __attribute__((aligned(4), may_alias));
 typedef int8_t vb __attribute__((vector_size(LANES)));
+typedef uint8_t vu __attribute__((vector_size(4 * LANES)));
 typedef uint16_t half; /* the bits of an IEEE half */
 
 INLINE vf load(const float *p) { return *(const vf_anywhere *)p; }

@@ -70,25 +70,25 @@ INLINE vi load_strip(const uint8_t *group, form f, int i, int v) {
     return add_bits(low, i % 4 < 2 ? high << (4 - i % 4 * 2) : high >> (i % 4 * 2 - 4), 0x30303030);
 }
 
-INLINE void unpack_group(const uint8_t *group, form f, uint8_t *out) {
+INLINE void unpack_group(const uint8_t *group, form f, uint8_t zero, uint8_t *out) {
 #pragma GCC unroll 8
     for (int i = 0; i < STRIPS; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) {
-            vi strip = load_strip(group, f, i, v);
+            vu strip = (vu)load_strip(group, f, i, v) - zero;
             memcpy(out + i * STRIP + v * LANES * 4, &strip, sizeof strip);
         }
 }
 
-/* One block of rows, a number a byte. */
-static void unpack_block(const weights *w, int64_t block, uint8_t *out) {
+/* One block of rows, a number a byte, less ``zero``. */
+static void unpack_block(const weights *w, int64_t block, uint8_t zero, uint8_t *out) {
     const uint8_t *group = w->number + block * w->groups * group_bytes(w->bits);
     for (int64_t g = 0; g < w->groups; g++, group += group_bytes(w->bits), out += GROUP * BLOCK)
         switch (w->bits) {
-        case 4: unpack_group(group, BITS4, out); break;
-        case 5: unpack_group(group, BITS5, out); break;
-        case 6: unpack_group(group, BITS6, out); break;
-        default: unpack_group(group, BITS8, out);
+        case 4: unpack_group(group, BITS4, zero, out); break;
+        case 5: unpack_group(group, BITS5, zero, out); break;
+        case 6: unpack_group(group, BITS6, zero, out); break;
+        default: unpack_group(group, BITS8, zero, out);
         }
 }
 
@@ -98,7 +98,7 @@ static void read_row(const weights *w, int64_t row, float *out) {
     for (int64_t g = 0; g < w->groups; g++) {
         int64_t at = block * w->groups + g;
         uint8_t byte[GROUP * BLOCK];
-        unpack_block(&(weights){.number = w->number + at * group_bytes(w->bits), .groups = 1, .bits = w->bits}, 0, byte);
+        unpack_block(&(weights){.number = w->number + at * group_bytes(w->bits), .groups = 1, .bits = w->bits}, 0, 0, byte);
         for (int64_t k = 0; k < GROUP; k++) {
             int64_t scale = (at * parts + k / w->shared) * BLOCK + lane;
             float number = (float)(byte[k / 4 * STRIP + lane * 4 + k % 4] - zero);
