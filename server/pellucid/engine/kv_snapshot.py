@@ -37,7 +37,7 @@ class KVSnapshot:
     def ensure_loaded(self) -> bool:
         """Load saved content. Return False if damaged."""
         if self.content is None and self.loader is not None:
-            self.content = self.loader()
+            self.content, self.loader = self.loader(), None  # The loader's file closes: Windows replaces no open file.
         return self.content is not None
 
     def loaded(self) -> Content:

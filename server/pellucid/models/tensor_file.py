@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import stat
 import struct
 import weakref
@@ -94,8 +93,10 @@ class TensorFile:
     def crc32(self, name: str) -> int:
         """Return the checksum of a tensor without keeping the tensor in memory."""
         checksum, at, end = 0, self._begins[name], self._begins[name] + self.size(name)
-        while at < end and (part := os.pread(self._file.fileno(), min(_PART, end - at), at)):
-            checksum, at = zlib.crc32(part, checksum), at + len(part)
+        with self.path.open("rb", buffering=0) as file:  # Other threads move the position of the open file.
+            file.seek(at)
+            while at < end and (part := file.read(min(_PART, end - at))):
+                checksum, at = zlib.crc32(part, checksum), at + len(part)
         return checksum
 
 

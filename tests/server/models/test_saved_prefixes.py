@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import logging
 import os
@@ -31,6 +32,7 @@ from pellucid.models.load import LoadedModel, load
 from pellucid.models.packed_weights_file import DamagedFileError, PackedWeights, read_packed, write_packed
 from pellucid.models.saved_prefixes import PrefixFile, prefix_key
 from pellucid.models.store import Store
+from pellucid.models.tensor_file import TensorFile
 from pellucid.system.progress import Silent
 from support.models.computed_prompt_tokens import answer
 from support.models.model_files import byte_level_bpe, write_gguf
@@ -106,6 +108,18 @@ class TestFile:
         assert logged() == ["1 of 2 prefixes are damaged on the disk and are not saved again."]
         (again,) = file.read()
         assert same(again, good)
+
+    def test_no_file_stays_open(self, file: PrefixFile) -> None:
+        """The file is closed after all contents are read: Windows does not replace an open file."""
+
+        def opened() -> list[TensorFile]:
+            return [each for each in gc.get_objects() if type(each) is TensorFile and each.path == file.path]
+
+        file.write([prefix(40, 1), prefix(50, 2)])
+        found = file.read()
+        assert opened()
+        assert all(each.ensure_loaded() for each in found)
+        assert not opened()
 
     def test_what_was_read_stays(self, file: PrefixFile) -> None:
         """Overwriting, shortening or replacing the file changes no loaded prefix."""
