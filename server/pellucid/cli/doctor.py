@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.config import Settings, config_file, load_settings, origins
+from pellucid.engine.native.kernel_compiler import COMPILERS
 from pellucid.errors import ConfigError, PellucidError
 from pellucid.system.atomic_files import human
 from pellucid.system.installed_version import installed_version
@@ -124,7 +125,7 @@ def _kernel(cache: Path) -> str:
 
 
 def _compiler() -> str:
-    wanted = os.environ.get("CC", "").split()[:1] or ["cc", "gcc", "clang"]
+    wanted = os.environ.get("CC", "").split()[:1] or COMPILERS
     found = next(filter(None, map(shutil.which, wanted)), None)
     return (
         found or f"none found ({', '.join(wanted)}): only kernels from a wheel need none; Debian: apt-get install gcc"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pellucid.engine.native.kernel_variants import KernelVariant
 
+COMPILERS = ("clang",) if sys.platform == "win32" else ("cc", "gcc", "clang")  # GCC there misaligns AVX variables.
 _SOURCES = Path(__file__).parent
 # Sums keep the order of the source: results must not depend on the compiler.
 _FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
@@ -29,7 +30,7 @@ def find_compiler(named: str | None = None) -> list[str]:
     named = named or os.environ.get("CC")
     if named is not None:
         return shlex.split(named)
-    for name in ("cc", "gcc", "clang"):
+    for name in COMPILERS:
         if shutil.which(name):
             return [name]
     raise KernelsUnavailableError(

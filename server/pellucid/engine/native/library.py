@@ -79,8 +79,8 @@ def load_library(variant: KernelVariant, folder: Path, compiler: str | None = No
             else f"They cannot be saved in {folder} ({_text_of(error)}): make it writable, or set another cache folder."
         )
     try:
-        # A loaded library no longer needs the file.
-        with tempfile.TemporaryDirectory(prefix="pellucid-kernels-") as private:
+        # A loaded library no longer needs the file, but Windows does not delete the file.
+        with tempfile.TemporaryDirectory(prefix="pellucid-kernels-", ignore_cleanup_errors=True) as private:
             code = _load_from(Path(private), recipe)
     except (OSError, UntrustedError) as error:
         raise KernelsUnavailableError(
