@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sys
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -31,6 +32,9 @@ class App(typer.Typer):
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if sys.platform == "win32":
+            for stream in (sys.stdin, sys.stdout):  # The system's encoding of pipes lacks most characters.
+                cast("TextIOWrapper", stream).reconfigure(encoding="utf-8")
         try:
             return super().__call__(*args, **kwargs)
         except PellucidError as error:

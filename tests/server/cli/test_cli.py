@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,16 @@ def test_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pellucid.system.installed_version.version", {"pellucid": "1.2.3"}.__getitem__)
 
     assert run("--version") == (0, "pellucid 1.2.3\n", "")
+
+
+def test_pipes_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows, text in pipes is UTF-8 instead of an encoding with few characters."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    for name in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, name, TextIOWrapper(BytesIO(), "cp1252"))
+    with pytest.raises(SystemExit):
+        pellucid.cli.app.app(["--version"])
+    assert (sys.stdin.encoding, sys.stdout.encoding) == ("utf-8", "utf-8")
 
 
 def test_version_of_what_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
