@@ -92,19 +92,11 @@ def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, lo
 
     The working directory is ``folder``, so that no user's folder is locked or a source of imports.
     """
+    flags = 0
+    if sys.platform == "win32":  # Where start_new_session has no effect.
+        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
     try:
         with create_private(log) as output:
-            if sys.platform == "win32":
-                flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
-                return ServerProcess(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    env=variables,
-                    cwd=folder,
-                    creationflags=flags,
-                )
             return ServerProcess(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -113,6 +105,7 @@ def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, lo
                 env=variables,
                 cwd=folder,
                 start_new_session=True,
+                creationflags=flags,
             )
     except OSError as error:
         raise UnavailableError(
