@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from pellucid.__main__ import EDITOR_STARTS, main
 from pellucid.errors import PellucidError
+from pellucid_lsp import run_language_server
 from pellucid_lsp.methods.standard_methods import create
 from pellucid_lsp.run_language_server import serve
 from support.editors import lsp_client
@@ -162,6 +164,20 @@ def test_either_or(run: Run) -> None:
 
     assert code == 2
     assert "cannot be combined with --stdio" in errors
+
+
+@pytest.mark.parametrize("arguments", EDITOR_STARTS)
+def test_editor_starts(run: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    """Arguments of editors mean to the program what the arguments mean to the command line."""
+    calls: list[tuple[int | None, bool]] = []
+    monkeypatch.setattr(run_language_server, "run", lambda tcp, *, copilot: calls.append((tcp, copilot)))
+    monkeypatch.setattr(sys, "argv", ["pellucid", *arguments])
+
+    main()
+    run(*arguments)
+
+    assert len(calls) == 2
+    assert calls[0] == calls[1]
 
 
 def test_version_number(run: Run) -> None:

@@ -67,15 +67,15 @@ async def test_initialize(connect: Connect) -> None:
 
 @pytest.mark.process
 def test_light_start() -> None:
-    """Imports before ``initialize`` include no HTTP client, tensor library or server settings."""
-    modules = "pellucid.cli.app, pellucid_lsp.methods.standard_methods, pellucid_lsp.copilot.copilot_methods"
+    """Imports before ``initialize`` include no typer, HTTP client, tensor library or settings."""
+    modules = "pellucid.__main__, pellucid_lsp.methods.standard_methods, pellucid_lsp.copilot.copilot_methods"
     program = f"import sys, {modules}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     loaded = set(
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     )
 
     assert "pygls" in loaded
-    assert not loaded & {"torch", "transformers", "gradio", "numpy", "pydantic", "httpx", "jinja2"}
+    assert not loaded & {"torch", "transformers", "gradio", "numpy", "typer", "pydantic", "httpx", "jinja2"}
 
 
 async def test_inline_completion(connect: Connect, assistant: ScriptedAssistant) -> None:
