@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from pellucid_lsp import compiled_methods
+
 if TYPE_CHECKING:
     from pellucid_lsp.server import Pellucid
 
@@ -21,14 +23,16 @@ CLEANUP_SECONDS = 5.0
 def run(tcp: int | None, *, copilot: bool = False) -> None:
     """Serve one editor, in the standard or the Copilot protocol, until disconnected."""
     gc.disable()  # Checking imported objects, which are never garbage, takes a tenth of the start time.
-    if copilot:
-        from pellucid_lsp.copilot.copilot_methods import create as create_copilot
+    with compiled_methods.cached():
+        if copilot:
+            from pellucid_lsp.copilot.copilot_methods import create as create_copilot
 
-        server: Pellucid = create_copilot()
-    else:
-        from pellucid_lsp.methods.standard_methods import create
+            server: Pellucid = create_copilot()
+        else:
+            from pellucid_lsp.methods.standard_methods import create
 
-        server = create()
+            server = create()
+    gc.freeze()  # Nor are the objects checked later.
     gc.enable()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("pygls").setLevel(logging.CRITICAL)  # The server logs errors itself, more briefly.
