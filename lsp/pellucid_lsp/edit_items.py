@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
-from pellucid.completion.edits.edit_memory import NextEdit
-from pellucid.completion.edits.edits_explanation import EditsExplanation
-from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid_lsp.documents import Documents
 from pellucid_lsp.inspection_json import range_json
+
+if TYPE_CHECKING:
+    from pellucid.completion.edits.edit_memory import NextEdit
+    from pellucid.completion.edits.edits_explanation import EditsExplanation
+    from pellucid.completion.edits.repeated_edits import Candidate
 
 EDIT_ACCEPTED = "pellucid.editAccepted"
 """The command that an editor runs after an edit."""

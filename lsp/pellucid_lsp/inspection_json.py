@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from math import exp
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
 from pellucid.client.token_json import record_of
-from pellucid.completion.explanation import Explanation
-from pellucid.completion.suggestion import Suggestion
 from pellucid.system.entropy_text import entropy_in_bits
 from pellucid.vocabulary.token import Token
+
+if TYPE_CHECKING:
+    from pellucid.completion.explanation import Explanation
+    from pellucid.completion.suggestion import Suggestion
 
 Json = dict[str, Any]
 

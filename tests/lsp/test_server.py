@@ -67,7 +67,7 @@ async def test_initialize(connect: Connect) -> None:
 
 @pytest.mark.process
 def test_light_start() -> None:
-    """Imports before ``initialize`` include no typer, HTTP client, tensor library or settings."""
+    """Imports before ``initialize`` include no typer, HTTP client, tensor library or TOML."""
     modules = "pellucid.__main__, pellucid_lsp.methods.standard_methods, pellucid_lsp.copilot.copilot_methods"
     program = f"import sys, {modules}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     loaded = set(
@@ -75,7 +75,7 @@ def test_light_start() -> None:
     )
 
     assert "pygls" in loaded
-    assert not loaded & {"torch", "transformers", "gradio", "numpy", "typer", "pydantic", "httpx", "jinja2"}
+    assert not loaded & {"torch", "transformers", "gradio", "numpy", "typer", "pydantic", "httpx", "jinja2", "tomllib"}
 
 
 async def test_inline_completion(connect: Connect, assistant: ScriptedAssistant) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
-from pellucid.completion.edits.edits_explanation import EditsExplanation
 from pellucid.errors import PellucidError
 from pellucid_lsp.edit_items import EDIT_ACCEPTED, EditItem, edit_item, explanation_json, place_json
 from pellucid_lsp.inspection_json import Json
@@ -90,5 +89,7 @@ async def _explain_edits(server: Pellucid, uri: str) -> Json | None:
     elif not server.session.policy.may_send(uri, server.documents.text(uri)):
         off = "This document is not sent to the model."
     if off is not None:
+        from pellucid.completion.edits.edits_explanation import EditsExplanation
+
         explanation, elsewhere = EditsExplanation(1.0, off), None
     return None if explanation is None else explanation_json(explanation, elsewhere, None if off else memory.note)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
 from pellucid.completion.document_cursor import DocumentCursor, normalize_newlines
-from pellucid.completion.explanation import Explanation
 from pellucid.completion.find_accepted_suggestion import locate, token_at
 from pellucid.completion.suggestion import Suggestion, drop_typed
 from pellucid.errors import InvalidRequestError, UnavailableError
@@ -29,6 +28,9 @@ from pellucid_lsp.methods.reactions import accept_all, accept_part, dismiss
 from pellucid_lsp.request_params import Params
 from pellucid_lsp.server import Pellucid
 from pellucid_lsp.suggestion_items import ACCEPTED, inline_item
+
+if TYPE_CHECKING:
+    from pellucid.completion.explanation import Explanation
 
 NEAR = 200
 """Number of characters before and after a suggestion that must be unchanged for a branch."""

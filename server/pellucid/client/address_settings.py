@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -62,6 +61,8 @@ def read_file(path: Path) -> dict[str, object]:
 
     Raises ConfigError for an unreadable file.
     """
+    import tomllib  # An editor waits for the language server, which reads no settings at first.
+
     try:
         return tomllib.loads(read_text(path, LARGEST_SETTINGS, ConfigError))
     except FileNotFoundError:
