@@ -399,3 +399,12 @@ def test_a_marker_that_is_too_long() -> None:
     """A marker longer than the maximum is refused in a sentence."""
     with pytest.raises(ModelError, match=f"a marker of 257 characters; at most {MAX_MARKER} are supported"):
         MarkerFinder(["a" * 257])
+
+
+@pytest.mark.parametrize("added", ["<|a|>", "a b", "<字>"])
+def test_letters_are_undone(added: str) -> None:
+    """Letters become bytes, whether or not an added token has letters of its own."""
+    words = [bytes(range(begin, 256, 7)) for begin in range(256)]
+    pieces = ["".join(byte_letters.LETTERS[byte] for byte in word) for word in words]
+
+    assert byte_letters.undo_letters([*pieces, None, added]) == [*words, None, added.encode()]

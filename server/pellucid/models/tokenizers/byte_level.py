@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+
+import numpy as np
 
 from pellucid.errors import ModelError
 
@@ -71,10 +73,17 @@ LETTERS = _letters()
 
 _BYTES = str.maketrans({letter: chr(byte) for byte, letter in LETTERS.items()})
 
+_BYTE_OF = np.array([ord(_BYTES.get(code, chr(code))) for code in range(max(_BYTES) + 1)], np.uint8)
 
-def undo_letters(pieces: Iterable[str | None]) -> list[bytes | None]:
+
+def undo_letters(pieces: Sequence[str | None]) -> list[bytes | None]:
     """Return the bytes of pieces; UTF-8 for an added token with other letters."""
-    return [None if piece is None else _undo(piece) for piece in pieces]
+    codes = np.frombuffer("".join(filter(None, pieces)).encode("utf-32-le"), "<u4")
+    if np.any((codes >= len(_BYTE_OF)) | (codes == ord(" "))):  # An added token has other letters.
+        return [None if piece is None else _undo(piece) for piece in pieces]
+    together = _BYTE_OF[codes].tobytes()  # All at once takes a third of the time.
+    begin = 0
+    return [None if piece is None else together[begin : (begin := begin + len(piece))] for piece in pieces]
 
 
 def _undo(piece: str) -> bytes:
