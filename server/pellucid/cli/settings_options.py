@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -39,6 +40,7 @@ def given_settings(context: typer.Context) -> dict[str, Any]:
     return dict(context.meta.get(GIVEN, {}))
 
 
+@cache  # typer asks for the options several times.
 def _options(names: tuple[str, ...]) -> list[Any]:
     from pellucid.config import Settings
 
