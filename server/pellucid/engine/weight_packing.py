@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 SCHEME_VERSION = 5  # Version of the layouts; a packed file of another version is packed again.
 
-_NORMS = {
+NORMS = {
     "input_norm": "input_layernorm",
     "q_norm": "self_attn.q_norm",
     "k_norm": "self_attn.k_norm",
@@ -223,7 +223,7 @@ class _Packer:
 
     def finish(self) -> dict[str, Array]:
         """Raise ModelError if tensors are missing."""
-        optional = (".bias", *(f"{_NORMS[norm]}.weight" for norm in _OPTIONAL_NORMS))
+        optional = (".bias", *(f"{NORMS[norm]}.weight" for norm in _OPTIONAL_NORMS))
         missing = [
             name
             for name in self.shapes
@@ -253,13 +253,13 @@ def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
             shapes[f"layers.{i}.{name}.weight"] = shape
             shapes[f"layers.{i}.{name}.bias"] = shape[:1]
         for name, size in norms.items():
-            shapes[f"layers.{i}.{_NORMS[name]}.weight"] = (size,)
+            shapes[f"layers.{i}.{NORMS[name]}.weight"] = (size,)
     shapes["lm_head.weight"] = (c.vocab_size, c.hidden_size)
     return shapes
 
 
 def _norm_name(name: str) -> str:
-    for ours, theirs in _NORMS.items():
+    for ours, theirs in NORMS.items():
         if name.endswith(f".{theirs}.weight"):
             return name.removesuffix(f"{theirs}.weight") + f"{ours}.weight"
     return name

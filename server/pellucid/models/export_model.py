@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.decoders.lora_matrices import LowRank
 from pellucid.errors import AdapterError, ConfigError, NotSupportedError
 from pellucid.models.adapter import read_adapter
 from pellucid.models.adapter_folder import AdapterCard
+from pellucid.models.families.family import Family
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import Checkpoint
 from pellucid.models.tokenizers import gguf_tokenizer
@@ -80,10 +82,12 @@ def _write(
         progress.start(label, 2 * (config.body_parameters + config.head_parameters))
         try:
             names = _write_weights(part, _changed(base, changes, DTYPES[dtype]), progress)
+            fields = base.family.to_json(config, {name.removeprefix("model.") for name in names})
+            fields["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[fields["model_type"]]]
             if base.path.is_file():
-                _write_config(part, GGUF(base.path), config, names, dtype)
+                _write_config(part, GGUF(base.path), fields, dtype)
             else:
-                _copy_rest(base.path, part, dtype)
+                _copy_rest(base.path, part, base.family, fields, dtype)
             part.rename(folder)  # The folder is complete or does not exist.
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -126,43 +130,18 @@ def _write_weights(folder: Path, weights: Iterator[tuple[str, Tensor]], progress
     return set(files)
 
 
-def _copy_rest(source: Path, folder: Path, dtype: str) -> None:
+def _copy_rest(source: Path, folder: Path, family: Family, fields: Mapping[str, Any], dtype: str) -> None:
     for path in source.iterdir():
         if path.is_file() and not any(path.match(pattern) for pattern in _WEIGHTS):
             shutil.copyfile(path, folder / path.name)
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
-    (folder / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2), encoding="utf-8")
+    changed = fields if family.renames else {}
+    (folder / "config.json").write_text(json.dumps(config | changed | {"dtype": dtype}, indent=2), encoding="utf-8")
 
 
-def _write_config(folder: Path, file: GGUF, config: DecoderConfig, names: set[str], dtype: str) -> None:
+def _write_config(folder: Path, file: GGUF, fields: Mapping[str, Any], dtype: str) -> None:
     gguf_tokenizer.save_tokenizer(file, folder)
-    normed = "model.layers.0.self_attn.q_norm.weight" in names
-    biased = "model.layers.0.self_attn.q_proj.bias" in names
-    family = "qwen3" if normed else "qwen2" if biased else "mistral" if config.sliding_window else "llama"
-    architecture = {"qwen3": "Qwen3", "qwen2": "Qwen2", "mistral": "Mistral", "llama": "Llama"}[family]
-    fields: dict[str, Any] = {
-        "architectures": [f"{architecture}ForCausalLM"],
-        "model_type": family,
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_dim,
-        "hidden_act": "silu",
-        "rms_norm_eps": config.rms_norm_eps,
-        "rope_theta": config.rope_theta,
-        "rope_scaling": None if config.rope_scaling is None else dict(config.rope_scaling),
-        "max_position_embeddings": config.context,
-        "sliding_window": config.sliding_window,
-        "tie_word_embeddings": "lm_head.weight" not in names,
-        "dtype": dtype,
-    }
-    if family in ("qwen2", "qwen3") and config.sliding_window:
-        fields |= {"use_sliding_window": True, "max_window_layers": 0}
-    eos = file.id_under("tokenizer.ggml.eos_token_id", config.vocab_size)
-    if eos is not None:
-        fields["eos_token_id"] = eos
-    (folder / "config.json").write_text(json.dumps(fields, indent=2), encoding="utf-8")
+    eos = file.id_under("tokenizer.ggml.eos_token_id", fields["vocab_size"])
+    ends = {} if eos is None else {"eos_token_id": eos}
+    (folder / "config.json").write_text(json.dumps({**fields, **ends, "dtype": dtype}, indent=2), encoding="utf-8")

@@ -26,6 +26,7 @@ from pellucid.errors import ConfigError, ModelError, PellucidError
 from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import CatalogEntry, catalog, infill_format, next_edit_form
+from pellucid.models.families.family import Family
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.formats import folder_decoder, gguf_decoder
 from pellucid.models.formats.gguf import GGUF
@@ -168,6 +169,11 @@ class Checkpoint:
     fingerprint: str
     _source: _GGUFSource | _FolderSource
 
+    @property
+    def family(self) -> Family:
+        """The family. Raise KeyError outside the lean decoder's families."""
+        return self._source.family()
+
     def tokenizer(self, vocab_size: int) -> Tokenizer:
         return self._source.tokenizer(vocab_size)
 
@@ -200,6 +206,9 @@ class _GGUFSource:
     def config(self) -> DecoderConfig | None:
         return gguf_decoder.read_config(self._file)
 
+    def family(self) -> Family:
+        return gguf_decoder.family_of(self._file)
+
     def tokenizer(self, vocab_size: int) -> Tokenizer:
         return gguf_tokenizer.read_tokenizer(self._file, vocab_size)
 
@@ -220,6 +229,9 @@ class _FolderSource:
 
     def config(self) -> DecoderConfig | None:
         return folder_decoder.read_config(self._path)
+
+    def family(self) -> Family:
+        return folder_decoder.family_of(self._path)
 
     def tokenizer(self, vocab_size: int) -> Tokenizer:
         return folder_tokenizer.read_tokenizer(self._path, vocab_size)

@@ -161,8 +161,8 @@ def test_a_tied_head_is_counted_once() -> None:
 def test_unknown_rope_scaling_is_refused() -> None:
     """An unknown kind of rotary scaling is an error, not a wrong angle."""
     sizes: dict[str, Any] = {field.name: 8 for field in fields(DecoderConfig) if field.type == "int"}
-    shape = DecoderConfig(**sizes, rms_norm_eps=1e-6, rope_theta=1e4, rope_scaling={"rope_type": "yarn", "factor": 2.0})
-    with pytest.raises(ValueError, match="yarn"):
+    shape = DecoderConfig(**sizes, rms_norm_eps=1e-6, rope_theta=1e4, rope_scaling={"rope_type": "ntk", "factor": 2.0})
+    with pytest.raises(ValueError, match="ntk"):
         inverse_frequencies(shape)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
 from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.decoders.torch_model import score_rows
 from pellucid.engine.model import Interrupt, InterruptedStepError
@@ -24,6 +24,7 @@ from support.models.tiny_adapters import random_adapter
 from support.models.tiny_decoders import (
     QWEN2,
     QWEN3,
+    VARIED,
     batch,
     dequantized,
     distance,
@@ -42,8 +43,8 @@ SHAPES: Mapping[str, DecoderConfig] = {
     "a token more than a block": replace(
         QWEN2, hidden_size=96, intermediate_size=160, heads=6, kv_heads=2, head_dim=16, vocab_size=17
     ),
-    "an odd number of heads": replace(
-        QWEN3, hidden_size=160, intermediate_size=96, heads=5, kv_heads=1, head_dim=32, vocab_size=131
+    "an odd number of heads, a window": replace(
+        VARIED, hidden_size=160, intermediate_size=96, heads=5, kv_heads=1, head_dim=32, vocab_size=131, layers=1, kinds=(LayerKind(7),)
     ),
     "a head wider than the rest": replace(
         QWEN3, hidden_size=32, intermediate_size=224, heads=2, kv_heads=2, head_dim=112, vocab_size=3

@@ -135,7 +135,7 @@ def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU gets int8, native if possible; a GPU gets bfloat16 and refuses fewer bits."""
     monkeypatch.setattr(calls, "available", lambda: True)
     assert choose_scheme("auto", "cpu", QWEN2) == choose_scheme("int8", "cpu", QWEN2) == "int8-native"
-    assert choose_scheme("auto", "cpu", replace(QWEN2, sliding_window=8)) == "int8-torch"
+    assert choose_scheme("auto", "cpu", replace(QWEN2, head_dim=24)) == "int8-torch"
     assert choose_scheme("int4", "cpu", QWEN2) == "int4-native"
     assert choose_scheme("none", "cpu", QWEN2) in ("float32", "bfloat16")
     monkeypatch.setattr(calls, "available", lambda: False)
@@ -166,7 +166,7 @@ def test_what_makes_a_model_slow_is_logged(
             QWEN2,
             "Without native kernels, the model runs several times slower. No C compiler was found: install gcc.",
         ),
-        (unkept, replace(QWEN2, sliding_window=8), "The native kernels do not support this model's shape"),
+        (unkept, replace(QWEN2, head_dim=24), "The native kernels do not support this model's shape"),
         (unkept, QWEN2, "compiled at every start, which takes longer."),
     ):
         caplog.clear()

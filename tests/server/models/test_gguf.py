@@ -19,7 +19,15 @@ from pellucid.errors import ModelError
 from pellucid.models.formats import gguf_decoder
 from pellucid.models.formats.gguf import GGUF
 from support.models.model_files import logprobs, write_gguf
-from support.models.tiny_models import random_ids, reference_logprobs, tiny_llama, tiny_qwen2, tiny_qwen3
+from support.models.tiny_models import (
+    random_ids,
+    reference_logprobs,
+    tiny_granite,
+    tiny_llama,
+    tiny_qwen2,
+    tiny_qwen3,
+    tiny_smollm3,
+)
 from support.trial_counts import trial_count
 
 LLAMA3 = {
@@ -41,8 +49,13 @@ def build(path: Path) -> Model:
 
 @pytest.mark.parametrize(
     ("arch", "make"),
-    [("llama", tiny_llama), ("qwen2", tiny_qwen2), ("qwen3", tiny_qwen3)],
-    ids=["llama", "qwen2", "qwen3"],
+    [
+        ("llama", tiny_llama),
+        ("qwen2", tiny_qwen2),
+        ("qwen3", tiny_qwen3),
+        ("granite", tiny_granite),
+        ("smollm3", tiny_smollm3),
+    ],
 )
 def test_logits_are_those_of_transformers(tmp_path: Path, arch: str, make: Callable[[], PreTrainedModel]) -> None:
     """A model from GGUF keeps the logits: permuted rows, biases, norms and tied heads included."""
@@ -55,6 +68,22 @@ def test_linear_scaling_is_honoured(tmp_path: Path) -> None:
     """Linear scaling of positions is applied."""
     model = tiny_llama(rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0})
     path = write_gguf(tmp_path / "model.gguf", model, "llama", rope__scaling__type="linear", rope__scaling__factor=4.0)
+    ids = random_ids(40)
+    torch.testing.assert_close(logprobs(build(path), ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
+
+
+def test_yarn_scaling_is_honoured(tmp_path: Path) -> None:
+    """YaRN's frequencies, and its factor of the scores, are applied."""
+    scaling = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10000.0, "original_max_position_embeddings": 16}
+    model = tiny_llama(rope_parameters=scaling)
+    path = write_gguf(
+        tmp_path / "model.gguf",
+        model,
+        "llama",
+        rope__scaling__type="yarn",
+        rope__scaling__factor=4.0,
+        rope__scaling__original_context_length=16,
+    )
     ids = random_ids(40)
     torch.testing.assert_close(logprobs(build(path), ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
 
@@ -177,9 +206,9 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         GGUF(tmp_path / "missing.gguf")
     with pytest.raises(ModelError, match="architecture 'gemma3'"):
         gguf_decoder.read_config(GGUF(write_gguf(tmp_path / "gemma.gguf", tiny_llama(), "llama", arch_name="gemma3")))
-    with pytest.raises(ModelError, match="'yarn'"):
+    with pytest.raises(ModelError, match="'longrope'"):
         gguf_decoder.read_config(
-            GGUF(write_gguf(tmp_path / "yarn.gguf", tiny_llama(), "llama", rope__scaling__type="yarn"))
+            GGUF(write_gguf(tmp_path / "longrope.gguf", tiny_llama(), "llama", rope__scaling__type="longrope"))
         )
     with pytest.raises(ModelError, match="4 of 16 dimensions"):
         gguf_decoder.read_config(

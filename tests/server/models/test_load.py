@@ -204,26 +204,6 @@ def test_other_families_run_by_transformers(tmp_path: Path, store: Store, capfd:
         load(str(folder), device="cpu", quant="int8", store=store, progress=Silent())
 
 
-def test_mixed_windows_are_not_for_the_lean_decoder(tmp_path: Path, store: Store) -> None:
-    """A Qwen2 with different windows in the layers is run by the transformers library."""
-    config = Qwen2Config(
-        vocab_size=VOCAB,
-        hidden_size=48,
-        intermediate_size=80,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        use_sliding_window=True,
-        sliding_window=5,
-        max_window_layers=1,
-    )
-    model, ids = tiny(config), random_ids(30)
-    loaded = load(str(save(model, tmp_path / "mixed")), device="cpu", store=store, progress=Silent())
-    assert not isinstance(loaded.model, Decoder)
-    torch.testing.assert_close(logprobs(loaded.model, ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
-
-
 def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> None:
     """Missing, pickled, quantized and damaged models and unknown names get a sentence each."""
     folder = save(tiny_llama(vocab_size=VOCAB), tmp_path / "model", max_shard_size="60KB")

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pellucid.engine.model import Model
+from pellucid.models.families.registry import BY_ARCHITECTURE
 from support.models.flat_batches import new_storage, run_parts
 
 MARKERS = (
@@ -123,7 +124,7 @@ def write_gguf(
     zeros: Mapping[str, gguf.GGMLQuantizationType] | None = None,
     **metadata: Any,
 ) -> Path:
-    """Write a model to a GGUF file, with query and key rows in GGUF's order for llama.
+    """Write a model to a GGUF file, with query and key rows in GGUF's order.
 
     ``arch_name`` is the stated architecture, ``extra`` has more tensors, ``parts`` is the stated
     number of files, and ``metadata`` has more keys, with two underscores for a dot. Tensors in
@@ -144,7 +145,7 @@ def write_gguf(
     writer.add_value_length(head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    for key, value in metadata.items():
+    for key, value in (_own_metadata(model) | metadata).items():
         full = f"{arch}.{key.replace('__', '.')}"
         (
             writer.add_string
@@ -213,10 +214,23 @@ def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str,
             continue
         stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
         assert stored is not None, name
-        if arch == "llama" and (".q_proj." in name or ".k_proj." in name):
+        if BY_ARCHITECTURE[arch].adjacent_pairs and (".q_proj." in name or ".k_proj." in name):
             tensor = _interleaved(tensor, tensor.shape[0] // head_dim)
         tensors[stored] = tensor.float().numpy()
     return tensors
+
+
+def _own_metadata(model: PreTrainedModel) -> dict[str, Any]:
+    """Return the metadata by which a family differs from Llama, as llama.cpp's conversion writes it."""
+    config = model.config
+    if config.model_type != "granite":
+        return {}
+    return {
+        "embedding_scale": config.embedding_multiplier,
+        "attention__scale": config.attention_multiplier,
+        "residual_scale": config.residual_multiplier,
+        "logit_scale": config.logits_scaling,
+    }
 
 
 def _interleaved(tensor: Tensor, heads: int) -> Tensor:

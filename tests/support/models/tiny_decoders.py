@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.engine.decoders.decoder import Decoder
-from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.engine.model import Batch, BatchSpan, Hidden, Indices, Logprobs
 from pellucid.engine.native.kernel_layout import FORMS
@@ -48,6 +48,16 @@ QWEN3 = DecoderConfig(
 """Norms on queries and keys, a separate head; heads of 80, indivisible by wide vectors, three to a
 key head.
 """
+
+VARIED = replace(
+    QWEN3,
+    kinds=(LayerKind(), LayerKind(rotates=False), LayerKind(window=70)),
+    embedding_scale=1.5,
+    attention_scale=0.15,
+    residual_scale=0.8,
+    logit_scale=0.7,
+)
+"""QWEN3 with all that other families have: a layer without rotation, a window, four scales."""
 
 
 def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, NDArray[Any]]:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
+    GraniteConfig,
+    GraniteMoeHybridConfig,
     LlamaConfig,
     MistralConfig,
     PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
+    SmolLM3Config,
 )
 
 from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
-from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.decoder_config import FUSED
 from pellucid.engine.decoders.linear import DenseLinear
+from pellucid.engine.weight_packing import NORMS
+from pellucid.models.families.registry import BY_MODEL_TYPE
+from pellucid.models.formats.folder_decoder import shape_by
 
 VOCAB_SIZE = 97
 
@@ -79,58 +87,70 @@ def tiny_qwen3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
     return tiny(Qwen3Config(**(_SHAPE | overrides)), seed)
 
 
+def tiny_granite(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a Granite with four scales, all different from one."""
+    scales = {
+        "embedding_multiplier": 3.0,
+        "attention_multiplier": 0.4,
+        "residual_multiplier": 0.7,
+        "logits_scaling": 1.5,
+    }
+    return tiny(GraniteConfig(**(_SHAPE | scales | overrides)), seed)
+
+
+def tiny_dense_hybrid(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a dense Granite 4 as published: a hybrid with attention in all layers, without experts."""
+    hybrid = {
+        "layer_types": ["full_attention"] * 3,
+        "num_local_experts": 0,
+        "shared_intermediate_size": 80,
+        "position_embedding_type": "rope",
+        "mamba_n_heads": 12,
+        "mamba_d_head": 8,
+        "embedding_multiplier": 3.0,
+        "residual_multiplier": 0.7,
+    }
+    shape = {name: value for name, value in _SHAPE.items() if name != "head_dim"}
+    return tiny(GraniteMoeHybridConfig(**(shape | hybrid | overrides)), seed)
+
+
+def tiny_smollm3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a SmolLM3 of four layers, the last of them without rotation."""
+    return tiny(SmolLM3Config(**(_SHAPE | {"num_hidden_layers": 4} | overrides)), seed)
+
+
 def to_decoder(model: PreTrainedModel) -> Decoder:
-    """Return a model as a lean decoder, with shared embedding, norms and tied head."""
-    config = model.config
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    rope = dict(config.rope_parameters)
-    shape = DecoderConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        intermediate_size=config.intermediate_size,
-        layers=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_dim=head_dim,
-        rms_norm_eps=config.rms_norm_eps,
-        rope_theta=rope.pop("rope_theta"),
-        context=config.max_position_embeddings,
-        rope_scaling=None if rope["rope_type"] == "default" else rope,
-        sliding_window=getattr(config, "sliding_window", None),
-    )
-    body: Any = model.model
+    """Return a model as a lean decoder, with shared tensors, by its config.json and tensor names."""
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    config.pop("quantization_config", None)
+    shape = shape_by(Path("config.json"), config)
+    assert shape is not None, config
+    family = BY_MODEL_TYPE[model.config.model_type]
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        tensors |= family.renamed(name.removeprefix("model."), tensor.detach())
     weights = DecoderWeights(
-        embedding=body.embed_tokens.weight.detach(),
-        layers=tuple(_layer(layer) for layer in body.layers),
-        norm=body.norm.weight.detach(),
-        head=_fused(model.lm_head),
+        embedding=tensors["embed_tokens.weight"],
+        layers=tuple(_layer(tensors, f"layers.{i}.") for i in range(shape.layers)),
+        norm=tensors["norm.weight"],
+        head=DenseLinear(tensors["lm_head.weight"]),
     )
     return Decoder(shape, weights, "float32 weights on cpu")
 
 
-def _layer(layer: Any) -> Layer:
-    attention, mlp = layer.self_attn, layer.mlp
-    normed = hasattr(attention, "q_norm")
+def _layer(tensors: Mapping[str, Tensor], prefix: str) -> Layer:
+    def fused(name: str) -> DenseLinear:
+        """Stack matrices with the same input."""
+        weights, biases = (
+            [tensors.get(f"{prefix}{part}.{kind}") for part in FUSED[name]] for kind in ("weight", "bias")
+        )
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        return DenseLinear(weight, None if biases[0] is None else torch.cat(biases))
+
     return Layer(
-        input_norm=layer.input_layernorm.weight.detach(),
-        qkv=_fused(attention.q_proj, attention.k_proj, attention.v_proj),
-        q_norm=attention.q_norm.weight.detach() if normed else None,
-        k_norm=attention.k_norm.weight.detach() if normed else None,
-        o=_fused(attention.o_proj),
-        post_norm=layer.post_attention_layernorm.weight.detach(),
-        gate_up=_fused(mlp.gate_proj, mlp.up_proj),
-        down=_fused(mlp.down_proj),
+        **{name: fused(name) for name in FUSED},
+        **{name: tensors.get(f"{prefix}{stored}.weight") for name, stored in NORMS.items()},
     )
-
-
-def _fused(*linears: Any) -> DenseLinear:
-    """Stack matrices with the same input."""
-    if len(linears) == 1 and linears[0].bias is None:
-        return DenseLinear(linears[0].weight.detach())
-    weight = torch.cat([linear.weight.detach() for linear in linears])
-    biases = [linear.bias.detach() for linear in linears if linear.bias is not None]
-    assert len(biases) in (0, len(linears))
-    return DenseLinear(weight, torch.cat(biases) if biases else None)
 
 
 @torch.inference_mode()

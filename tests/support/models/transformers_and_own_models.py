@@ -10,7 +10,16 @@ import torch
 from transformers import PreTrainedModel
 
 from pellucid.engine.decoders.decoder import Decoder
-from support.models.tiny_models import tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
+from support.models.tiny_models import (
+    tiny_dense_hybrid,
+    tiny_granite,
+    tiny_llama,
+    tiny_mistral,
+    tiny_qwen2,
+    tiny_qwen3,
+    tiny_smollm3,
+    to_decoder,
+)
 
 LLAMA3_ROPE = {
     "rope_type": "llama3",
@@ -21,6 +30,15 @@ LLAMA3_ROPE = {
     "original_max_position_embeddings": 32,
 }
 
+YARN_ROPE = {
+    "rope_type": "yarn",
+    "rope_theta": 100.0,
+    "factor": 4.0,
+    "beta_fast": 4.0,
+    "beta_slow": 1.0,
+    "original_max_position_embeddings": 16,
+}
+
 BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
     "llama": tiny_llama,
     "llama with a tied head": lambda seed: tiny_llama(seed, tie_word_embeddings=True),
@@ -29,9 +47,17 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
     "llama with linear rope": lambda seed: tiny_llama(
         seed, rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
     ),
+    "llama with yarn rope": lambda seed: tiny_llama(seed, rope_parameters=YARN_ROPE),
     "mistral with a window": tiny_mistral,
     "qwen2 with biases": tiny_qwen2,
+    "qwen2 with a window in two layers": lambda seed: tiny_qwen2(
+        seed, use_sliding_window=True, sliding_window=5, max_window_layers=1
+    ),
     "qwen3 with query and key norms": tiny_qwen3,
+    "granite": tiny_granite,
+    "granite 4, dense": tiny_dense_hybrid,
+    "granite 4, dense, without rotation": lambda seed: tiny_dense_hybrid(seed, position_embedding_type=None),
+    "smollm3": tiny_smollm3,
 }
 
 

@@ -1,7 +1,7 @@
-"""The lean decoder for the Llama family: Llama, Mistral, Qwen2, Qwen2.5, Qwen3, SmolLM2 and so on.
+"""The lean decoder for families that resemble Llama; see ``models/families/``.
 
-RMSNorm, rotary positions, grouped queries and a gated MLP; biases, query/key norms and tied heads
-by configuration. This is the reference in torch operations, for any device and dtype; see
+RMSNorm, rotary positions, grouped queries and a gated MLP; windows, layers without rotation,
+scales, biases, query/key norms and tied heads by configuration. This is the reference in torch operations, for any device and dtype; see
 ``native/native_decoder.py`` for the native path.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.attention import attend, attend_rows, store, store_rows
 from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, shape_of
-from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, DecoderSizes, rotary_tables
+from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, DecoderSizes, LayerKind, rotary_tables
 from pellucid.engine.decoders.linear import DenseLinear, Linear, LowRankLinear
 from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.decoders.torch_model import TensorStorage, TorchModel, dtype_name
@@ -49,10 +49,10 @@ class DecoderWeights:
     head: Linear
 
 
-Attention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+Attention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, LayerKind], Tensor]
 """Writes k and v into a layer's storage and attends over the storage.
 
-Takes q, k, v, and the storage's keys and values; returns (T, heads, head_dim).
+Takes q, k, v, the storage's keys and values, and the layer's kind; returns (T, heads, head_dim).
 """
 
 
@@ -129,11 +129,9 @@ class Decoder(DecoderSizes, TorchModel):
             if hidden is not None:
                 return hidden
 
-        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, kind: LayerKind) -> Tensor:
             store(keys, values, k, v, batch.spans)
-            return attend(
-                q, keys, values, batch.spans, scale=self.config.head_dim**-0.5, window=self.config.sliding_window
-            )
+            return attend(q, keys, values, batch.spans, scale=self.config.score_scale, window=kind.window)
 
         ids, positions, rows = self.indices(batch)
         x = self._layers(ids, positions, attention, kv)
@@ -144,17 +142,15 @@ class Decoder(DecoderSizes, TorchModel):
         """Run one token per sequence; return all hidden states (R, hidden)."""
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
 
-        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, kind: LayerKind) -> Tensor:
             store_rows(keys, values, k, v, rows)
-            return attend_rows(
-                q, keys, values, rows, scale=self.config.head_dim**-0.5, window=self.config.sliding_window
-            )
+            return attend_rows(q, keys, values, rows, scale=self.config.score_scale, window=kind.window)
 
         x = self._layers(rows.ids, rows.positions, attention, kv)
         return rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
 
     def head(self, hidden: Tensor) -> Tensor:
-        return self.weights.head(hidden)
+        return self.weights.head(hidden) * self.config.logit_scale
 
     def _graphs_of(self, kv: TensorStorage) -> DecodeGraphs:
         cos = self._rotary.cos  # Graphs read the recorded tables.
@@ -166,22 +162,27 @@ class Decoder(DecoderSizes, TorchModel):
         """Return the output of the last layer (T, hidden)."""
         eps = self.config.rms_norm_eps
         cos, sin = self._rotary.cos[positions, None], self._rotary.sin[positions, None]  # (T, 1, head_dim)
-        x = F.embedding(ids, self.weights.embedding).to(self.dtype)  # (T, hidden)
-        for layer, keys, values in zip(self.weights.layers, kv.keys, kv.values, strict=True):
-            q, k, v = self._projected(layer, rms_norm(x, layer.input_norm, eps), cos, sin)
-            x = x + layer.o(attention(q, k, v, keys, values).flatten(1))
+        scale = self.config.residual_scale
+        x = F.embedding(ids, self.weights.embedding).to(self.dtype) * self.config.embedding_scale  # (T, hidden)
+        for layer, kind, keys, values in zip(
+            self.weights.layers, self.config.layer_kinds, kv.keys, kv.values, strict=True
+        ):
+            q, k, v = self._projected(layer, rms_norm(x, layer.input_norm, eps))
+            if kind.rotates:
+                q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+            x = x + layer.o(attention(q, k, v, keys, values, kind).flatten(1)) * scale
             gate, up = layer.gate_up(rms_norm(x, layer.post_norm, eps)).chunk(2, dim=-1)
-            x = x + layer.down(F.silu(gate) * up)
+            x = x + layer.down(F.silu(gate) * up) * scale
         return x
 
-    def _projected(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return rotated queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim)."""
+    def _projected(self, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim)."""
         c = self.config
         qkv = layer.qkv(x).view(len(x), c.heads + 2 * c.kv_heads, c.head_dim)
         q, k, v = torch.split(qkv, [c.heads, c.kv_heads, c.kv_heads], dim=1)
         if layer.q_norm is not None and layer.k_norm is not None:
             q, k = rms_norm(q, layer.q_norm, c.rms_norm_eps), rms_norm(k, layer.k_norm, c.rms_norm_eps)
-        return rotate(q, cos, sin), rotate(k, cos, sin), v
+        return q, k, v
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -25,10 +25,25 @@ FUSED = {
 
 
 @dataclass(frozen=True, slots=True)
+class LayerKind:
+    """The attention of a layer.
+
+    ``window`` is the number of visible positions, the query's position included; None is the whole
+    text. Without rotation, queries and keys carry no position.
+    """
+
+    window: int | None = None
+    rotates: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class DecoderConfig:
     """The shape of a decoder.
 
-    ``rope_scaling`` is None or a transformers ``rope_scaling`` of type linear or llama3.
+    ``rope_scaling`` is None or a transformers ``rope_scaling`` of type linear, llama3 or yarn.
+    ``kinds`` has an entry for each layer; without entries, every layer is a plain LayerKind. The
+    scales multiply the embeddings, the scores (None: one divided by the root of ``head_dim``), what
+    attention and MLP add to the residual stream, and the logits.
     """
 
     vocab_size: int
@@ -42,7 +57,20 @@ class DecoderConfig:
     rope_theta: float
     context: int
     rope_scaling: Mapping[str, float | str] | None = None
-    sliding_window: int | None = None
+    kinds: tuple[LayerKind, ...] = ()
+    embedding_scale: float = 1.0
+    attention_scale: float | None = None
+    residual_scale: float = 1.0
+    logit_scale: float = 1.0
+
+    @property
+    def layer_kinds(self) -> tuple[LayerKind, ...]:
+        return self.kinds or (LayerKind(),) * self.layers
+
+    @property
+    def score_scale(self) -> float:
+        """The factor of the products of queries and keys."""
+        return self.head_dim**-0.5 if self.attention_scale is None else self.attention_scale
 
     @property
     def body_parameters(self) -> int:
@@ -99,7 +127,7 @@ def rotary_tables(config: DecoderConfig, positions: int) -> tuple[Floats, Floats
     """Return cosines and sines (positions, head_dim) float32."""
     angles = np.arange(positions, dtype=np.float32)[:, None] * inverse_frequencies(config)[None]
     # One half only: for a million positions, the second half takes seconds and a gigabyte.
-    cos, sin = np.cos(angles), np.sin(angles)
+    cos, sin = (half * np.float32(_rotary_factor(config)) for half in (np.cos(angles), np.sin(angles)))
     return np.concatenate((cos, cos), axis=1), np.concatenate((sin, sin), axis=1)
 
 
@@ -125,4 +153,44 @@ def inverse_frequencies(config: DecoderConfig) -> Floats:
         smooth = np.clip((original * base / (2 * math.pi) - low) / (high - low), 0, 1)
         scaled: Floats = (1 - smooth) * base / factor + smooth * base
         return scaled.astype(np.float32)
+    if kind == "yarn":
+        return _yarn_frequencies(config, base, scaling)
     raise ValueError(f"rope_scaling of type {kind!r} is not supported by the lean decoder.")
+
+
+def _yarn_frequencies(config: DecoderConfig, base: Floats, scaling: Mapping[str, float | str]) -> Floats:
+    """Stretch waves that turn seldom in the original context, keep waves that turn often.
+
+    In between the frequencies are blended (Peng et al. 2023, arXiv 2309.00071, section 3.2).
+    """
+    original = float(scaling.get("original_max_position_embeddings", config.context))
+
+    def wave(rotations: float) -> float:
+        """Return the index of the wave that turns so often in the original context."""
+        return (
+            config.head_dim * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(config.rope_theta))
+        )
+
+    low, high = wave(float(scaling.get("beta_fast", 32.0))), wave(float(scaling.get("beta_slow", 1.0)))
+    if scaling.get("truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, config.head_dim - 1)
+    ramp = np.clip((np.arange(len(base), dtype=np.float32) - low) / max(high - low, 0.001), 0, 1)
+    blended: Floats = base / np.float32(scaling["factor"]) * ramp + base * (1 - ramp)
+    return blended.astype(np.float32)
+
+
+def _rotary_factor(config: DecoderConfig) -> float:
+    """Return the factor of cosines and sines by which YaRN sharpens attention over long texts."""
+    scaling = config.rope_scaling
+    if scaling is None or scaling.get("rope_type") != "yarn":
+        return 1.0
+    if scaling.get("attention_factor") is not None:
+        return float(scaling["attention_factor"])
+    factor = float(scaling["factor"])
+
+    def sharpness(mscale: float) -> float:
+        return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+    mscale, over_all = float(scaling.get("mscale") or 0.0), float(scaling.get("mscale_all_dim") or 0.0)
+    return sharpness(mscale) / sharpness(over_all) if mscale and over_all else sharpness(1.0)

@@ -40,6 +40,7 @@ typedef struct {
 
 typedef struct {
     int64_t heads, kv_heads, head_dim;
+    float scale; /* of scores */
 } head_shape;
 
 /* Values of rows, mixed by weights that are relative to the largest score. */
@@ -98,6 +99,7 @@ static void fold(mixture whole, mixture part, int64_t rows, int64_t head_dim) {
 typedef struct {
     const half *key, *value;
     int64_t first, count, token;
+    int64_t window; /* the most recent positions that a row sees */
 } block;
 
 /* While a tile is computed, the memory of as many values and of as many keys of the next block is fetched: processors
@@ -111,7 +113,7 @@ INLINE void fetch_soon(block b, int64_t begin, int64_t end, int64_t head_dim) {
 }
 
 /* Weights of a block's keys for V vectors of rows: a lane is a row, so that keys are read as they are stored. Keys after the
-   row's position weigh nothing. */
+   row's position, or before the row's window, weigh nothing. */
 INLINE void weigh_rows(attention_scratch s, block b, int64_t head_dim, int is_first, const int V) {
     const int T = V * 8 <= SUMS ? 8 : 4; /* keys of a tile */
     vf most[3], best[3], total[3] = {0};
@@ -148,7 +150,9 @@ INLINE void weigh_rows(attention_scratch s, block b, int64_t head_dim, int is_fi
         for (int t = 0; t < T; t++)
 #pragma GCC unroll 3
             for (int v = 0; v < V; v++) {
-                vf score = choose(splat_int((int32_t)(b.first + j + t)) <= position[v], sum[t][v], splat(-1e30f));
+                vi distance = position[v] - splat_int((int32_t)(b.first + j + t));
+                vi sees = (distance >= splat_int(0)) & (distance < splat_int((int32_t)b.window));
+                vf score = choose(sees, sum[t][v], splat(-1e30f));
                 best[v] = larger(best[v], score);
                 store(s.weight + ((j + t) * V + v) * LANES, score);
             }
@@ -223,13 +227,14 @@ static APART void mix(attention_scratch s, block b, int64_t head_dim, int64_t ro
 }
 
 /* Queries ``begin``..``end`` of a span (in q, with row stride ``stride``) against the keys from ``from`` to ``to`` of one key head;
-   out is (tokens, heads). */
+   out is (tokens, heads). Blocks before all windows are skipped: what a row mixes of keys that it does not see adds nothing. */
 static void attend(attention_scratch s, head_shape h, const span *p, cache keys, cache values, int64_t kv_head, int64_t begin, int64_t end,
-                   int64_t from, int64_t to, const float *q, int64_t stride, mixture out) {
+                   int64_t from, int64_t to, int64_t window, const float *q, int64_t stride, mixture out) {
     int64_t group = h.heads / h.kv_heads, rows = (end - begin) * group, padded = whole_bands(rows), n = h.head_dim;
     int64_t start = p->start + begin, last = to < p->start + end ? to : p->start + end;
     const half *k = keys.at + p->slot * keys.slot + kv_head * keys.head, *v = values.at + p->slot * values.slot + kv_head * values.head;
-    vf scale = splat(LOG2_E / __builtin_sqrtf((float)n));
+    int64_t seen = start + 1 > window ? (start + 1 - window) / KEYS * KEYS : 0, earliest = from > seen ? from : seen;
+    vf scale = splat(LOG2_E * h.scale);
     for (int64_t r = 0; r < rows; r += LANES) {
         int64_t band = r / BAND * BAND, width = band_width(rows - band);
         for (int64_t d = 0; d < n; d += LANES) {
@@ -244,11 +249,11 @@ static void attend(attention_scratch s, head_shape h, const span *p, cache keys,
         for (int64_t i = r; i < r + LANES; i++) s.position[i] = (int32_t)(start + i / group);
     }
     clear(s.whole, rows, n);
-    for (int64_t first = from; first < last; first += KEYS) {
-        if (first % PART == 0) clear(s.part, padded, n);
+    for (int64_t first = earliest; first < last; first += KEYS) {
+        if (first % PART == 0 || first == earliest) clear(s.part, padded, n);
         int64_t count = last - first < KEYS ? last - first : KEYS;
         int64_t seeing = first > start ? (first - start) * group / BAND * BAND : 0; /* earlier bands see none of these keys */
-        block b = {k + first * keys.token, v + first * values.token, first, count, keys.token};
+        block b = {k + first * keys.token, v + first * values.token, first, count, keys.token, window};
         for (int64_t j = 0; j < count; j++)
             for (int64_t d = 0; d < n; d += LANES) store(s.key + j * n + d, load_half(b.key + j * b.token + d));
         for (int64_t r = seeing; r < rows; r += BAND) {

@@ -9,9 +9,12 @@ from ctypes import c_int64
 
 import numpy as np
 
-from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig
+from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, LayerKind
 from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, Array
 from pellucid.engine.native.native_structs import MAX_PARTS, DecoderParts, LowRanks, Matrix, NativeLayer, Weights
+
+_NO_WINDOW = 2**31 - 1
+"""More positions than a sequence has: C compares positions of 32 bits."""
 
 
 class DecoderTensorPointers:
@@ -24,7 +27,9 @@ class DecoderTensorPointers:
         self._packed = packed
         self._low_rank = low_rank
         self._adapters: list[LowRanks] = []
-        self._layers = (NativeLayer * config.layers)(*(self._layer(f"layers.{i}.") for i in range(config.layers)))
+        self._layers = (NativeLayer * config.layers)(
+            *(self._layer(f"layers.{i}.", kind) for i, kind in enumerate(config.layer_kinds))
+        )
         head = self._matrix("head") if "head.0.number" in self._packed else self._matrix("embedding")
         self.decoder = DecoderParts(
             layers=config.layers,
@@ -36,18 +41,22 @@ class DecoderTensorPointers:
             vocab=head.blocks * BLOCK,  # The width of logits, including padding
             low=max((adapter.projections * adapter.padded for adapter in self._adapters), default=0),
             eps=config.rms_norm_eps,
+            embedding_scale=config.embedding_scale,
+            attention_scale=config.score_scale,
+            residual_scale=config.residual_scale,
+            logit_scale=config.logit_scale,
             norm=self._pointer("norm.weight"),
             embedding=self._matrix("embedding"),
             head=head,
             layer=self._layers,
         )
 
-    def _layer(self, prefix: str) -> NativeLayer:
+    def _layer(self, prefix: str, kind: LayerKind) -> NativeLayer:
         matrices = {name: self._matrix(prefix + name) for name in ("qkv", "o", "gate_up", "down")}
         norms = {
             name: self._pointer(f"{prefix}{name}.weight") for name in ("input_norm", "post_norm", "q_norm", "k_norm")
         }
-        return NativeLayer(**matrices, **norms)
+        return NativeLayer(**matrices, **norms, rotates=kind.rotates, window=kind.window or _NO_WINDOW)
 
     def _matrix(self, name: str) -> Matrix:
         parts = [self._weights(f"{name}.{i}") for i in range(MAX_PARTS) if f"{name}.{i}.number" in self._packed]

@@ -18,12 +18,15 @@ enum { GUARD = 0 };
 typedef struct {
     matrix qkv, o, gate_up, down; /* gate_up: its parts' blocks in turn */
     const float *input_norm, *post_norm, *q_norm, *k_norm;
+    int64_t rotates; /* 0: queries and keys are not rotated */
+    int64_t window;  /* the most recent positions that a token sees */
 } layer;
 
 typedef struct {
     int64_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab;
     int64_t low; /* the most that the activations of a token are lowered to, 0 without an adapter */
     float eps;
+    float embedding_scale, attention_scale, residual_scale, logit_scale;
     const float *cosine, *sine; /* (context, head_dim) */
     const float *norm;
     matrix embedding, head;
@@ -95,9 +98,11 @@ static mixture cut_mixture(char *memory, size_t *at, int64_t rows, int64_t head_
     return m;
 }
 
+static head_shape shape_of(const decoder *d) { return (head_shape){d->heads, d->kv_heads, d->head_dim, d->attention_scale}; }
+
 /* The memory of a pass of so many tokens, whose longest sequence ends at ``end``. */
 static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, int64_t end, char *memory, scratch *s) {
-    head_shape h = {d->heads, d->kv_heads, d->head_dim};
+    head_shape h = shape_of(d);
     int64_t rows = whole_bands(shared_tokens(h) * (d->heads / d->kv_heads));
     size_t at = 0, f = sizeof(float);
     s->x = cut(memory, &at, f * tokens * d->hidden);
@@ -156,7 +161,7 @@ static void place(const pass *p, const layer *l, const span *at, int64_t i, half
     for (int64_t h = 0; h < d->heads + d->kv_heads; h++) {
         const float *norm = h < d->heads ? l->q_norm : l->k_norm;
         if (norm) norm_head(q + h * n, n, d->eps, norm);
-        rotate(q + h * n, d->cosine + position * n, d->sine + position * n, n);
+        if (l->rotates) rotate(q + h * n, d->cosine + position * n, d->sine + position * n, n);
     }
     for (int64_t h = 0; h < d->kv_heads; h++) {
         int64_t to = at->slot * b->slot_stride + h * b->head_stride + position * b->token_stride;
@@ -185,7 +190,7 @@ static void attend_all(void *argument, int thread) {
     const pass *p = now->p;
     const decoder *d = p->decoder;
     const batch *b = p->batch;
-    head_shape h = {d->heads, d->kv_heads, d->head_dim};
+    head_shape h = shape_of(d);
     cache keys = {b->keys[now->layer], b->slot_stride, b->head_stride, b->token_stride}, values = keys;
     values.at = b->values[now->layer];
     int64_t shared = shared_tokens(h), parts = p->s.parts, skipped = 0, piece = take(p->pool);
@@ -197,7 +202,7 @@ static void attend_all(void *argument, int thread) {
             int64_t begin = (chunks - 1 - i / parts / d->kv_heads) * shared;
             int64_t end = begin + shared < at->count ? begin + shared : at->count;
             int64_t from = part * PART, to = parts > 1 ? from + PART : at->start + at->count;
-            attend(p->s.attention[thread], h, at, keys, values, head, begin, end, from, to, p->s.qkv,
+            attend(p->s.attention[thread], h, at, keys, values, head, begin, end, from, to, d->layer[now->layer].window, p->s.qkv,
                    (d->heads + 2 * d->kv_heads) * d->head_dim, from_row(p->s.mixed, part * b->tokens * d->heads, d->head_dim));
         }
         skipped += pieces;
@@ -282,7 +287,7 @@ static void run_layer(const pass *p, int index) {
     int last = index == d->layers - 1;
     int64_t rows = last ? b->rows : b->tokens;
     float *x = last ? s->wanted : s->x;
-    target residual = {.sink = ADD, .out = x, .width = d->hidden};
+    target residual = {.sink = ADD, .out = x, .width = d->hidden, .scale = d->residual_scale};
     step now = {.p = p, .layer = index, .x = s->x, .rows = b->tokens, .norm = l->input_norm};
 
     run(p->pool, quantize_normed, &now);
@@ -303,7 +308,11 @@ static void embed(void *argument, int thread) {
     (void)thread;
     const pass *p = argument;
     const decoder *d = p->decoder;
-    for (int64_t i; (i = take(p->pool)) < p->batch->tokens;) read_row(d->embedding.part, p->batch->ids[i], p->s.x + i * d->hidden);
+    for (int64_t i; (i = take(p->pool)) < p->batch->tokens;) {
+        float *row = p->s.x + i * d->hidden;
+        read_row(d->embedding.part, p->batch->ids[i], row);
+        for (int64_t k = 0; k < d->hidden; k++) row[k] *= d->embedding_scale;
+    }
 }
 
 static void norm_wanted(void *argument, int thread) {
@@ -321,7 +330,7 @@ static void quantize_hidden(void *argument, int thread) {
     (void)thread;
     const pass *p = argument;
     const decoder *d = p->decoder;
-    for (int64_t i; (i = take(p->pool)) < p->batch->rows;) quantize(p->s.q, i, d->hidden, p->out + i * d->hidden, 1, NULL);
+    for (int64_t i; (i = take(p->pool)) < p->batch->rows;) quantize(p->s.q, i, d->hidden, p->out + i * d->hidden, d->logit_scale, NULL);
 }
 
 const char *pellucid_variant(void) { return VARIANT; }

@@ -208,6 +208,7 @@ typedef struct {
     sink sink;
     float *out; /* (tokens, width), for STORE and ADD */
     int64_t width;
+    float scale;       /* for ADD */
     quantized gated; /* for GATE */
     const float *low; /* the result of lower(), if the matrix has an adapter */
 } target;
@@ -231,7 +232,7 @@ static void finish(const matrix *m, int64_t block, const float *product, int64_t
         int64_t row = block * BLOCK + i;
         float *at = to->out + token * to->width + row;
         vf value = biased(m, row, product + i);
-        store(at, to->sink == ADD ? load(at) + value : value);
+        store(at, to->sink == ADD ? load(at) + value * splat(to->scale) : value);
     }
 }
 

@@ -26,9 +26,7 @@ from pellucid.engine.token_scores import RowScores
 
 def supports(config: DecoderConfig) -> bool:
     columns = (config.hidden_size, config.intermediate_size, config.heads * config.head_dim)
-    return (
-        config.sliding_window is None and config.head_dim % BLOCK == 0 and not any(width % GROUP for width in columns)
-    )
+    return config.head_dim % BLOCK == 0 and not any(width % GROUP for width in columns)
 
 
 class _Memory:

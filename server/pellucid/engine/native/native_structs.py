@@ -44,6 +44,7 @@ class NativeLayer(Structure):
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "gate_up", "down")),
         *((name, c_void_p) for name in ("input_norm", "post_norm", "q_norm", "k_norm")),
+        *((name, c_int64) for name in ("rotates", "window")),
     )
 
 
@@ -55,7 +56,10 @@ class DecoderParts(Structure):
             (name, c_int64)
             for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "low")
         ),
-        ("eps", c_float),
+        *(
+            (name, c_float)
+            for name in ("eps", "embedding_scale", "attention_scale", "residual_scale", "logit_scale")
+        ),
         *((name, c_void_p) for name in ("cosine", "sine", "norm")),
         ("embedding", Matrix),
         ("head", Matrix),

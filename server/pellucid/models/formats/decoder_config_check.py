@@ -8,12 +8,10 @@ from pathlib import Path
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.errors import ModelError
+from pellucid.models.families.family import MAX_POSITIONS
 
 MAX_TOKENS = 1 << 22
 """Maximum size of a vocabulary: sixteen times the largest published size."""
-MAX_POSITIONS = 1 << 40
-"""Maximum number of positions; some configurations use a huge number for "no limit"."""
-
 _BOUNDS: dict[str, tuple[int, int]] = {
     "vocab_size": (1, MAX_TOKENS),
     "hidden_size": (1, 1 << 17),
@@ -24,6 +22,7 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "head_dim": (2, 1 << 12),
     "context": (1, MAX_POSITIONS),
 }
+_YARN = ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim")
 _TABLE_NUMBERS = 1 << 27
 """Maximum numbers in a rotary table: a million positions of the widest usual head."""
 
@@ -45,8 +44,9 @@ def check(path: Path, config: DecoderConfig) -> DecoderConfig:
         raise _refused(path, f"its rms_norm_eps is {config.rms_norm_eps}")
     if not 1 <= config.rope_theta <= 1e15:
         raise _refused(path, f"its rope_theta is {config.rope_theta}")
-    if config.sliding_window is not None and not 1 <= config.sliding_window <= MAX_POSITIONS:
-        raise _refused(path, f"its sliding_window is {config.sliding_window}")
+    for kind in config.kinds:
+        if kind.window is not None and not 1 <= kind.window <= MAX_POSITIONS:
+            raise _refused(path, f"its sliding_window is {kind.window}")
     _check_scaling(path, config)
     return replace(config, context=min(config.context, max(1, _TABLE_NUMBERS // config.head_dim)))
 
@@ -58,6 +58,10 @@ def _check_scaling(path: Path, config: DecoderConfig) -> None:
     needed = ["factor"]
     if scaling["rope_type"] == "llama3":
         needed += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
+    if scaling["rope_type"] == "yarn":
+        needed += ["original_max_position_embeddings", *(key for key in _YARN if scaling.get(key) is not None)]
+        if config.rope_theta == 1:
+            raise _refused(path, "its rope_theta is 1, with which yarn cannot scale positions")
     for key in needed:
         value = scaling.get(key)
         if (

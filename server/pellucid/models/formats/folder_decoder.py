@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.quantized_blocks import Weight
 from pellucid.errors import ModelError
-from pellucid.models.formats.decoder_config_check import MAX_POSITIONS, MAX_TOKENS, check
+from pellucid.models.families.family import MAX_POSITIONS, Family
+from pellucid.models.families.registry import BY_MODEL_TYPE
+from pellucid.models.formats.decoder_config_check import MAX_TOKENS, check
 from pellucid.models.tensor_file import TensorFile
 from pellucid.models.untrusted_files import Json, damage_explained, read_json, real, shown, whole
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-
 TABLE_MODELS = ("pellucid_ngram", "pellucid_logistic")
 
-_ROPES = ("default", "linear", "llama3")
+_ROPES = ("default", "linear", "llama3", "yarn")
 _SHARD = re.compile(r"[\w.+-]{1,200}\.safetensors")
 
 
@@ -35,36 +35,43 @@ def read_config(folder: Path) -> DecoderConfig | None:
     if not config:
         raise ModelError(f"{folder} has no config.json: name the folder of a model.")
     with damage_explained(path):
-        return _read_config(folder, path, config)
+        return shape_by(path, config)
 
 
-def _read_config(folder: Path, path: Path, config: Json) -> DecoderConfig | None:
+def shape_by(path: Path, config: Json) -> DecoderConfig | None:
+    """Return the shape by the content of config.json; see ``read_config``."""
     if "quantization_config" in config:
         raise ModelError(
-            f"{folder} has quantized safetensors, which are not supported: use the unquantized model, or a GGUF file."
+            f"{path.parent} has quantized safetensors, which are not supported: use the unquantized model, or a GGUF file."
         )
     scaling = _rope(path, config)
-    windowed, window = _window(path, config)
     unusual = (
-        config.get("model_type") not in FAMILIES
+        config.get("model_type") not in BY_MODEL_TYPE
         or config.get("hidden_act", "silu") != "silu"
-        or config.get("partial_rotary_factor", 1.0) != 1.0
+        or scaling.pop("partial_rotary_factor", config.get("partial_rotary_factor", 1.0)) != 1.0
         or scaling.get("rope_type") not in _ROPES
-        or not windowed
     )
     if unusual:
         return None
-    return check(path, _decoder_config(path, config, scaling, window))
+    shape = BY_MODEL_TYPE[config["model_type"]].from_json(path, config, _decoder_config(path, config, scaling))
+    return None if shape is None else check(path, shape)
 
 
-def read_weights(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield all stored weights by Hugging Face name without ``model.``.
+def family_of(folder: Path) -> Family:
+    """Return the family of a model of which ``read_config`` has returned the shape."""
+    return BY_MODEL_TYPE[read_json(folder / "config.json")["model_type"]]
+
+
+def read_weights(folder: Path) -> Iterator[tuple[str, Weight]]:
+    """Yield all weights by Llama's name without ``model.``.
 
     A tied head has no ``lm_head.weight``.
     """
+    family = family_of(folder)
     for file, stored, name in _stored(folder):
         with damage_explained(file.path):
-            yield name, file.read(stored, np.empty(file.size(stored), np.uint8))
+            weight = file.read(stored, np.empty(file.size(stored), np.uint8))
+            yield from family.renamed(name, weight)
 
 
 def stored_sizes(folder: Path) -> Iterator[tuple[str, int]]:
@@ -119,8 +126,8 @@ def weight_files(folder: Path) -> list[Path]:
     return paths
 
 
-def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], window: int | None) -> DecoderConfig:
-    """Return the shape, unchecked; `decoder_config_check.check` checks it."""
+def _decoder_config(path: Path, config: Json, scaling: dict[str, Any]) -> DecoderConfig:
+    """Return a Llama's shape, unchecked; `decoder_config_check.check` checks it."""
     most = 1 << 40
 
     def number(key: str, default: int | None = None) -> int:
@@ -140,7 +147,6 @@ def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], window: i
         rope_theta=real(path, stated, "rope_theta", 1, 1e15, 10000.0),
         context=whole(path, config, "max_position_embeddings", 1, MAX_POSITIONS),
         rope_scaling=None if scaling["rope_type"] == "default" else scaling,
-        sliding_window=window,
     )
 
 
@@ -153,16 +159,3 @@ def _rope(path: Path, config: Json) -> dict[str, Any]:
     kind = stated.pop("type", "default")
     stated.setdefault("rope_type", kind)
     return stated
-
-
-def _window(path: Path, config: Json) -> tuple[bool, int | None]:
-    """Return whether all layers have the same attention, and the window (None: whole context)."""
-    window = whole(path, config, "sliding_window", 0, MAX_POSITIONS, 0) or None
-    kinds = set(config.get("layer_types") or ())
-    if kinds:
-        return len(kinds) == 1, window if kinds == {"sliding_attention"} else None
-    if config.get("model_type") == "mistral":
-        return True, window
-    if not config.get("use_sliding_window"):
-        return True, None
-    return config.get("max_window_layers") in (0, None), window

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 from pellucid.engine.decoders.decoder_config import DecoderConfig, inverse_frequencies
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.errors import ModelError
+from pellucid.models.families.family import Family
+from pellucid.models.families.registry import BY_ARCHITECTURE
 from pellucid.models.formats.decoder_config_check import check
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.formats.gguf_blocks import as_blocks
 from pellucid.models.untrusted_files import damage_explained, shown
-
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
 
 _OUTER = {
     "token_embd.weight": "embed_tokens.weight",
@@ -59,12 +60,7 @@ def _read_config(file: GGUF) -> DecoderConfig:
             f"{file.path} is one of {parts} parts of a model: "
             "join them first, with llama.cpp's `llama-gguf-split --merge`."
         )
-    if arch not in ARCHITECTURES:
-        raise ModelError(
-            f"{file.path} has the architecture {shown(arch)}; "
-            f"only GGUF files of {', '.join(ARCHITECTURES)} are supported: "
-            "use the model's safetensors folder."
-        )
+    family = family_of(file)
     if "token_embd.weight" not in file.tensors:
         raise ModelError(
             f"{file.path} has no tensor token_embd.weight, so it is only part of a model: use a complete file."
@@ -89,14 +85,26 @@ def _read_config(file: GGUF) -> DecoderConfig:
         rms_norm_eps=file.require(f"{arch}.attention.layer_norm_rms_epsilon", float),
         rope_theta=file.get(f"{arch}.rope.freq_base", 10000.0),
         context=file.require(f"{arch}.context_length", int),
-        sliding_window=file.get(f"{arch}.attention.sliding_window", 0) or None,
     )
-    check(file.path, config)  # First, because scaling computes with the values.
+    check(file.path, config)  # First, because families and scaling compute with the values.
+    config = family.from_gguf(file, config)
     if config.layers > len(file.tensors):
         raise ModelError(
             f"{file.path} is damaged: it has {config.layers} layers by its metadata, but {len(file.tensors)} tensors."
         )
     return check(file.path, _with_scaling(file, arch, config))
+
+
+def family_of(file: GGUF) -> Family:
+    """Return the model's family. Raise ModelError for an unknown family."""
+    arch = file.require("general.architecture", str)
+    if arch not in BY_ARCHITECTURE:
+        raise ModelError(
+            f"{file.path} has the architecture {shown(arch)}; "
+            f"only GGUF files of {', '.join(BY_ARCHITECTURE)} are supported: "
+            "use the model's safetensors folder."
+        )
+    return BY_ARCHITECTURE[arch]
 
 
 def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Weight]]:
@@ -108,10 +116,11 @@ def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Wei
     with damage_explained(file.path):
         file.check_complete()
         config = read_config(file)
-        interleaved = file.require("general.architecture", str) == "llama"
+        family = family_of(file)
         for stored in file.tensors:
             if stored != _ROPE_FACTORS:
-                yield _read_weight(file, config, stored, blocks=blocks, interleaved=interleaved)
+                name, weight = _read_weight(file, config, stored, blocks=blocks, interleaved=family.adjacent_pairs)
+                yield from family.renamed(name, weight)
 
 
 def stored_sizes(file: GGUF) -> Iterator[tuple[str, int]]:
@@ -157,6 +166,8 @@ def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig
     factor = file.get(f"{arch}.rope.scaling.factor", file.get(f"{arch}.rope.scale_linear", 1.0))
     if kind == "linear" or (kind == "none" and factor != 1.0):
         return replace(config, rope_scaling={"rope_type": "linear", "factor": factor}) if factor != 1.0 else config
+    if kind == "yarn":
+        return replace(config, rope_scaling=_yarn(file, arch, factor))
     if kind != "none":
         raise ModelError(
             f"{file.path} scales its positions by {shown(kind)}, which is not supported: use a file without it."
@@ -164,6 +175,21 @@ def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig
     if _ROPE_FACTORS in file.tensors:
         return _with_llama3_scaling(file, config)
     return config
+
+
+def _yarn(file: GGUF, arch: str, factor: float) -> dict[str, float | str]:
+    scaling: dict[str, float | str] = {
+        "rope_type": "yarn",
+        "factor": factor,
+        "original_max_position_embeddings": float(file.require(f"{arch}.rope.scaling.original_context_length", int)),
+    }
+    for name in ("beta_fast", "beta_slow"):
+        if value := file.get(f"{arch}.rope.scaling.yarn_{name}", 0.0):
+            scaling[name] = value
+    sharpened = file.get(f"{arch}.rope.scaling.attn_factor", 1.0)
+    if sharpened != 1.0:  # llama.cpp multiplies its own factor by this number.
+        scaling["attention_factor"] = sharpened * (0.1 * math.log(max(factor, 1.0)) + 1.0)
+    return scaling
 
 
 def _with_llama3_scaling(file: GGUF, config: DecoderConfig) -> DecoderConfig:

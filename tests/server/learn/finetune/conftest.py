@@ -78,7 +78,7 @@ def new_base(model_folder: Path) -> Callable[[], Base]:
         config = folder_decoder.read_config(model_folder)
         assert config is not None
         weights = {name: as_tensor(weight) for name, weight in folder_decoder.read_weights(model_folder)}
-        model = build(config, weights)
+        model = build(folder_decoder.family_of(model_folder), config, weights)
         tokenizer = folder_tokenizer.read_tokenizer(model_folder, VOCAB)
         return Base(str(model_folder), "0" * 16, tokenizer, infill_formats()["qwen"].within(tokenizer.special), model)
 

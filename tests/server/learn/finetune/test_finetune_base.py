@@ -22,13 +22,24 @@ from support.models.tiny_models import (
     random_ids,
     reference_logprobs,
     tiny,
+    tiny_dense_hybrid,
+    tiny_granite,
     tiny_llama,
     tiny_mistral,
     tiny_qwen2,
     tiny_qwen3,
+    tiny_smollm3,
 )
 
-MAKERS = {"llama": tiny_llama, "mistral": tiny_mistral, "qwen2": tiny_qwen2, "qwen3": tiny_qwen3}
+MAKERS = {
+    "llama": tiny_llama,
+    "mistral": tiny_mistral,
+    "qwen2": tiny_qwen2,
+    "qwen3": tiny_qwen3,
+    "granite": tiny_granite,
+    "granitemoehybrid": tiny_dense_hybrid,
+    "smollm3": tiny_smollm3,
+}
 
 
 @pytest.mark.parametrize("family", MAKERS)
@@ -39,7 +50,8 @@ def test_a_folder_has_the_same_logits(tmp_path: Path, family: str) -> None:
     config = folder_decoder.read_config(tmp_path)
     assert config is not None
 
-    built = build(config, {name: as_tensor(weight) for name, weight in folder_decoder.read_weights(tmp_path)})
+    weights = {name: as_tensor(weight) for name, weight in folder_decoder.read_weights(tmp_path)}
+    built = build(folder_decoder.family_of(tmp_path), config, weights)
 
     torch.testing.assert_close(reference_logprobs(built, ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
     assert not any(parameter.requires_grad for parameter in built.parameters())
@@ -56,7 +68,10 @@ def test_a_gguf_file_has_the_same_logits(tmp_path: Path, family: str) -> None:
     }
 
     torch.testing.assert_close(
-        reference_logprobs(build(config, weights), ids), reference_logprobs(model, ids), rtol=0, atol=1e-4
+        reference_logprobs(build(gguf_decoder.family_of(file), config, weights), ids),
+        reference_logprobs(model, ids),
+        rtol=0,
+        atol=1e-4,
     )
 
 
@@ -80,7 +95,7 @@ def test_a_missing_weight_is_named(tmp_path: Path) -> None:
     del weights["layers.1.mlp.up_proj.weight"]
 
     with pytest.raises(ModelError, match=r"mlp\.up_proj"):
-        build(config, weights)
+        build(folder_decoder.family_of(tmp_path), config, weights)
 
 
 def test_what_cannot_be_trained(tmp_path: Path) -> None:
@@ -94,7 +109,7 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
 
     with pytest.raises(NotFoundError, match="did you mean smollm2"):
         read("smollm2-135m")
-    with pytest.raises(NotSupportedError, match=r"cannot be trained: use a model of llama, mistral, qwen2, qwen3\."):
+    with pytest.raises(NotSupportedError, match=r"cannot be trained: use a model of llama, mistral, qwen2, qwen3, granite"):
         read(str(other))
     with pytest.raises(InvalidRequestError, match="remove @int4 from"):
         read("smollm2-135m-instruct@int4")

@@ -1,0 +1,108 @@
+"""A family of models: how files describe the shape that the lean decoder computes, and name tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
+from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
+from pellucid.errors import ModelError
+from pellucid.models.formats.gguf import GGUF
+from pellucid.models.untrusted_files import Json, shown, whole
+
+MAX_POSITIONS = 1 << 40
+"""Maximum number of positions; some configurations use a huge number for "no limit"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A family whose files differ from Llama's in no way; subclasses say what differs.
+
+    ``model_types`` are transformers' names, ``architecture`` is GGUF's name or "". With
+    ``adjacent_pairs``, a GGUF file has the two dimensions of a rotated pair in adjacent rows. With
+    ``renames``, a folder has other tensors than Llama.
+    """
+
+    model_types: tuple[str, ...]
+    architecture: str
+    adjacent_pairs: bool = False
+    renames: bool = False
+
+    def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
+        """Return a Llama's shape with the family's own fields of config.json.
+
+        Return None if the lean decoder cannot compute the shape. Raises ModelError for bad values.
+        """
+        return shape
+
+    def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
+        """Return a Llama's shape with the family's own metadata."""
+        return shape
+
+    def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
+        """Return ``model_type`` and the family's own fields of config.json."""
+        return {"model_type": self.model_types[0]}
+
+    def to_json(self, shape: DecoderConfig, names: Collection[str]) -> dict[str, Any]:
+        """Return config.json for weights with these names: Llama's names without ``model.``."""
+        return {
+            "vocab_size": shape.vocab_size,
+            "hidden_size": shape.hidden_size,
+            "intermediate_size": shape.intermediate_size,
+            "num_hidden_layers": shape.layers,
+            "num_attention_heads": shape.heads,
+            "num_key_value_heads": shape.kv_heads,
+            "head_dim": shape.head_dim,
+            "hidden_act": "silu",
+            "attention_bias": "layers.0.self_attn.q_proj.bias" in names,
+            "rms_norm_eps": shape.rms_norm_eps,
+            "rope_theta": shape.rope_theta,
+            "rope_scaling": None if shape.rope_scaling is None else dict(shape.rope_scaling),
+            "max_position_embeddings": shape.context,
+            "tie_word_embeddings": "lm_head.weight" not in names,
+            **self.own_fields(shape),
+        }
+
+    def renamed(self, name: str, weight: Weight) -> Iterator[tuple[str, Weight]]:
+        """Yield a stored weight by Llama's name; yield the parts of a fused matrix."""
+        yield name, weight
+
+
+def rows_of(weight: Weight, rows: slice) -> Weight:
+    """Return some rows of a fused matrix."""
+    cut = itemgetter(rows)
+    return weight.of_rows(cut) if isinstance(weight, Blocks) else cut(weight)
+
+
+def windowed(shape: DecoderConfig, window: int | None) -> tuple[LayerKind, ...]:
+    """Return the same window for all layers."""
+    return () if window is None else (LayerKind(window),) * shape.layers
+
+
+def window_fields(shape: DecoderConfig) -> dict[str, Any]:
+    """Return the fields of config.json from which ``windows_by_type`` reads the windows."""
+    windows = [kind.window for kind in shape.layer_kinds]
+    return {
+        "use_sliding_window": any(windows),
+        "sliding_window": max(filter(None, windows), default=None),
+        "layer_types": ["full_attention" if window is None else "sliding_attention" for window in windows],
+    }
+
+
+def window_of(path: Path, config: Json) -> int | None:
+    return whole(path, config, "sliding_window", 0, MAX_POSITIONS, 0) or None
+
+
+def windows_by_type(path: Path, config: Json, shape: DecoderConfig) -> tuple[LayerKind, ...] | None:
+    """Return the layers' windows by ``layer_types``; None if a layer has no attention."""
+    types = config.get("layer_types") or []
+    if not isinstance(types, list) or len(types) not in (0, shape.layers):
+        raise ModelError(f"{path} has {shown(types)} for layer_types; it must be a list of {shape.layers} names.")
+    if not set(types) <= {"full_attention", "sliding_attention"}:
+        return None
+    window = window_of(path, config)
+    return tuple(LayerKind(window if type == "sliding_attention" else None) for type in types)

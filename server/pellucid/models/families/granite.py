@@ -1,0 +1,87 @@
+"""Granite: a Llama with four scales. Dense models of Granite 4 are stored as hybrids without experts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
+from pellucid.engine.decoders.quantized_blocks import Weight
+from pellucid.models.families.family import Family, rows_of
+from pellucid.models.formats.gguf import GGUF
+from pellucid.models.untrusted_files import Json, real, whole
+
+_LARGEST_SCALE = 1e6
+
+
+class Granite(Family):
+    def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
+        def scale(key: str) -> float:
+            return real(path, config, key, 1 / _LARGEST_SCALE, _LARGEST_SCALE, 1.0)
+
+        return replace(
+            shape,
+            embedding_scale=scale("embedding_multiplier"),
+            attention_scale=scale("attention_multiplier"),
+            residual_scale=scale("residual_multiplier"),
+            logit_scale=1 / scale("logits_scaling"),
+        )
+
+    def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
+        def scale(key: str) -> float:
+            return real(file.path, file.metadata, f"granite.{key}", 0, _LARGEST_SCALE, 0.0)
+
+        # As in llama.cpp, 0 means that a scale is not used.
+        return replace(
+            shape,
+            embedding_scale=scale("embedding_scale") or 1.0,
+            attention_scale=scale("attention.scale") or None,
+            residual_scale=scale("residual_scale") or 1.0,
+            logit_scale=1 / (scale("logit_scale") or 1.0),
+            kinds=() if file.get("granite.rope.scaling.finetuned", True) else _unrotated(shape),
+        )
+
+    def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
+        return {
+            "model_type": "granite",
+            "embedding_multiplier": shape.embedding_scale,
+            "attention_multiplier": shape.score_scale,
+            "residual_multiplier": shape.residual_scale,
+            "logits_scaling": 1 / shape.logit_scale,
+        }
+
+
+class DenseHybrid(Granite):
+    """A hybrid of Mamba, attention and experts whose layers have attention and one shared MLP alone."""
+
+    def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
+        types = config.get("layer_types") or config.get("layers_block_type")
+        if not isinstance(types, list) or len(types) != shape.layers or config.get("num_local_experts") != 0:
+            return None
+        if any(type not in ("attention", "full_attention") for type in types):
+            return None
+        scaled = Granite.from_json(self, path, config, shape)
+        assert scaled is not None
+        return replace(
+            scaled,
+            intermediate_size=whole(path, config, "shared_intermediate_size", 0, 1 << 40),
+            kinds=() if config.get("position_embedding_type") == "rope" else _unrotated(shape),
+        )
+
+    def renamed(self, name: str, weight: Weight) -> Iterator[tuple[str, Weight]]:
+        if name.endswith("shared_mlp.input_linear.weight"):
+            prefix, half = name.removesuffix("shared_mlp.input_linear.weight"), weight.shape[0] // 2
+            yield f"{prefix}mlp.gate_proj.weight", rows_of(weight, slice(half))
+            yield f"{prefix}mlp.up_proj.weight", rows_of(weight, slice(half, None))
+        else:
+            yield name.replace("shared_mlp.output_linear", "mlp.down_proj"), weight
+
+
+def _unrotated(shape: DecoderConfig) -> tuple[LayerKind, ...]:
+    return (LayerKind(rotates=False),) * shape.layers
+
+
+GRANITE = Granite(("granite",), "granite", adjacent_pairs=True)
+GRANITE_DENSE_HYBRID = DenseHybrid(("granitemoehybrid",), "", renames=True)

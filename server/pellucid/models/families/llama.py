@@ -1,0 +1,33 @@
+"""Llama, and what is named and computed like Llama: Mistral, SmolLM2, Seed-Coder, Mellum, DeepSeek-Coder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.models.families.family import Family, window_of, windowed, windows_by_type
+from pellucid.models.formats.gguf import GGUF
+from pellucid.models.untrusted_files import Json
+
+
+class Llama(Family):
+    """In GGUF files, Mistral is a Llama, too."""
+
+    def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
+        if config.get("layer_types"):
+            kinds = windows_by_type(path, config, shape)
+            return None if kinds is None else replace(shape, kinds=kinds)
+        slides = config.get("model_type") == "mistral"
+        return replace(shape, kinds=windowed(shape, window_of(path, config) if slides else None))
+
+    def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
+        return replace(shape, kinds=windowed(shape, file.get(f"{self.architecture}.attention.sliding_window", 0) or None))
+
+    def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
+        window = shape.layer_kinds[0].window
+        return {"model_type": "llama"} if window is None else {"model_type": "mistral", "sliding_window": window}
+
+
+LLAMA = Llama(("llama", "mistral"), "llama", adjacent_pairs=True)
