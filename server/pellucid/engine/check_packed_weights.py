@@ -46,8 +46,7 @@ def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str,
 def _vectors(config: DecoderConfig, dtype: np.dtype[Any]) -> dict[str, Spec]:
     sizes = {"norm.weight": config.hidden_size}
     for prefix in _layers(config):
-        sizes |= {f"{prefix}{norm}.weight": config.hidden_size for norm in ("input_norm", "post_norm")}
-        sizes |= {f"{prefix}{norm}.weight": config.head_dim for norm in ("q_norm", "k_norm")}
+        sizes |= {f"{prefix}{norm}.weight": size for norm, size in config.norm_sizes.items()}
         sizes |= {f"{prefix}{matrix}.bias": sum(config.rows[part] for part in parts) for matrix, parts in FUSED.items()}
     return {name: (dtype, (size,)) for name, size in sizes.items()}
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.engine.check_packed_weights import Spec, check_packed
-from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig
+from pellucid.engine.decoders.decoder_config import FUSED, NORMS, DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import INT4_GROUP, Blocks, Weight, floats, round_to_blocks
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
@@ -35,12 +35,6 @@ _log = logging.getLogger(__name__)
 
 SCHEME_VERSION = 5  # Version of the layouts; a packed file of another version is packed again.
 
-NORMS = {
-    "input_norm": "input_layernorm",
-    "q_norm": "self_attn.q_norm",
-    "k_norm": "self_attn.k_norm",
-    "post_norm": "post_attention_layernorm",
-}
 _OPTIONAL_NORMS = ("q_norm", "k_norm")
 
 
@@ -243,7 +237,6 @@ class _Packer:
 def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     c = config
     matrices = {name: (rows, c.columns[name]) for name, rows in c.rows.items()}
-    norms = {"input_norm": c.hidden_size, "post_norm": c.hidden_size, "q_norm": c.head_dim, "k_norm": c.head_dim}
     shapes: dict[str, tuple[int, ...]] = {
         "embed_tokens.weight": (c.vocab_size, c.hidden_size),
         "norm.weight": (c.hidden_size,),
@@ -252,7 +245,7 @@ def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
         for name, shape in matrices.items():
             shapes[f"layers.{i}.{name}.weight"] = shape
             shapes[f"layers.{i}.{name}.bias"] = shape[:1]
-        for name, size in norms.items():
+        for name, size in c.norm_sizes.items():
             shapes[f"layers.{i}.{NORMS[name]}.weight"] = (size,)
     shapes["lm_head.weight"] = (c.vocab_size, c.hidden_size)
     return shapes

@@ -97,7 +97,8 @@ def _changed(base: Checkpoint, changes: Mapping[str, LowRank], dtype: torch.dtyp
     for name, weight in base.weights():
         change = changes.get(name.removesuffix(".weight"))
         changed = weight if change is None else weight.float() + torch.from_numpy(change.product)
-        yield name if name == "lm_head.weight" else f"model.{name}", changed.to(dtype).contiguous()
+        stored = base.family.stored_name(name)
+        yield stored if stored == "lm_head.weight" else f"model.{stored}", changed.to(dtype).contiguous()
 
 
 def _write_weights(folder: Path, weights: Iterator[tuple[str, Tensor]], progress: Progress) -> set[str]:
@@ -136,7 +137,7 @@ def _copy_rest(source: Path, folder: Path, family: Family, fields: Mapping[str, 
             shutil.copyfile(path, folder / path.name)
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     config.pop("torch_dtype", None)
-    changed = fields if family.renames else {}
+    changed = {} if fields["model_type"] in family.model_types else fields  # The parts of matrices make it another.
     (folder / "config.json").write_text(json.dumps(config | changed | {"dtype": dtype}, indent=2), encoding="utf-8")
 
 

@@ -172,9 +172,11 @@ def run_largest_products(form: tuple[int, int, bool], kernels: RecordingKernels)
 
 def copy_decoder(model: NativeDecoder, kernels: RecordingKernels) -> None:
     """Copy the arrays and structures of a decoder after all calls."""
-    for arrays in (model._packed, *model._low_rank.values(), {"cos": model._memory.cos, "sin": model._memory.sin}):
+    for arrays in (model._packed, *model._low_rank.values()):
         for array in arrays.values():
             kernels.memory.add(array)
+    for table in itertools.chain(*model._memory.tables.values()):
+        kernels.memory.add(table)
     structures = model._structs
     for structure in (structures.decoder, structures._layers, *structures._adapters):
         kernels.memory.add_pointers(structure)

@@ -24,6 +24,8 @@ from support.models.tiny_models import (
     reference_logprobs,
     tiny_granite,
     tiny_llama,
+    tiny_olmo2,
+    tiny_olmo3,
     tiny_qwen2,
     tiny_qwen3,
     tiny_smollm3,
@@ -55,6 +57,8 @@ def build(path: Path) -> Model:
         ("qwen3", tiny_qwen3),
         ("granite", tiny_granite),
         ("smollm3", tiny_smollm3),
+        ("olmo2", tiny_olmo2),
+        ("olmo2", tiny_olmo3),
     ],
 )
 def test_logits_are_those_of_transformers(tmp_path: Path, arch: str, make: Callable[[], PreTrainedModel]) -> None:

@@ -14,7 +14,7 @@ import sentencepiece
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from pellucid.engine.model import Model
 from pellucid.models.families.registry import BY_ARCHITECTURE
@@ -144,7 +144,7 @@ def write_gguf(
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_rope_freq_base(rope_theta(config))
     for key, value in (_own_metadata(model) | metadata).items():
         full = f"{arch}.{key.replace('__', '.')}"
         (
@@ -220,17 +220,26 @@ def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str,
     return tensors
 
 
+def rope_theta(config: PretrainedConfig) -> float:
+    """Return the base of the rotation, of layers that see the whole text if others differ."""
+    parameters: dict[str, Any] = config.rope_parameters
+    theta: float = parameters.get("full_attention", parameters)["rope_theta"]
+    return theta
+
+
 def _own_metadata(model: PreTrainedModel) -> dict[str, Any]:
     """Return the metadata by which a family differs from Llama, as llama.cpp's conversion writes it."""
     config = model.config
-    if config.model_type != "granite":
-        return {}
-    return {
-        "embedding_scale": config.embedding_multiplier,
-        "attention__scale": config.attention_multiplier,
-        "residual_scale": config.residual_multiplier,
-        "logit_scale": config.logits_scaling,
-    }
+    if config.model_type == "granite":
+        return {
+            "embedding_scale": config.embedding_multiplier,
+            "attention__scale": config.attention_multiplier,
+            "residual_scale": config.residual_multiplier,
+            "logit_scale": config.logits_scaling,
+        }
+    if config.model_type == "olmo3":
+        return {"attention__sliding_window": config.sliding_window}
+    return {}
 
 
 def _interleaved(tensor: Tensor, heads: int) -> Tensor:

@@ -51,13 +51,17 @@ key head.
 
 VARIED = replace(
     QWEN3,
-    kinds=(LayerKind(), LayerKind(rotates=False), LayerKind(window=70)),
+    rotated_dims=48,
+    kinds=(LayerKind(), LayerKind(rotates=False), LayerKind(window=70, rope_theta=100.0)),
+    norms=("input_norm", "post_norm", "attention_norm", "mlp_norm"),
     embedding_scale=1.5,
     attention_scale=0.15,
     residual_scale=0.8,
     logit_scale=0.7,
 )
-"""QWEN3 with all that other families have: a layer without rotation, a window, four scales."""
+"""QWEN3 with what other families have: rotation of a part of a head, by two bases, or not at all, a
+window, norms of outputs, four scales.
+"""
 
 
 def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, NDArray[Any]]:

@@ -15,6 +15,8 @@ from transformers import (
     GraniteMoeHybridConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
+    Olmo3Config,
     PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -23,9 +25,8 @@ from transformers import (
 )
 
 from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
-from pellucid.engine.decoders.decoder_config import FUSED
+from pellucid.engine.decoders.decoder_config import FUSED, NORMS
 from pellucid.engine.decoders.linear import DenseLinear
-from pellucid.engine.weight_packing import NORMS
 from pellucid.models.families.registry import BY_MODEL_TYPE
 from pellucid.models.formats.folder_decoder import shape_by
 
@@ -119,6 +120,16 @@ def tiny_smollm3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
     return tiny(SmolLM3Config(**(_SHAPE | {"num_hidden_layers": 4} | overrides)), seed)
 
 
+def tiny_olmo2(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return an OLMo 2."""
+    return tiny(Olmo2Config(**(_SHAPE | {"hidden_size": 64} | overrides)), seed)
+
+
+def tiny_olmo3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return an OLMo 3 of four layers, the first three of them with a window of 7 tokens."""
+    return tiny(Olmo3Config(**(_SHAPE | {"hidden_size": 64, "num_hidden_layers": 4, "sliding_window": 7} | overrides)), seed)
+
+
 def to_decoder(model: PreTrainedModel) -> Decoder:
     """Return a model as a lean decoder, with shared tensors, by its config.json and tensor names."""
     config = json.loads(model.config.to_json_string(use_diff=False))
@@ -128,7 +139,7 @@ def to_decoder(model: PreTrainedModel) -> Decoder:
     family = BY_MODEL_TYPE[model.config.model_type]
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        tensors |= family.renamed(name.removeprefix("model."), tensor.detach())
+        tensors |= family.parts(family.our_name(name.removeprefix("model.")), tensor.detach())
     weights = DecoderWeights(
         embedding=tensors["embed_tokens.weight"],
         layers=tuple(_layer(tensors, f"layers.{i}.") for i in range(shape.layers)),

@@ -15,6 +15,8 @@ from support.models.tiny_models import (
     tiny_granite,
     tiny_llama,
     tiny_mistral,
+    tiny_olmo2,
+    tiny_olmo3,
     tiny_qwen2,
     tiny_qwen3,
     tiny_smollm3,
@@ -58,6 +60,8 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
     "granite 4, dense": tiny_dense_hybrid,
     "granite 4, dense, without rotation": lambda seed: tiny_dense_hybrid(seed, position_embedding_type=None),
     "smollm3": tiny_smollm3,
+    "olmo2": tiny_olmo2,
+    "olmo3": tiny_olmo3,
 }
 
 

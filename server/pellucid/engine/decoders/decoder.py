@@ -8,7 +8,7 @@ scales, biases, query/key norms and tied heads by configuration. This is the ref
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -29,14 +29,16 @@ from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
 class Layer:
     """The weights of one layer; matrices with the same input are fused."""
 
-    input_norm: Tensor
+    input_norm: Tensor | None
     qkv: Linear
     q_norm: Tensor | None
     k_norm: Tensor | None
     o: Linear
-    post_norm: Tensor
+    attention_norm: Tensor | None
+    post_norm: Tensor | None
     gate_up: Linear
     down: Linear
+    mlp_norm: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Decoder(DecoderSizes, TorchModel):
         self.device = weights.norm.device
         self._rotary = RotaryTensors(config, self.device, self.dtype)
         self._shared = 0  # Bytes of weights owned by another decoder.
-        self._graphs: tuple[TensorStorage, Tensor, DecodeGraphs] | None = None
+        self._graphs: tuple[TensorStorage, Mapping[float | None, Sequence[Tensor]], DecodeGraphs] | None = None
 
     def adapted(self, adapter: Adapter) -> Decoder:
         """Return an adapted copy that shares the weights; ``weight_bytes`` counts the adapter."""
@@ -153,35 +155,41 @@ class Decoder(DecoderSizes, TorchModel):
         return self.weights.head(hidden) * self.config.logit_scale
 
     def _graphs_of(self, kv: TensorStorage) -> DecodeGraphs:
-        cos = self._rotary.cos  # Graphs read the recorded tables.
-        if self._graphs is None or self._graphs[0] is not kv or self._graphs[1] is not cos:
-            self._graphs = kv, cos, DecodeGraphs(self.device)
+        tables = self._rotary.tables  # Graphs read the recorded tables.
+        if self._graphs is None or self._graphs[0] is not kv or self._graphs[1] is not tables:
+            self._graphs = kv, tables, DecodeGraphs(self.device)
         return self._graphs[2]
 
     def _layers(self, ids: Tensor, positions: Tensor, attention: Attention, kv: TensorStorage) -> Tensor:
         """Return the output of the last layer (T, hidden)."""
         eps = self.config.rms_norm_eps
-        cos, sin = self._rotary.cos[positions, None], self._rotary.sin[positions, None]  # (T, 1, head_dim)
+        waves = {  # (T, 1, rotary_width)
+            theta: [table[positions, None] for table in tables] for theta, tables in self._rotary.tables.items()
+        }
         scale = self.config.residual_scale
         x = F.embedding(ids, self.weights.embedding).to(self.dtype) * self.config.embedding_scale  # (T, hidden)
         for layer, kind, keys, values in zip(
             self.weights.layers, self.config.layer_kinds, kv.keys, kv.values, strict=True
         ):
-            q, k, v = self._projected(layer, rms_norm(x, layer.input_norm, eps))
+            q, k, v = self._projected(layer, _normed(x, layer.input_norm, eps))
             if kind.rotates:
-                q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-            x = x + layer.o(attention(q, k, v, keys, values, kind).flatten(1)) * scale
-            gate, up = layer.gate_up(rms_norm(x, layer.post_norm, eps)).chunk(2, dim=-1)
-            x = x + layer.down(F.silu(gate) * up) * scale
+                q, k = rotate(q, *waves[kind.rope_theta]), rotate(k, *waves[kind.rope_theta])
+            mixed = layer.o(attention(q, k, v, keys, values, kind).flatten(1))
+            x = x + _normed(mixed, layer.attention_norm, eps) * scale
+            gate, up = layer.gate_up(_normed(x, layer.post_norm, eps)).chunk(2, dim=-1)
+            x = x + _normed(layer.down(F.silu(gate) * up), layer.mlp_norm, eps) * scale
         return x
 
     def _projected(self, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim)."""
         c = self.config
-        qkv = layer.qkv(x).view(len(x), c.heads + 2 * c.kv_heads, c.head_dim)
-        q, k, v = torch.split(qkv, [c.heads, c.kv_heads, c.kv_heads], dim=1)
-        if layer.q_norm is not None and layer.k_norm is not None:
-            q, k = rms_norm(q, layer.q_norm, c.rms_norm_eps), rms_norm(k, layer.k_norm, c.rms_norm_eps)
+        widths = [count * c.head_dim for count in (c.heads, c.kv_heads, c.kv_heads)]
+        q, k, v = torch.split(layer.qkv(x), widths, dim=1)
+        if c.norms_projections:
+            q, k = _normed(q, layer.q_norm, c.rms_norm_eps), _normed(k, layer.k_norm, c.rms_norm_eps)
+        q, k, v = (part.unflatten(1, (-1, c.head_dim)) for part in (q, k, v))
+        if not c.norms_projections:
+            q, k = _normed(q, layer.q_norm, c.rms_norm_eps), _normed(k, layer.k_norm, c.rms_norm_eps)
         return q, k, v
 
 
@@ -191,14 +199,21 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
+def _normed(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    return x if weight is None else rms_norm(x, weight, eps)
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply half-split rotary position embedding to x (T, heads, head_dim) (arXiv 2104.09864)."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    """Rotate the first dimensions of x (T, heads, head_dim), half-split (RoPE, arXiv 2104.09864)."""
+    width = cos.shape[-1]
+    rotated, kept = x[..., :width], x[..., width:]
+    first, second = rotated.chunk(2, dim=-1)
+    turned = rotated * cos + torch.cat((-second, first), dim=-1) * sin
+    return torch.cat((turned, kept), dim=-1) if kept.shape[-1] else turned
 
 
 class RotaryTensors:
-    """Cosines and sines (positions, head_dim), shared by a decoder and its adapted copies.
+    """Cosines and sines (positions, rotary_width), shared by a decoder and its adapted copies.
 
     The tables cover the longest cache: tables for the whole context could take gigabytes.
     """
@@ -207,9 +222,15 @@ class RotaryTensors:
         self._config = config
         self._device = device
         self._dtype = dtype
-        self.cos = self.sin = torch.empty(0, config.head_dim)
+        self._positions = 0
+        self.tables: Mapping[float | None, Sequence[Tensor]] = {}
+        """By ``LayerKind.rope_theta``."""
 
     def cover(self, positions: int) -> None:
-        if len(self.cos) < positions:
-            tables = (torch.from_numpy(table) for table in rotary_tables(self._config, positions))
-            self.cos, self.sin = (table.to(self._device, self._dtype) for table in tables)
+        if self._positions < positions:
+            self._positions = positions
+            self.tables = {theta: self._tensors(positions, theta) for theta in self._config.rope_thetas}
+
+    def _tensors(self, positions: int, theta: float | None) -> Sequence[Tensor]:
+        tables = rotary_tables(self._config, positions, theta)
+        return [torch.from_numpy(table).to(self._device, self._dtype) for table in tables]

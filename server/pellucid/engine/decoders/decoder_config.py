@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,27 +23,42 @@ FUSED = {
 }
 """The fused matrices of a layer, and the checkpoint matrices with the same input that form each."""
 
+NORMS = {
+    "input_norm": "input_layernorm",
+    "q_norm": "self_attn.q_norm",
+    "k_norm": "self_attn.k_norm",
+    "post_norm": "post_attention_layernorm",
+    "attention_norm": "self_attn.output_norm",
+    "mlp_norm": "mlp.output_norm",
+}
+"""The norms of a layer, and the names in a checkpoint: Llama's names, where Llama has the norm."""
+
 
 @dataclass(frozen=True, slots=True)
 class LayerKind:
     """The attention of a layer.
 
     ``window`` is the number of visible positions, the query's position included; None is the whole
-    text. Without rotation, queries and keys carry no position.
+    text. Without rotation, queries and keys carry no position. A layer with a ``rope_theta`` rotates by
+    this base, unscaled, instead of the configuration's.
     """
 
     window: int | None = None
     rotates: bool = True
+    rope_theta: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderConfig:
     """The shape of a decoder.
 
-    ``rope_scaling`` is None or a transformers ``rope_scaling`` of type linear, llama3 or yarn.
+    ``rotated_dims`` are the first dimensions of a head, or None for all. ``rope_scaling`` is None or a transformers ``rope_scaling`` of type linear, llama3 or yarn.
     ``kinds`` has an entry for each layer; without entries, every layer is a plain LayerKind. The
     scales multiply the embeddings, the scores (None: one divided by the root of ``head_dim``), what
-    attention and MLP add to the residual stream, and the logits.
+    attention and MLP add to the residual stream, and the logits. ``norms`` are the norms of a layer:
+    ``input_norm`` and ``post_norm`` of the inputs of attention and MLP, ``attention_norm`` and
+    ``mlp_norm`` of the outputs. With ``norms_projections``, the norms of queries and keys, which are
+    optional, are over all heads together.
     """
 
     vocab_size: int
@@ -56,16 +71,28 @@ class DecoderConfig:
     rms_norm_eps: float
     rope_theta: float
     context: int
+    rotated_dims: int | None = None
     rope_scaling: Mapping[str, float | str] | None = None
     kinds: tuple[LayerKind, ...] = ()
     embedding_scale: float = 1.0
     attention_scale: float | None = None
     residual_scale: float = 1.0
     logit_scale: float = 1.0
+    norms: tuple[str, ...] = ("input_norm", "post_norm")
+    norms_projections: bool = False
 
     @property
     def layer_kinds(self) -> tuple[LayerKind, ...]:
         return self.kinds or (LayerKind(),) * self.layers
+
+    @property
+    def rotary_width(self) -> int:
+        return self.head_dim if self.rotated_dims is None else self.rotated_dims
+
+    @property
+    def rope_thetas(self) -> set[float | None]:
+        """The bases of the rotations of all layers; None is the configuration's rotation."""
+        return {kind.rope_theta for kind in self.layer_kinds if kind.rotates}
 
     @property
     def score_scale(self) -> float:
@@ -89,6 +116,13 @@ class DecoderConfig:
             "mlp.up_proj": self.intermediate_size,
             "mlp.down_proj": self.hidden_size,
         }
+
+    @property
+    def norm_sizes(self) -> dict[str, int]:
+        """The widths of a layer's norms, the optional norms of queries and keys included."""
+        heads = (self.heads, self.kv_heads) if self.norms_projections else (1, 1)
+        inner = {name: count * self.head_dim for name, count in zip(("q_norm", "k_norm"), heads, strict=True)}
+        return dict.fromkeys(self.norms, self.hidden_size) | inner
 
     @property
     def columns(self) -> dict[str, int]:
@@ -123,8 +157,10 @@ class DecoderSizes(ABC):
         return self.config.hidden_size
 
 
-def rotary_tables(config: DecoderConfig, positions: int) -> tuple[Floats, Floats]:
-    """Return cosines and sines (positions, head_dim) float32."""
+def rotary_tables(config: DecoderConfig, positions: int, theta: float | None = None) -> tuple[Floats, Floats]:
+    """Return cosines and sines (positions, rotary_width) float32; see ``LayerKind`` for ``theta``."""
+    if theta is not None:
+        config = replace(config, rope_theta=theta, rope_scaling=None)
     angles = np.arange(positions, dtype=np.float32)[:, None] * inverse_frequencies(config)[None]
     # One half only: for a million positions, the second half takes seconds and a gigabyte.
     cos, sin = (half * np.float32(_rotary_factor(config)) for half in (np.cos(angles), np.sin(angles)))
@@ -132,11 +168,12 @@ def rotary_tables(config: DecoderConfig, positions: int) -> tuple[Floats, Floats
 
 
 def inverse_frequencies(config: DecoderConfig) -> Floats:
-    """Return the angle per position (head_dim / 2,), scaled by ``rope_scaling``.
+    """Return the angle per position (rotary_width / 2,), scaled by ``rope_scaling``.
 
     Raises ValueError for an unsupported kind of scaling.
     """
-    exponents = np.arange(0, config.head_dim, 2, dtype=np.float32) / np.float32(config.head_dim)
+    width = config.rotary_width
+    exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
     base: Floats = np.float32(1.0) / np.float32(config.rope_theta) ** exponents
     scaling = config.rope_scaling
     if scaling is None:
@@ -163,18 +200,16 @@ def _yarn_frequencies(config: DecoderConfig, base: Floats, scaling: Mapping[str,
 
     In between the frequencies are blended (Peng et al. 2023, arXiv 2309.00071, section 3.2).
     """
-    original = float(scaling.get("original_max_position_embeddings", config.context))
+    width, original = config.rotary_width, float(scaling["original_max_position_embeddings"])
 
     def wave(rotations: float) -> float:
         """Return the index of the wave that turns so often in the original context."""
-        return (
-            config.head_dim * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(config.rope_theta))
-        )
+        return width * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(config.rope_theta))
 
     low, high = wave(float(scaling.get("beta_fast", 32.0))), wave(float(scaling.get("beta_slow", 1.0)))
     if scaling.get("truncate", True):
         low, high = math.floor(low), math.ceil(high)
-    low, high = max(low, 0), min(high, config.head_dim - 1)
+    low, high = max(low, 0), min(high, width - 1)
     ramp = np.clip((np.arange(len(base), dtype=np.float32) - low) / max(high - low, 0.001), 0, 1)
     blended: Floats = base / np.float32(scaling["factor"]) * ramp + base * (1 - ramp)
     return blended.astype(np.float32)

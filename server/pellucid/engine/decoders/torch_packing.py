@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
-from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.decoder_config import FUSED, NORMS, DecoderConfig
 from pellucid.engine.decoders.linear import (
     DenseLinear,
     Int4Linear,
@@ -79,14 +79,8 @@ def build(config: DecoderConfig, packed: Mapping[str, NDArray[Any]], scheme: str
 
 def _layer(packed: Mapping[str, Tensor], scheme: str, prefix: str) -> Layer:
     return Layer(
-        input_norm=packed[f"{prefix}input_norm.weight"],
-        qkv=_linear(packed, scheme, f"{prefix}qkv"),
-        q_norm=packed.get(f"{prefix}q_norm.weight"),
-        k_norm=packed.get(f"{prefix}k_norm.weight"),
-        o=_linear(packed, scheme, f"{prefix}o"),
-        post_norm=packed[f"{prefix}post_norm.weight"],
-        gate_up=_linear(packed, scheme, f"{prefix}gate_up"),
-        down=_linear(packed, scheme, f"{prefix}down"),
+        **{name: _linear(packed, scheme, prefix + name) for name in FUSED},
+        **{norm: packed.get(f"{prefix}{norm}.weight") for norm in NORMS},
     )
 
 

@@ -6,12 +6,16 @@ import ctypes
 import itertools
 from collections.abc import Mapping
 from ctypes import c_int64
+from typing import TypeAlias
 
 import numpy as np
 
-from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, LayerKind
+from pellucid.engine.decoders.decoder_config import FUSED, NORMS, DecoderConfig, Floats, LayerKind
 from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, Array
 from pellucid.engine.native.native_structs import MAX_PARTS, DecoderParts, LowRanks, Matrix, NativeLayer, Weights
+
+RotaryTables: TypeAlias = Mapping[float | None, tuple[Floats, Floats]]
+"""Cosines and sines of the rotations of a decoder; see ``DecoderConfig.rope_thetas``."""
 
 _NO_WINDOW = 2**31 - 1
 """More positions than a sequence has: C compares positions of 32 bits."""
@@ -27,6 +31,7 @@ class DecoderTensorPointers:
         self._packed = packed
         self._low_rank = low_rank
         self._adapters: list[LowRanks] = []
+        self._tables: RotaryTables = {}
         self._layers = (NativeLayer * config.layers)(
             *(self._layer(f"layers.{i}.", kind) for i, kind in enumerate(config.layer_kinds))
         )
@@ -39,6 +44,7 @@ class DecoderTensorPointers:
             kv_heads=config.kv_heads,
             head_dim=config.head_dim,
             vocab=head.blocks * BLOCK,  # The width of logits, including padding
+            rotated=config.rotary_width,
             low=max((adapter.projections * adapter.padded for adapter in self._adapters), default=0),
             eps=config.rms_norm_eps,
             embedding_scale=config.embedding_scale,
@@ -51,12 +57,24 @@ class DecoderTensorPointers:
             layer=self._layers,
         )
 
+    def rotate_by(self, tables: RotaryTables) -> None:
+        """Point to these tables, and keep the tables alive."""
+        if self._tables is tables:
+            return
+        self._tables = tables
+        for layer, kind in zip(self._layers, self._config.layer_kinds, strict=True):
+            if kind.rotates:
+                layer.cosine, layer.sine = (table.ctypes.data for table in tables[kind.rope_theta])
+
     def _layer(self, prefix: str, kind: LayerKind) -> NativeLayer:
         matrices = {name: self._matrix(prefix + name) for name in ("qkv", "o", "gate_up", "down")}
-        norms = {
-            name: self._pointer(f"{prefix}{name}.weight") for name in ("input_norm", "post_norm", "q_norm", "k_norm")
-        }
-        return NativeLayer(**matrices, **norms, rotates=kind.rotates, window=kind.window or _NO_WINDOW)
+        norms = {name: self._pointer(f"{prefix}{name}.weight") for name in NORMS}
+        return NativeLayer(
+            **matrices,
+            **norms,
+            norms_heads=not self._config.norms_projections,
+            window=kind.window or _NO_WINDOW,
+        )
 
     def _matrix(self, name: str) -> Matrix:
         parts = [self._weights(f"{name}.{i}") for i in range(MAX_PARTS) if f"{name}.{i}.number" in self._packed]

@@ -17,17 +17,19 @@ enum { GUARD = 0 };
 
 typedef struct {
     matrix qkv, o, gate_up, down; /* gate_up: its parts' blocks in turn */
-    const float *input_norm, *post_norm, *q_norm, *k_norm;
-    int64_t rotates; /* 0: queries and keys are not rotated */
+    /* Norms, or NULL: of attention's input, of queries and keys, of the MLP's input, and of both outputs. */
+    const float *input_norm, *q_norm, *k_norm, *post_norm, *attention_norm, *mlp_norm;
+    int64_t norms_heads; /* 0: queries of all heads are normed together, and keys */
+    const float *cosine, *sine; /* (context, rotated), or NULL: queries and keys are not rotated */
     int64_t window;  /* the most recent positions that a token sees */
 } layer;
 
 typedef struct {
     int64_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab;
+    int64_t rotated; /* of a head's dimensions, the first */
     int64_t low; /* the most that the activations of a token are lowered to, 0 without an adapter */
     float eps;
     float embedding_scale, attention_scale, residual_scale, logit_scale;
-    const float *cosine, *sine; /* (context, head_dim) */
     const float *norm;
     matrix embedding, head;
     const layer *layer;
@@ -47,6 +49,7 @@ typedef struct {
 typedef struct {
     float *x, *wanted; /* (tokens, hidden), (rows, hidden): the residual stream; of the last layer only wanted rows are finished */
     float *qkv;        /* (tokens, (heads + 2 kv_heads) * head_dim) */
+    float *branch;     /* (tokens, hidden): an output of attention or MLP that is normed, or no memory */
     int64_t parts;     /* into which threads split each sequence */
     mixture mixed;     /* (parts, tokens, heads) */
     quantized q;       /* the next input of a matrix; as wide as the widest row */
@@ -98,6 +101,8 @@ static mixture cut_mixture(char *memory, size_t *at, int64_t rows, int64_t head_
     return m;
 }
 
+static int norms_outputs(const decoder *d) { return d->layers && (d->layer->attention_norm || d->layer->mlp_norm); }
+
 static head_shape shape_of(const decoder *d) { return (head_shape){d->heads, d->kv_heads, d->head_dim, d->attention_scale}; }
 
 /* The memory of a pass of so many tokens, whose longest sequence ends at ``end``. */
@@ -108,6 +113,7 @@ static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, int64_t e
     s->x = cut(memory, &at, f * tokens * d->hidden);
     s->wanted = cut(memory, &at, f * tokens * d->hidden);
     s->qkv = cut(memory, &at, f * tokens * (d->heads + 2 * d->kv_heads) * d->head_dim);
+    s->branch = cut(memory, &at, norms_outputs(d) ? f * tokens * d->hidden : 0);
     s->parts = split_parts(tokens, end);
     s->mixed = cut_mixture(memory, &at, s->parts * tokens * d->heads, d->head_dim);
     s->q = cut_quantized(memory, &at, tokens, most(d->hidden, d->heads * d->head_dim));
@@ -139,7 +145,7 @@ static float norm_factor(const float *x, int64_t n, float eps) {
     return 1.0f / __builtin_sqrtf(sum_lanes(sum) / (float)n + eps);
 }
 
-static void norm_head(float *x, int64_t n, float eps, const float *weight) {
+static void norm_vector(float *x, int64_t n, float eps, const float *weight) {
     float factor = norm_factor(x, n, eps);
     for (int64_t i = 0; i < n; i++) x[i] = x[i] * factor * weight[i];
 }
@@ -158,10 +164,12 @@ static void place(const pass *p, const layer *l, const span *at, int64_t i, half
     const batch *b = p->batch;
     int64_t n = d->head_dim, position = at->start + i;
     float *q = p->s.qkv + (at->offset + i) * (d->heads + 2 * d->kv_heads) * n, *k = q + d->heads * n, *v = k + d->kv_heads * n;
+    if (l->q_norm && !l->norms_heads) norm_vector(q, d->heads * n, d->eps, l->q_norm);
+    if (l->k_norm && !l->norms_heads) norm_vector(k, d->kv_heads * n, d->eps, l->k_norm);
     for (int64_t h = 0; h < d->heads + d->kv_heads; h++) {
         const float *norm = h < d->heads ? l->q_norm : l->k_norm;
-        if (norm) norm_head(q + h * n, n, d->eps, norm);
-        if (l->rotates) rotate(q + h * n, d->cosine + position * n, d->sine + position * n, n);
+        if (norm && l->norms_heads) norm_vector(q + h * n, n, d->eps, norm);
+        if (l->cosine) rotate(q + h * n, l->cosine + position * d->rotated, l->sine + position * d->rotated, d->rotated);
     }
     for (int64_t h = 0; h < d->kv_heads; h++) {
         int64_t to = at->slot * b->slot_stride + h * b->head_stride + position * b->token_stride;
@@ -220,7 +228,7 @@ static void place_all(void *argument, int thread) {
             place(p, p->decoder->layer + now->layer, b->span + i, token - skipped, b->keys[now->layer], b->values[now->layer]);
 }
 
-/* Rows of x, normed, as bytes. */
+/* Rows of x, normed if there is a norm, as bytes. */
 static void quantize_normed(void *argument, int thread) {
     (void)thread;
     const step *now = argument;
@@ -228,7 +236,7 @@ static void quantize_normed(void *argument, int thread) {
     const decoder *d = p->decoder;
     for (int64_t i; (i = take(p->pool)) < now->rows;) {
         const float *row = now->x + i * d->hidden;
-        quantize(p->s.q, i, d->hidden, row, norm_factor(row, d->hidden, d->eps), now->norm);
+        quantize(p->s.q, i, d->hidden, row, now->norm ? norm_factor(row, d->hidden, d->eps) : 1, now->norm);
     }
 }
 
@@ -278,6 +286,31 @@ static void project(const pass *p, const matrix *m, quantized a, int64_t tokens,
     run(p->pool, multiply_all, &j);
 }
 
+/* Adds the normed output of attention or MLP to the residual stream. */
+static void add_normed(void *argument, int thread) {
+    (void)thread;
+    const step *now = argument;
+    const pass *p = now->p;
+    const decoder *d = p->decoder;
+    for (int64_t i; (i = take(p->pool)) < now->rows;) {
+        const float *row = p->s.branch + i * d->hidden;
+        float factor = norm_factor(row, d->hidden, d->eps) * d->residual_scale;
+        for (int64_t k = 0; k < d->hidden; k++) now->residual[i * d->hidden + k] += row[k] * factor * now->norm[k];
+    }
+}
+
+/* Adds a matrix times activations, normed if there is a norm, to rows of the residual stream. */
+static void add_output(const pass *p, const matrix *m, quantized a, int64_t rows, float *x, const float *norm) {
+    const decoder *d = p->decoder;
+    if (!norm) {
+        project(p, m, a, rows, (target){.sink = ADD, .out = x, .width = d->hidden, .scale = d->residual_scale});
+        return;
+    }
+    step now = {.p = p, .rows = rows, .norm = norm, .residual = x};
+    project(p, m, a, rows, (target){.sink = STORE, .out = p->s.branch, .width = d->hidden});
+    run(p->pool, add_normed, &now);
+}
+
 static void run_layer(const pass *p, int index) {
     const decoder *d = p->decoder;
     const batch *b = p->batch;
@@ -287,7 +320,6 @@ static void run_layer(const pass *p, int index) {
     int last = index == d->layers - 1;
     int64_t rows = last ? b->rows : b->tokens;
     float *x = last ? s->wanted : s->x;
-    target residual = {.sink = ADD, .out = x, .width = d->hidden, .scale = d->residual_scale};
     step now = {.p = p, .layer = index, .x = s->x, .rows = b->tokens, .norm = l->input_norm};
 
     run(p->pool, quantize_normed, &now);
@@ -298,10 +330,10 @@ static void run_layer(const pass *p, int index) {
     run(p->pool, attend_all, &now);
     now = (step){.p = p, .layer = index, .x = x, .rows = rows, .norm = l->post_norm, .only = last ? b->row : NULL, .residual = x};
     run(p->pool, quantize_mixed, &now);
-    project(p, &l->o, s->q, rows, residual);
+    add_output(p, &l->o, s->q, rows, x, l->attention_norm);
     run(p->pool, quantize_normed, &now);
     project(p, &l->gate_up, s->q, rows, (target){.sink = GATE, .gated = s->gated});
-    project(p, &l->down, s->gated, rows, residual);
+    add_output(p, &l->down, s->gated, rows, x, l->mlp_norm);
 }
 
 static void embed(void *argument, int thread) {

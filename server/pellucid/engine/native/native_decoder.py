@@ -16,7 +16,7 @@ from pellucid.engine.host_storage import HostStorage
 from pellucid.engine.masked_row import MaskedRow
 from pellucid.engine.model import Batch, CacheShape, InterruptedStepError, KVStorage, Logprobs, TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels
-from pellucid.engine.native.decoder_tensor_pointers import DecoderTensorPointers
+from pellucid.engine.native.decoder_tensor_pointers import DecoderTensorPointers, RotaryTables
 from pellucid.engine.native.kernel_compiler import KernelsUnavailableError
 from pellucid.engine.native.kernel_layout import BLOCK, GROUP, Array, pack_low_rank
 from pellucid.engine.native.native_structs import NativeBatch, NativeSpan
@@ -38,7 +38,8 @@ class _Memory:
     def __init__(self, config: DecoderConfig) -> None:
         self._config = config
         self._scratch = np.empty(0, np.uint8)
-        self.cos, self.sin = rotary_tables(config, 0)
+        self.tables: RotaryTables = {}
+        self._positions = 0
 
     def scratch(self, size: int) -> int:
         """Return the address of ``size`` bytes, aligned to 64 bytes."""
@@ -47,8 +48,9 @@ class _Memory:
         return (self._scratch.ctypes.data + 63) // 64 * 64
 
     def cover(self, positions: int) -> None:
-        if len(self.cos) < positions:
-            self.cos, self.sin = rotary_tables(self._config, positions)
+        if self._positions < positions:
+            self._positions = positions
+            self.tables = {theta: rotary_tables(self._config, positions, theta) for theta in self._config.rope_thetas}
 
 
 class NativeLogits:
@@ -163,10 +165,9 @@ class NativeDecoder(DecoderSizes):
         )
         with self.kernels.lock:
             self._memory.cover(min(kv.keys[0].shape[2], self.context))
-            decoder = self._structs.decoder
-            decoder.cosine, decoder.sine = self._memory.cos.ctypes.data, self._memory.sin.ctypes.data
+            self._structs.rotate_by(self._memory.tables)
             scratch = self._scratch(max(len(ids), len(rows)), max((s.end for s in batch.spans), default=0))
-            if not self.kernels.forward(decoder, native, scratch, out):
+            if not self.kernels.forward(self._structs.decoder, native, scratch, out):
                 raise InterruptedStepError
         return out
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ctypes import POINTER, Structure, c_double, c_float, c_int64, c_void_p
 
+from pellucid.engine.decoders.decoder_config import NORMS
+
 MAX_PARTS = 3
 """Maximum number of matrices computed as one."""
 
@@ -43,8 +45,10 @@ class NativeLayer(Structure):
 
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "gate_up", "down")),
-        *((name, c_void_p) for name in ("input_norm", "post_norm", "q_norm", "k_norm")),
-        *((name, c_int64) for name in ("rotates", "window")),
+        *((name, c_void_p) for name in NORMS),
+        ("norms_heads", c_int64),
+        *((name, c_void_p) for name in ("cosine", "sine")),
+        ("window", c_int64),
     )
 
 
@@ -54,13 +58,16 @@ class DecoderParts(Structure):
     _fields_ = (
         *(
             (name, c_int64)
-            for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "low")
+            for name in (
+                *("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab"),
+                *("rotated", "low"),
+            )
         ),
         *(
             (name, c_float)
             for name in ("eps", "embedding_scale", "attention_scale", "residual_scale", "logit_scale")
         ),
-        *((name, c_void_p) for name in ("cosine", "sine", "norm")),
+        ("norm", c_void_p),
         ("embedding", Matrix),
         ("head", Matrix),
         ("layer", POINTER(NativeLayer)),

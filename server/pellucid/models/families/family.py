@@ -23,14 +23,14 @@ class Family:
     """A family whose files differ from Llama's in no way; subclasses say what differs.
 
     ``model_types`` are transformers' names, ``architecture`` is GGUF's name or "". With
-    ``adjacent_pairs``, a GGUF file has the two dimensions of a rotated pair in adjacent rows. With
-    ``renames``, a folder has other tensors than Llama.
+    ``adjacent_pairs``, a GGUF file has the two dimensions of a rotated pair in adjacent rows.
+    ``names`` are a folder's names of modules that a Llama names otherwise or lacks, and ours.
     """
 
     model_types: tuple[str, ...]
     architecture: str
     adjacent_pairs: bool = False
-    renames: bool = False
+    names: tuple[tuple[str, str], ...] = ()
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
         """Return a Llama's shape with the family's own fields of config.json.
@@ -67,9 +67,17 @@ class Family:
             **self.own_fields(shape),
         }
 
-    def renamed(self, name: str, weight: Weight) -> Iterator[tuple[str, Weight]]:
-        """Yield a stored weight by Llama's name; yield the parts of a fused matrix."""
+    def parts(self, name: str, weight: Weight) -> Iterator[tuple[str, Weight]]:
+        """Yield the parts of a fused matrix by Llama's names, or the weight itself."""
         yield name, weight
+
+    def our_name(self, stored: str) -> str:
+        """Return our name of a folder's weight: Llama's name, if a Llama has the weight."""
+        return next((stored.replace(theirs, ours) for theirs, ours in self.names if theirs in stored), stored)
+
+    def stored_name(self, ours: str) -> str:
+        """Return the reverse of ``our_name``."""
+        return next((ours.replace(own, theirs) for theirs, own in self.names if own in ours), ours)
 
 
 def rows_of(weight: Weight, rows: slice) -> Weight:

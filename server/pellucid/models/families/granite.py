@@ -70,7 +70,7 @@ class DenseHybrid(Granite):
             kinds=() if config.get("position_embedding_type") == "rope" else _unrotated(shape),
         )
 
-    def renamed(self, name: str, weight: Weight) -> Iterator[tuple[str, Weight]]:
+    def parts(self, name: str, weight: Weight) -> Iterator[tuple[str, Weight]]:
         if name.endswith("shared_mlp.input_linear.weight"):
             prefix, half = name.removesuffix("shared_mlp.input_linear.weight"), weight.shape[0] // 2
             yield f"{prefix}mlp.gate_proj.weight", rows_of(weight, slice(half))
@@ -84,4 +84,4 @@ def _unrotated(shape: DecoderConfig) -> tuple[LayerKind, ...]:
 
 
 GRANITE = Granite(("granite",), "granite", adjacent_pairs=True)
-GRANITE_DENSE_HYBRID = DenseHybrid(("granitemoehybrid",), "", renames=True)
+GRANITE_DENSE_HYBRID = DenseHybrid(("granitemoehybrid",), "")

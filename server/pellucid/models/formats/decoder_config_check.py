@@ -40,6 +40,8 @@ def check(path: Path, config: DecoderConfig) -> DecoderConfig:
         raise _refused(path, f"its {config.heads} heads are not a multiple of its {config.kv_heads} key heads")
     if config.head_dim % 2:
         raise _refused(path, f"its head_dim is {config.head_dim}, which is odd")
+    if config.rotary_width % 2 or not 0 < config.rotary_width <= config.head_dim:
+        raise _refused(path, f"it rotates {config.rotary_width} of the {config.head_dim} dimensions of a head")
     if not 0 <= config.rms_norm_eps <= 1:  # Refuse NaN, too.
         raise _refused(path, f"its rms_norm_eps is {config.rms_norm_eps}")
     if not 1 <= config.rope_theta <= 1e15:

@@ -48,7 +48,6 @@ def shape_by(path: Path, config: Json) -> DecoderConfig | None:
     unusual = (
         config.get("model_type") not in BY_MODEL_TYPE
         or config.get("hidden_act", "silu") != "silu"
-        or scaling.pop("partial_rotary_factor", config.get("partial_rotary_factor", 1.0)) != 1.0
         or scaling.get("rope_type") not in _ROPES
     )
     if unusual:
@@ -71,7 +70,7 @@ def read_weights(folder: Path) -> Iterator[tuple[str, Weight]]:
     for file, stored, name in _stored(folder):
         with damage_explained(file.path):
             weight = file.read(stored, np.empty(file.size(stored), np.uint8))
-            yield from family.renamed(name, weight)
+            yield from family.parts(family.our_name(name), weight)
 
 
 def stored_sizes(folder: Path) -> Iterator[tuple[str, int]]:
@@ -134,6 +133,9 @@ def _decoder_config(path: Path, config: Json, scaling: dict[str, Any]) -> Decode
         return whole(path, config, key, 0, most, default)
 
     heads, hidden = number("num_attention_heads"), number("hidden_size")
+    head_dim = number("head_dim", 0) or hidden // max(heads, 1)
+    stated = {"partial_rotary_factor": scaling.pop("partial_rotary_factor", config.get("partial_rotary_factor"))}
+    part = real(path, stated, "partial_rotary_factor", 0, 1, 1.0)
     stated = {"rope_theta": scaling.pop("rope_theta", None) or config.get("rope_theta")}
     return DecoderConfig(
         vocab_size=whole(path, config, "vocab_size", 1, MAX_TOKENS),
@@ -142,7 +144,8 @@ def _decoder_config(path: Path, config: Json, scaling: dict[str, Any]) -> Decode
         layers=number("num_hidden_layers"),
         heads=heads,
         kv_heads=number("num_key_value_heads", heads) or heads,
-        head_dim=number("head_dim", 0) or hidden // max(heads, 1),
+        head_dim=head_dim,
+        rotated_dims=None if part == 1 else int(head_dim * part),
         rms_norm_eps=real(path, config, "rms_norm_eps", 0, 1, 1e-6),
         rope_theta=real(path, stated, "rope_theta", 1, 1e15, 10000.0),
         context=whole(path, config, "max_position_embeddings", 1, MAX_POSITIONS),
@@ -151,8 +154,13 @@ def _decoder_config(path: Path, config: Json, scaling: dict[str, Any]) -> Decode
 
 
 def _rope(path: Path, config: Json) -> dict[str, Any]:
-    """Return the rotary parameters, from either possible name, with either name of the type."""
+    """Return the rotary parameters, from either possible name, with either name of the type.
+
+    Parameters by type of layer are those of layers that see the whole text.
+    """
     given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if isinstance(given, dict) and isinstance(given.get("full_attention"), dict):
+        given = given["full_attention"]
     if not isinstance(given, dict):
         raise ModelError(f"{path} has {shown(given)} for rope_scaling; it must be an object.")
     stated = dict(given)

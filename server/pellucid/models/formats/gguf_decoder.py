@@ -36,6 +36,8 @@ _INNER = {
     "attn_v.bias": "self_attn.v_proj.bias",
     "attn_q_norm.weight": "self_attn.q_norm.weight",
     "attn_k_norm.weight": "self_attn.k_norm.weight",
+    "post_attention_norm.weight": "self_attn.output_norm.weight",
+    "post_ffw_norm.weight": "mlp.output_norm.weight",
     "attn_output.weight": "self_attn.o_proj.weight",
     "attn_output.bias": "self_attn.o_proj.bias",
     "ffn_norm.weight": "post_attention_layernorm.weight",
@@ -69,10 +71,10 @@ def _read_config(file: GGUF) -> DecoderConfig:
     heads = file.require(f"{arch}.attention.head_count", int)
     head_dim = file.get(f"{arch}.attention.key_length", hidden // max(heads, 1))
     rotated = file.get(f"{arch}.rope.dimension_count", head_dim)
-    if rotated != head_dim:
+    if rotated != head_dim and family.adjacent_pairs:
         raise ModelError(
             f"{file.path} rotates only {rotated} of {head_dim} dimensions of a head, "
-            "which is not supported for GGUF files."
+            f"which is not supported for {arch}: use the model's safetensors folder."
         )
     config = DecoderConfig(
         vocab_size=next(iter(file.tensors["token_embd.weight"].shape), 0),
@@ -82,6 +84,7 @@ def _read_config(file: GGUF) -> DecoderConfig:
         heads=heads,
         kv_heads=file.get(f"{arch}.attention.head_count_kv", heads),
         head_dim=head_dim,
+        rotated_dims=None if rotated == head_dim else rotated,
         rms_norm_eps=file.require(f"{arch}.attention.layer_norm_rms_epsilon", float),
         rope_theta=file.get(f"{arch}.rope.freq_base", 10000.0),
         context=file.require(f"{arch}.context_length", int),
@@ -120,7 +123,7 @@ def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Wei
         for stored in file.tensors:
             if stored != _ROPE_FACTORS:
                 name, weight = _read_weight(file, config, stored, blocks=blocks, interleaved=family.adjacent_pairs)
-                yield from family.renamed(name, weight)
+                yield from family.parts(name, weight)
 
 
 def stored_sizes(file: GGUF) -> Iterator[tuple[str, int]]:

@@ -26,6 +26,8 @@ from support.models.tiny_models import (
     tiny_granite,
     tiny_llama,
     tiny_mistral,
+    tiny_olmo2,
+    tiny_olmo3,
     tiny_qwen2,
     tiny_qwen3,
     tiny_smollm3,
@@ -39,6 +41,8 @@ MAKERS = {
     "granite": tiny_granite,
     "granitemoehybrid": tiny_dense_hybrid,
     "smollm3": tiny_smollm3,
+    "olmo2": tiny_olmo2,
+    "olmo3": tiny_olmo3,
 }
 
 

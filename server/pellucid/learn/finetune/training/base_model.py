@@ -69,9 +69,8 @@ def build(
     with torch.device("meta"):
         model = make(shape, attn_implementation="sdpa", dtype=dtype)
     head = weights.get("lm_head.weight", weights["embed_tokens.weight"])
-    named = {f"model.{name}": weight for name, weight in weights.items() if name != "lm_head.weight"} | {
-        "lm_head.weight": head
-    }
+    named = {f"model.{family.stored_name(name)}": weight for name, weight in weights.items()}
+    named = {name: weight for name, weight in named.items() if name != "model.lm_head.weight"} | {"lm_head.weight": head}
     try:
         model.load_state_dict(named, strict=True, assign=True)
     except RuntimeError as error:
