@@ -44,7 +44,15 @@ SHAPES: Mapping[str, DecoderConfig] = {
         QWEN2, hidden_size=96, intermediate_size=160, heads=6, kv_heads=2, head_dim=16, vocab_size=17
     ),
     "an odd number of heads, a window": replace(
-        VARIED, hidden_size=160, intermediate_size=96, heads=5, kv_heads=1, head_dim=32, vocab_size=131, layers=1, kinds=(LayerKind(7),)
+        VARIED,
+        hidden_size=160,
+        intermediate_size=96,
+        heads=5,
+        kv_heads=1,
+        head_dim=32,
+        vocab_size=131,
+        layers=1,
+        kinds=(LayerKind(7),), rotated_dims=16,
     ),
     "a head wider than the rest": replace(
         QWEN3, hidden_size=32, intermediate_size=224, heads=2, kv_heads=2, head_dim=112, vocab_size=3

@@ -24,8 +24,10 @@ from support.models.tiny_models import (
     reference_logprobs,
     tiny_granite,
     tiny_llama,
+    tiny_ministral3,
     tiny_olmo2,
     tiny_olmo3,
+    tiny_phi3,
     tiny_qwen2,
     tiny_qwen3,
     tiny_smollm3,
@@ -59,6 +61,8 @@ def build(path: Path) -> Model:
         ("smollm3", tiny_smollm3),
         ("olmo2", tiny_olmo2),
         ("olmo2", tiny_olmo3),
+        ("phi3", tiny_phi3),
+        ("mistral3", tiny_ministral3),
     ],
 )
 def test_logits_are_those_of_transformers(tmp_path: Path, arch: str, make: Callable[[], PreTrainedModel]) -> None:

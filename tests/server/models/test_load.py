@@ -14,7 +14,7 @@ from typing import Any
 import gguf
 import pytest
 import torch
-from transformers import GPT2Config, PreTrainedModel, Qwen2Config
+from transformers import GPT2Config, PreTrainedModel
 from transformers.utils import logging
 
 from pellucid.engine.decoders.decoder import Decoder

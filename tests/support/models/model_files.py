@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,10 @@ def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str,
         if BY_ARCHITECTURE[arch].adjacent_pairs and (".q_proj." in name or ".k_proj." in name):
             tensor = _interleaved(tensor, tensor.shape[0] // head_dim)
         tensors[stored] = tensor.float().numpy()
+    rope = model.config.rope_parameters
+    for kind in ("short", "long"):
+        if f"{kind}_factor" in rope:
+            tensors[f"rope_factors_{kind}.weight"] = np.array(rope[f"{kind}_factor"], np.float32)
     return tensors
 
 
@@ -228,7 +233,7 @@ def rope_theta(config: PretrainedConfig) -> float:
 
 
 def _own_metadata(model: PreTrainedModel) -> dict[str, Any]:
-    """Return the metadata by which a family differs from Llama, as llama.cpp's conversion writes it."""
+    """Return a family's own metadata, as llama.cpp's conversion writes the metadata."""
     config = model.config
     if config.model_type == "granite":
         return {
@@ -239,6 +244,28 @@ def _own_metadata(model: PreTrainedModel) -> dict[str, Any]:
         }
     if config.model_type == "olmo3":
         return {"attention__sliding_window": config.sliding_window}
+    if config.model_type == "phi3":
+        rope = config.rope_parameters
+        original = rope["original_max_position_embeddings"]
+        stretch = config.max_position_embeddings / original
+        return {
+            "attention__sliding_window": config.sliding_window,
+            "rope__dimension_count": 2 * len(rope["short_factor"]),
+            "rope__scaling__original_context_length": original,
+            "rope__scaling__attn_factor": math.sqrt(1 + math.log(stretch) / math.log(original)),
+        }
+    if config.model_type == "ministral3":
+        rope = config.rope_parameters
+        return {
+            "attention__temperature_scale": rope["llama_4_scaling_beta"],
+            "rope__dimension_count": config.head_dim,
+            "rope__scaling__type": "yarn",
+            "rope__scaling__factor": rope["factor"],
+            "rope__scaling__original_context_length": rope["original_max_position_embeddings"],
+            "rope__scaling__yarn_beta_fast": rope["beta_fast"],
+            "rope__scaling__yarn_beta_slow": rope["beta_slow"],
+            "rope__scaling__yarn_log_multiplier": rope["mscale_all_dim"],
+        }
     return {}
 
 

@@ -55,12 +55,14 @@ VARIED = replace(
     kinds=(LayerKind(), LayerKind(rotates=False), LayerKind(window=70, rope_theta=100.0)),
     norms=("input_norm", "post_norm", "attention_norm", "mlp_norm"),
     embedding_scale=1.5,
-    attention_scale=0.15,
+    attention_scale=0.1,
     residual_scale=0.8,
     logit_scale=0.7,
+    query_growth=0.3,
+    query_interval=50,
 )
 """QWEN3 with what other families have: rotation of a part of a head, by two bases, or not at all, a
-window, norms of outputs, four scales.
+window, norms of outputs, four scales, queries that grow.
 """
 
 

@@ -14,9 +14,11 @@ from transformers import (
     GraniteConfig,
     GraniteMoeHybridConfig,
     LlamaConfig,
+    Ministral3Config,
     MistralConfig,
     Olmo2Config,
     Olmo3Config,
+    Phi3Config,
     PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
@@ -100,7 +102,7 @@ def tiny_granite(seed: int = 0, **overrides: Any) -> PreTrainedModel:
 
 
 def tiny_dense_hybrid(seed: int = 0, **overrides: Any) -> PreTrainedModel:
-    """Return a dense Granite 4 as published: a hybrid with attention in all layers, without experts."""
+    """Return a dense Granite 4 as published: a hybrid with attention in every layer."""
     hybrid = {
         "layer_types": ["full_attention"] * 3,
         "num_local_experts": 0,
@@ -127,11 +129,43 @@ def tiny_olmo2(seed: int = 0, **overrides: Any) -> PreTrainedModel:
 
 def tiny_olmo3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
     """Return an OLMo 3 of four layers, the first three of them with a window of 7 tokens."""
-    return tiny(Olmo3Config(**(_SHAPE | {"hidden_size": 64, "num_hidden_layers": 4, "sliding_window": 7} | overrides)), seed)
+    return tiny(
+        Olmo3Config(**(_SHAPE | {"hidden_size": 64, "num_hidden_layers": 4, "sliding_window": 7} | overrides)), seed
+    )
+
+
+def tiny_phi3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a Phi 3: fused matrices, half of a head rotated, a window, divisors of the angles."""
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 100.0,
+        "partial_rotary_factor": 0.5,
+        "short_factor": [1.0, 1.5, 2.0, 4.0],
+        "long_factor": [2.0, 3.0, 4.0, 5.0],
+    }
+    shape = {name: value for name, value in _SHAPE.items() if name != "head_dim"}
+    own = {"hidden_size": 64, "rope_parameters": rope, "original_max_position_embeddings": 128, "sliding_window": 20}
+    return tiny(Phi3Config(**(shape | own | overrides)), seed)
+
+
+def tiny_ministral3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a Ministral 3 whose queries grow every 16 tokens."""
+    rope = {
+        "rope_type": "yarn",
+        "rope_theta": 100.0,
+        "factor": 4.0,
+        "original_max_position_embeddings": 16,
+        "beta_fast": 4.0,
+        "beta_slow": 1.0,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+        "llama_4_scaling_beta": 0.5,
+    }
+    return tiny(Ministral3Config(**(_SHAPE | {"rope_parameters": rope} | overrides)), seed)
 
 
 def to_decoder(model: PreTrainedModel) -> Decoder:
-    """Return a model as a lean decoder, with shared tensors, by its config.json and tensor names."""
+    """Return a model as a lean decoder, by config.json and tensor names. Tensors are shared."""
     config = json.loads(model.config.to_json_string(use_diff=False))
     config.pop("quantization_config", None)
     shape = shape_by(Path("config.json"), config)
@@ -139,7 +173,7 @@ def to_decoder(model: PreTrainedModel) -> Decoder:
     family = BY_MODEL_TYPE[model.config.model_type]
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        tensors |= family.parts(family.our_name(name.removeprefix("model.")), tensor.detach())
+        tensors |= family.parts(family.our_name(name.removeprefix("model.")), tensor.detach(), shape)
     weights = DecoderWeights(
         embedding=tensors["embed_tokens.weight"],
         layers=tuple(_layer(tensors, f"layers.{i}.") for i in range(shape.layers)),
@@ -153,15 +187,15 @@ def _layer(tensors: Mapping[str, Tensor], prefix: str) -> Layer:
     def fused(name: str) -> DenseLinear:
         """Stack matrices with the same input."""
         weights, biases = (
-            [tensors.get(f"{prefix}{part}.{kind}") for part in FUSED[name]] for kind in ("weight", "bias")
+            [tensors[key] for part in FUSED[name] if (key := f"{prefix}{part}.{kind}") in tensors]
+            for kind in ("weight", "bias")
         )
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-        return DenseLinear(weight, None if biases[0] is None else torch.cat(biases))
+        return DenseLinear(weight, torch.cat(biases) if biases else None)
 
-    return Layer(
-        **{name: fused(name) for name in FUSED},
-        **{name: tensors.get(f"{prefix}{stored}.weight") for name, stored in NORMS.items()},
-    )
+    linears: dict[str, Any] = {name: fused(name) for name in FUSED}
+    norms: dict[str, Any] = {name: tensors.get(f"{prefix}{stored}.weight") for name, stored in NORMS.items()}
+    return Layer(**linears, **norms)
 
 
 @torch.inference_mode()

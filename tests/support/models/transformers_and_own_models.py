@@ -14,9 +14,11 @@ from support.models.tiny_models import (
     tiny_dense_hybrid,
     tiny_granite,
     tiny_llama,
+    tiny_ministral3,
     tiny_mistral,
     tiny_olmo2,
     tiny_olmo3,
+    tiny_phi3,
     tiny_qwen2,
     tiny_qwen3,
     tiny_smollm3,
@@ -62,6 +64,8 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
     "smollm3": tiny_smollm3,
     "olmo2": tiny_olmo2,
     "olmo3": tiny_olmo3,
+    "phi3": tiny_phi3,
+    "ministral3": tiny_ministral3,
 }
 
 

@@ -1,8 +1,9 @@
-"""The lean decoder for families that resemble Llama; see ``models/families/``.
+"""The lean decoder: Llama and all families of ``models/families/``.
 
-RMSNorm, rotary positions, grouped queries and a gated MLP; windows, layers without rotation,
-scales, biases, query/key norms and tied heads by configuration. This is the reference in torch operations, for any device and dtype; see
-``native/native_decoder.py`` for the native path.
+RMSNorm, rotary positions, grouped queries and a gated MLP. Windows, layers without rotation,
+scales, biases, tied heads, and norms of queries, keys and outputs are set by configuration. This is
+the reference in torch operations, for any device and dtype; see ``native/native_decoder.py`` for
+the native path.
 """
 
 from __future__ import annotations
@@ -168,12 +169,16 @@ class Decoder(DecoderSizes, TorchModel):
         }
         scale = self.config.residual_scale
         x = F.embedding(ids, self.weights.embedding).to(self.dtype) * self.config.embedding_scale  # (T, hidden)
+        grown = 1 + self.config.query_growth * torch.log1p((positions // self.config.query_interval).float())
+        grown = grown.to(self.dtype)[:, None, None]
         for layer, kind, keys, values in zip(
             self.weights.layers, self.config.layer_kinds, kv.keys, kv.values, strict=True
         ):
             q, k, v = self._projected(layer, _normed(x, layer.input_norm, eps))
             if kind.rotates:
                 q, k = rotate(q, *waves[kind.rope_theta]), rotate(k, *waves[kind.rope_theta])
+            if self.config.query_growth:
+                q = q * grown
             mixed = layer.o(attention(q, k, v, keys, values, kind).flatten(1))
             x = x + _normed(mixed, layer.attention_norm, eps) * scale
             gate, up = layer.gate_up(_normed(x, layer.post_norm, eps)).chunk(2, dim=-1)
@@ -187,7 +192,7 @@ class Decoder(DecoderSizes, TorchModel):
         q, k, v = torch.split(layer.qkv(x), widths, dim=1)
         if c.norms_projections:
             q, k = _normed(q, layer.q_norm, c.rms_norm_eps), _normed(k, layer.k_norm, c.rms_norm_eps)
-        q, k, v = (part.unflatten(1, (-1, c.head_dim)) for part in (q, k, v))
+        q, k, v = (part.reshape(len(x), -1, c.head_dim) for part in (q, k, v))
         if not c.norms_projections:
             q, k = _normed(q, layer.q_norm, c.rms_norm_eps), _normed(k, layer.k_norm, c.rms_norm_eps)
         return q, k, v
@@ -204,7 +209,7 @@ def _normed(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the first dimensions of x (T, heads, head_dim), half-split (RoPE, arXiv 2104.09864)."""
+    """Rotate the first dimensions of x (T, heads, head_dim), half-split (arXiv 2104.09864)."""
     width = cos.shape[-1]
     rotated, kept = x[..., :width], x[..., width:]
     first, second = rotated.chunk(2, dim=-1)

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +40,8 @@ class LayerKind:
     """The attention of a layer.
 
     ``window`` is the number of visible positions, the query's position included; None is the whole
-    text. Without rotation, queries and keys carry no position. A layer with a ``rope_theta`` rotates by
-    this base, unscaled, instead of the configuration's.
+    text. Without rotation, queries and keys carry no position. A layer with a ``rope_theta``
+    rotates by this base, unscaled, instead of the configuration's.
     """
 
     window: int | None = None
@@ -52,13 +53,19 @@ class LayerKind:
 class DecoderConfig:
     """The shape of a decoder.
 
-    ``rotated_dims`` are the first dimensions of a head, or None for all. ``rope_scaling`` is None or a transformers ``rope_scaling`` of type linear, llama3 or yarn.
-    ``kinds`` has an entry for each layer; without entries, every layer is a plain LayerKind. The
-    scales multiply the embeddings, the scores (None: one divided by the root of ``head_dim``), what
-    attention and MLP add to the residual stream, and the logits. ``norms`` are the norms of a layer:
-    ``input_norm`` and ``post_norm`` of the inputs of attention and MLP, ``attention_norm`` and
-    ``mlp_norm`` of the outputs. With ``norms_projections``, the norms of queries and keys, which are
-    optional, are over all heads together.
+    ``rotated_dims`` are the first dimensions of a head, or None for all. ``rope_scaling`` is None
+    or a transformers ``rope_scaling`` of type linear, llama3 or yarn, or has type longrope and the
+    ``divisors`` of all angles. ``kinds`` has an entry for each layer; without entries, every layer
+    is a plain LayerKind.
+
+    The scales multiply the embeddings, the scores (None: one divided by the root of ``head_dim``),
+    what attention and MLP add to the residual stream, and the logits. Queries are multiplied by 1 +
+    ``query_growth`` * ln(1 + i), where i is the number of whole ``query_interval`` positions before
+    the query.
+
+    ``norms`` are the norms of a layer: ``input_norm`` and ``post_norm`` of the inputs of attention
+    and MLP, ``attention_norm`` and ``mlp_norm`` of the outputs. Norms of queries and keys are
+    optional, and with ``norms_projections`` over all heads together.
     """
 
     vocab_size: int
@@ -72,7 +79,7 @@ class DecoderConfig:
     rope_theta: float
     context: int
     rotated_dims: int | None = None
-    rope_scaling: Mapping[str, float | str] | None = None
+    rope_scaling: Mapping[str, Any] | None = None
     kinds: tuple[LayerKind, ...] = ()
     embedding_scale: float = 1.0
     attention_scale: float | None = None
@@ -80,6 +87,8 @@ class DecoderConfig:
     logit_scale: float = 1.0
     norms: tuple[str, ...] = ("input_norm", "post_norm")
     norms_projections: bool = False
+    query_growth: float = 0.0
+    query_interval: int = 1
 
     @property
     def layer_kinds(self) -> tuple[LayerKind, ...]:
@@ -158,7 +167,10 @@ class DecoderSizes(ABC):
 
 
 def rotary_tables(config: DecoderConfig, positions: int, theta: float | None = None) -> tuple[Floats, Floats]:
-    """Return cosines and sines (positions, rotary_width) float32; see ``LayerKind`` for ``theta``."""
+    """Return cosines and sines (positions, rotary_width) float32.
+
+    ``theta`` is a layer's own base; see ``LayerKind``.
+    """
     if theta is not None:
         config = replace(config, rope_theta=theta, rope_scaling=None)
     angles = np.arange(positions, dtype=np.float32)[:, None] * inverse_frequencies(config)[None]
@@ -181,6 +193,9 @@ def inverse_frequencies(config: DecoderConfig) -> Floats:
     kind = scaling.get("rope_type", scaling.get("type"))
     if kind == "default":
         return base
+    if kind == "longrope":
+        divisors: Floats = np.asarray(scaling["divisors"], np.float32)
+        return base / divisors
     factor = float(scaling["factor"])
     if kind == "linear":
         return base / np.float32(factor)
@@ -195,7 +210,7 @@ def inverse_frequencies(config: DecoderConfig) -> Floats:
     raise ValueError(f"rope_scaling of type {kind!r} is not supported by the lean decoder.")
 
 
-def _yarn_frequencies(config: DecoderConfig, base: Floats, scaling: Mapping[str, float | str]) -> Floats:
+def _yarn_frequencies(config: DecoderConfig, base: Floats, scaling: Mapping[str, Any]) -> Floats:
     """Stretch waves that turn seldom in the original context, keep waves that turn often.
 
     In between the frequencies are blended (Peng et al. 2023, arXiv 2309.00071, section 3.2).
@@ -216,9 +231,9 @@ def _yarn_frequencies(config: DecoderConfig, base: Floats, scaling: Mapping[str,
 
 
 def _rotary_factor(config: DecoderConfig) -> float:
-    """Return the factor of cosines and sines by which YaRN sharpens attention over long texts."""
+    """Return the factor of cosines and sines that sharpens attention over long texts."""
     scaling = config.rope_scaling
-    if scaling is None or scaling.get("rope_type") != "yarn":
+    if scaling is None or scaling.get("rope_type") not in ("yarn", "longrope"):
         return 1.0
     if scaling.get("attention_factor") is not None:
         return float(scaling["attention_factor"])

@@ -78,10 +78,9 @@ def build(config: DecoderConfig, packed: Mapping[str, NDArray[Any]], scheme: str
 
 
 def _layer(packed: Mapping[str, Tensor], scheme: str, prefix: str) -> Layer:
-    return Layer(
-        **{name: _linear(packed, scheme, prefix + name) for name in FUSED},
-        **{norm: packed.get(f"{prefix}{norm}.weight") for norm in NORMS},
-    )
+    linears: dict[str, Any] = {name: _linear(packed, scheme, prefix + name) for name in FUSED}
+    norms: dict[str, Any] = {norm: packed.get(f"{prefix}{norm}.weight") for norm in NORMS}
+    return Layer(**linears, **norms)
 
 
 def _linear(packed: Mapping[str, Tensor], scheme: str, name: str) -> Linear:

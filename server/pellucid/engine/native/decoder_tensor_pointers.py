@@ -51,6 +51,8 @@ class DecoderTensorPointers:
             attention_scale=config.score_scale,
             residual_scale=config.residual_scale,
             logit_scale=config.logit_scale,
+            query_growth=config.query_growth,
+            query_interval=config.query_interval,
             norm=self._pointer("norm.weight"),
             embedding=self._matrix("embedding"),
             head=head,

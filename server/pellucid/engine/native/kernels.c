@@ -30,6 +30,8 @@ typedef struct {
     int64_t low; /* the most that the activations of a token are lowered to, 0 without an adapter */
     float eps;
     float embedding_scale, attention_scale, residual_scale, logit_scale;
+    float query_growth;     /* queries are multiplied by 1 + growth * ln(1 + whole intervals before the position), */
+    int64_t query_interval; /* unless the growth is 0 */
     const float *norm;
     matrix embedding, head;
     const layer *layer;
@@ -171,6 +173,8 @@ static void place(const pass *p, const layer *l, const span *at, int64_t i, half
         if (norm && l->norms_heads) norm_vector(q + h * n, n, d->eps, norm);
         if (l->cosine) rotate(q + h * n, l->cosine + position * d->rotated, l->sine + position * d->rotated, d->rotated);
     }
+    float grown = d->query_growth != 0 ? 1 + d->query_growth * log1pf((float)(position / d->query_interval)) : 1;
+    for (int64_t i = 0; grown != 1 && i < d->heads * n; i++) q[i] *= grown;
     for (int64_t h = 0; h < d->kv_heads; h++) {
         int64_t to = at->slot * b->slot_stride + h * b->head_stride + position * b->token_stride;
         for (int64_t j = 0; j < n; j += LANES) {

@@ -65,8 +65,12 @@ class DecoderParts(Structure):
         ),
         *(
             (name, c_float)
-            for name in ("eps", "embedding_scale", "attention_scale", "residual_scale", "logit_scale")
+            for name in (
+                *("eps", "embedding_scale", "attention_scale", "residual_scale", "logit_scale"),
+                "query_growth",
+            )
         ),
+        ("query_interval", c_int64),
         ("norm", c_void_p),
         ("embedding", Matrix),
         ("head", Matrix),

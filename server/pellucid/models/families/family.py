@@ -1,4 +1,4 @@
-"""A family of models: how files describe the shape that the lean decoder computes, and name tensors."""
+"""A family: how files state the shape that the lean decoder computes, and name tensors."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, cast
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
-from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
+from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.errors import ModelError
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json, shown, whole
 
 MAX_POSITIONS = 1 << 40
 """Maximum number of positions; some configurations use a huge number for "no limit"."""
+
+
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+W = TypeVar("W", bound=_Shaped)
+"""A weight: an array, a tensor or blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class Family:
             **self.own_fields(shape),
         }
 
-    def parts(self, name: str, weight: Weight) -> Iterator[tuple[str, Weight]]:
+    def parts(self, name: str, weight: W, shape: DecoderConfig) -> Iterator[tuple[str, W]]:
         """Yield the parts of a fused matrix by Llama's names, or the weight itself."""
         yield name, weight
 
@@ -80,10 +89,11 @@ class Family:
         return next((ours.replace(own, theirs) for theirs, own in self.names if own in ours), ours)
 
 
-def rows_of(weight: Weight, rows: slice) -> Weight:
+def rows_of(weight: W, rows: slice) -> W:
     """Return some rows of a fused matrix."""
     cut = itemgetter(rows)
-    return weight.of_rows(cut) if isinstance(weight, Blocks) else cut(weight)
+    whole: Any = weight
+    return cast("W", whole.of_rows(cut) if isinstance(whole, Blocks) else cut(whole))
 
 
 def windowed(shape: DecoderConfig, window: int | None) -> tuple[LayerKind, ...]:

@@ -1,4 +1,4 @@
-"""Granite: a Llama with four scales. Dense models of Granite 4 are stored as hybrids without experts."""
+"""Granite: a Llama with four scales; a dense Granite 4 is stored as a hybrid without experts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
-from pellucid.engine.decoders.quantized_blocks import Weight
-from pellucid.models.families.family import Family, rows_of
+from pellucid.models.families.family import Family, W, rows_of
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json, real, whole
 
@@ -54,7 +53,7 @@ class Granite(Family):
 
 
 class DenseHybrid(Granite):
-    """A hybrid of Mamba, attention and experts whose layers have attention and one shared MLP alone."""
+    """A hybrid without Mamba layers and experts: every layer has attention and the shared MLP."""
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
         types = config.get("layer_types") or config.get("layers_block_type")
@@ -70,7 +69,7 @@ class DenseHybrid(Granite):
             kinds=() if config.get("position_embedding_type") == "rope" else _unrotated(shape),
         )
 
-    def parts(self, name: str, weight: Weight) -> Iterator[tuple[str, Weight]]:
+    def parts(self, name: str, weight: W, shape: DecoderConfig) -> Iterator[tuple[str, W]]:
         if name.endswith("shared_mlp.input_linear.weight"):
             prefix, half = name.removesuffix("shared_mlp.input_linear.weight"), weight.shape[0] // 2
             yield f"{prefix}mlp.gate_proj.weight", rows_of(weight, slice(half))

@@ -1,4 +1,7 @@
-"""Llama, and what is named and computed like Llama: Mistral, SmolLM2, Seed-Coder, Mellum, DeepSeek-Coder."""
+"""Llama, and models with Llama's names and computation.
+
+Among these models are Mistral, SmolLM2, Seed-Coder, Mellum and DeepSeek-Coder.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ class Llama(Family):
         return replace(shape, kinds=windowed(shape, window_of(path, config) if slides else None))
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
-        return replace(shape, kinds=windowed(shape, file.get(f"{self.architecture}.attention.sliding_window", 0) or None))
+        return replace(
+            shape, kinds=windowed(shape, file.get(f"{self.architecture}.attention.sliding_window", 0) or None)
+        )
 
     def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
         window = shape.layer_kinds[0].window

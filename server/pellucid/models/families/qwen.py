@@ -20,7 +20,7 @@ from pellucid.models.untrusted_files import Json, whole
 
 
 class Qwen(Family):
-    """The first ``max_window_layers`` layers see the whole text, if the model has windows at all."""
+    """The first ``max_window_layers`` layers see the whole text even if the model has windows."""
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
         if config.get("layer_types"):
@@ -35,7 +35,9 @@ class Qwen(Family):
         )
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
-        return replace(shape, kinds=windowed(shape, file.get(f"{self.architecture}.attention.sliding_window", 0) or None))
+        return replace(
+            shape, kinds=windowed(shape, file.get(f"{self.architecture}.attention.sliding_window", 0) or None)
+        )
 
     def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
         return {"model_type": self.model_types[0], "max_window_layers": 0, **window_fields(shape)}

@@ -55,7 +55,7 @@ def check(path: Path, config: DecoderConfig) -> DecoderConfig:
 
 def _check_scaling(path: Path, config: DecoderConfig) -> None:
     scaling = config.rope_scaling
-    if scaling is None:
+    if scaling is None or scaling["rope_type"] == "longrope":  # Checked by the family.
         return
     needed = ["factor"]
     if scaling["rope_type"] == "llama3":

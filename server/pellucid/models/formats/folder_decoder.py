@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
-from pellucid.engine.decoders.quantized_blocks import Weight
 from pellucid.errors import ModelError
 from pellucid.models.families.family import MAX_POSITIONS, Family
 from pellucid.models.families.registry import BY_MODEL_TYPE
@@ -20,7 +20,7 @@ from pellucid.models.untrusted_files import Json, damage_explained, read_json, r
 
 TABLE_MODELS = ("pellucid_ngram", "pellucid_logistic")
 
-_ROPES = ("default", "linear", "llama3", "yarn")
+_ROPES = ("default", "linear", "llama3", "yarn", "longrope")
 _SHARD = re.compile(r"[\w.+-]{1,200}\.safetensors")
 
 
@@ -42,7 +42,8 @@ def shape_by(path: Path, config: Json) -> DecoderConfig | None:
     """Return the shape by the content of config.json; see ``read_config``."""
     if "quantization_config" in config:
         raise ModelError(
-            f"{path.parent} has quantized safetensors, which are not supported: use the unquantized model, or a GGUF file."
+            f"{path.parent} has quantized safetensors, which are not supported: "
+            "use the unquantized model, or a GGUF file."
         )
     scaling = _rope(path, config)
     unusual = (
@@ -61,16 +62,17 @@ def family_of(folder: Path) -> Family:
     return BY_MODEL_TYPE[read_json(folder / "config.json")["model_type"]]
 
 
-def read_weights(folder: Path) -> Iterator[tuple[str, Weight]]:
+def read_weights(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield all weights by Llama's name without ``model.``.
 
     A tied head has no ``lm_head.weight``.
     """
-    family = family_of(folder)
+    family, shape = family_of(folder), read_config(folder)
+    assert shape is not None, "models of other shapes are read by the transformers library"
     for file, stored, name in _stored(folder):
         with damage_explained(file.path):
             weight = file.read(stored, np.empty(file.size(stored), np.uint8))
-            yield from family.parts(family.our_name(name), weight)
+            yield from family.parts(family.our_name(name), weight, shape)
 
 
 def stored_sizes(folder: Path) -> Iterator[tuple[str, int]]:

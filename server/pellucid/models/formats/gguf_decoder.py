@@ -31,6 +31,7 @@ _INNER = {
     "attn_q.weight": "self_attn.q_proj.weight",
     "attn_k.weight": "self_attn.k_proj.weight",
     "attn_v.weight": "self_attn.v_proj.weight",
+    "attn_qkv.weight": "self_attn.qkv_proj.weight",
     "attn_q.bias": "self_attn.q_proj.bias",
     "attn_k.bias": "self_attn.k_proj.bias",
     "attn_v.bias": "self_attn.v_proj.bias",
@@ -46,6 +47,7 @@ _INNER = {
     "ffn_down.weight": "mlp.down_proj.weight",
 }
 _ROPE_FACTORS = "rope_freqs.weight"
+_ROTARY_TENSORS = (_ROPE_FACTORS, "rope_factors_short.weight", "rope_factors_long.weight")
 
 
 def read_config(file: GGUF) -> DecoderConfig:
@@ -121,9 +123,9 @@ def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Wei
         config = read_config(file)
         family = family_of(file)
         for stored in file.tensors:
-            if stored != _ROPE_FACTORS:
+            if stored not in _ROTARY_TENSORS:
                 name, weight = _read_weight(file, config, stored, blocks=blocks, interleaved=family.adjacent_pairs)
-                yield from family.parts(name, weight)
+                yield from family.parts(name, weight, config)
 
 
 def stored_sizes(file: GGUF) -> Iterator[tuple[str, int]]:
@@ -165,6 +167,8 @@ def _split_halves(weight: NDArray[Any], head_dim: int) -> NDArray[Any]:
 
 
 def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig:
+    if config.rope_scaling is not None:  # Read by the family.
+        return config
     kind = file.get(f"{arch}.rope.scaling.type", "none")
     factor = file.get(f"{arch}.rope.scaling.factor", file.get(f"{arch}.rope.scale_linear", 1.0))
     if kind == "linear" or (kind == "none" and factor != 1.0):
@@ -189,6 +193,8 @@ def _yarn(file: GGUF, arch: str, factor: float) -> dict[str, float | str]:
     for name in ("beta_fast", "beta_slow"):
         if value := file.get(f"{arch}.rope.scaling.yarn_{name}", 0.0):
             scaling[name] = value
+    if over_all := file.get(f"{arch}.rope.scaling.yarn_log_multiplier", 0.0):
+        scaling |= {"mscale": 1.0, "mscale_all_dim": over_all}
     sharpened = file.get(f"{arch}.rope.scaling.attn_factor", 1.0)
     if sharpened != 1.0:  # llama.cpp multiplies its own factor by this number.
         scaling["attention_factor"] = sharpened * (0.1 * math.log(max(factor, 1.0)) + 1.0)

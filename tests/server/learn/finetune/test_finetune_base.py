@@ -25,6 +25,7 @@ from support.models.tiny_models import (
     tiny_dense_hybrid,
     tiny_granite,
     tiny_llama,
+    tiny_ministral3,
     tiny_mistral,
     tiny_olmo2,
     tiny_olmo3,
@@ -43,6 +44,7 @@ MAKERS = {
     "smollm3": tiny_smollm3,
     "olmo2": tiny_olmo2,
     "olmo3": tiny_olmo3,
+    "ministral3": tiny_ministral3,
 }
 
 
@@ -113,7 +115,9 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
 
     with pytest.raises(NotFoundError, match="did you mean smollm2"):
         read("smollm2-135m")
-    with pytest.raises(NotSupportedError, match=r"cannot be trained: use a model of llama, mistral, qwen2, qwen3, granite"):
+    with pytest.raises(
+        NotSupportedError, match=r"cannot be trained: use a model of llama, mistral, qwen2, qwen3, granite"
+    ):
         read(str(other))
     with pytest.raises(InvalidRequestError, match="remove @int4 from"):
         read("smollm2-135m-instruct@int4")

@@ -43,7 +43,9 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
     where = torch.device(find_device(device))
     checkpoint = open_checkpoint(name, store=store, progress=progress)
     if checkpoint.config is None:
-        raise NotSupportedError(f"{name} is of a family that cannot be trained: use a model of {', '.join(BY_MODEL_TYPE)}.")
+        raise NotSupportedError(
+            f"{name} is of a family that cannot be trained: use a model of {', '.join(BY_MODEL_TYPE)}."
+        )
     progress.start(f"reading {checkpoint.name}", None)
     dtype = training_dtype(where)
     weights = {name: weight.to(dtype) for name, weight in checkpoint.weights()}
@@ -62,15 +64,16 @@ def build(
     family: Family, config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.device = CPU
 ) -> PreTrainedModel:
     """Build the frozen model."""
-    absent = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    absent: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     shape = AutoConfig.for_model(**family.to_json(config, weights), **absent)
     make: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
     dtype = weights["norm.weight"].dtype
     with torch.device("meta"):
         model = make(shape, attn_implementation="sdpa", dtype=dtype)
     head = weights.get("lm_head.weight", weights["embed_tokens.weight"])
-    named = {f"model.{family.stored_name(name)}": weight for name, weight in weights.items()}
-    named = {name: weight for name, weight in named.items() if name != "model.lm_head.weight"} | {"lm_head.weight": head}
+    body_weights = {name: weight for name, weight in weights.items() if name != "lm_head.weight"}
+    named = {f"model.{family.stored_name(name)}": weight for name, weight in body_weights.items()}
+    named["lm_head.weight"] = head
     try:
         model.load_state_dict(named, strict=True, assign=True)
     except RuntimeError as error:

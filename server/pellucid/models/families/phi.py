@@ -1,0 +1,83 @@
+"""Phi 3 and 4: a Llama with fused matrices, and divisors of the angles (LongRoPE)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.errors import ModelError, NotSupportedError
+from pellucid.models.families.family import MAX_POSITIONS, Family, W, rows_of, window_of, windowed
+from pellucid.models.formats.gguf import GGUF
+from pellucid.models.untrusted_files import Json, shown, whole
+
+SHORT_DIVISORS = "rope_factors_short.weight"
+
+
+class Phi(Family):
+    """The context ends where the divisors for short texts end.
+
+    The transformers library divides by others as soon as a text is longer, which changes the keys
+    of all earlier tokens; a cache of keys cannot follow (microsoft/Phi-4-mini-instruct).
+    """
+
+    def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
+        shape = replace(shape, kinds=windowed(shape, window_of(path, config)))
+        scaling = shape.rope_scaling or {}
+        if not scaling:
+            return shape
+        if scaling["rope_type"] != "longrope":
+            return None
+        original = whole(path, {**config, **scaling}, "original_max_position_embeddings", 2, MAX_POSITIONS)
+        divisors, sharpness = scaling.get("short_factor"), scaling.get("attention_factor")
+        if not isinstance(divisors, list) or not all(isinstance(each, int | float) for each in divisors):
+            raise ModelError(f"{path} has {shown(divisors)} for short_factor; it must be a list of numbers.")
+        return _within(path, shape, original, divisors, sharpness if isinstance(sharpness, float) else None)
+
+    def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
+        shape = replace(shape, kinds=windowed(shape, file.get("phi3.attention.sliding_window", 0) or None))
+        if SHORT_DIVISORS not in file.tensors:
+            return shape
+        original = file.require("phi3.rope.scaling.original_context_length", int)
+        sharpness = file.get("phi3.rope.scaling.attn_factor", 0.0)
+        return _within(file.path, shape, max(original, 2), file.floats(SHORT_DIVISORS).tolist(), sharpness or None)
+
+    def parts(self, name: str, weight: W, shape: DecoderConfig) -> Iterator[tuple[str, W]]:
+        prefix, _, module = name.removesuffix(".weight").rpartition(".")
+        if module == "qkv_proj":
+            names = [f"{part}_proj" for part in "qkv"]
+        elif module == "gate_up_proj" or (module == "up_proj" and weight.shape[0] == 2 * shape.intermediate_size):
+            names = ["gate_proj", "up_proj"]  # A GGUF file has both as ``ffn_up``.
+        else:
+            yield name, weight
+            return
+        begin = 0
+        for part in names:
+            end = begin + shape.rows[f"{prefix.rpartition('.')[2]}.{part}"]
+            yield f"{prefix}.{part}.weight", rows_of(weight, slice(begin, end))
+            begin = end
+
+    def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
+        raise NotSupportedError("Phi models cannot be trained or written to a folder: use a model of another family.")
+
+
+def _within(
+    path: Path, shape: DecoderConfig, original: int, divisors: Sequence[float], sharpness: float | None
+) -> DecoderConfig:
+    """Return the shape with the context and the divisors for short texts."""
+    if len(divisors) != shape.rotary_width // 2 or not all(0 < each <= MAX_POSITIONS for each in divisors):
+        raise ModelError(f"{path} has {shown(divisors)} as divisors of {shape.rotary_width // 2} angles.")
+    stretch = shape.context / original
+    if sharpness is None:
+        sharpness = math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 else 1.0
+    return replace(
+        shape,
+        context=min(shape.context, original),
+        rope_scaling={"rope_type": "longrope", "divisors": tuple(divisors), "attention_factor": sharpness},
+    )
+
+
+PHI = Phi(("phi3",), "phi3")
