@@ -45,7 +45,17 @@ from support.models.model_files import (
     write_folder,
     write_gguf,
 )
-from support.models.tiny_models import tiny, tiny_llama
+from support.models.tiny_models import (
+    tiny,
+    tiny_dense_hybrid,
+    tiny_granite,
+    tiny_llama,
+    tiny_ministral3,
+    tiny_olmo3,
+    tiny_phi3,
+    tiny_qwen2,
+    tiny_smollm3,
+)
 from support.servers.http_servers import ADAPTER, TINY, live, tiny_adapters, tiny_assistant
 
 DEADLINE = 10.0
@@ -146,12 +156,24 @@ class Tally:
         return {ending: count for ending, count in self.endings.items() if ending not in ("loaded", "refused")}
 
 
-def write_base_gguf(path: Path) -> bytes:
+_FAMILIES: dict[str, Callable[..., Any]] = {
+    "llama": tiny_llama,
+    "qwen2": tiny_qwen2,
+    "granite": tiny_granite,
+    "smollm3": tiny_smollm3,
+    "olmo2": tiny_olmo3,
+    "phi3": tiny_phi3,
+    "mistral3": tiny_ministral3,
+}
+"""Makers of small models, by the architecture of a GGUF file."""
+
+
+def write_base_gguf(path: Path, architecture: str = "llama") -> bytes:
     """Write a complete small model to a GGUF file."""
     write_gguf(
         path,
-        tiny_llama(vocab_size=_TOKENS),
-        "llama",
+        _FAMILIES[architecture](vocab_size=_TOKENS),
+        architecture,
         byte_level_bpe(_TOKENS),
         tokenizer__chat_template="{{ messages }}",
     )
@@ -160,9 +182,11 @@ def write_base_gguf(path: Path) -> bytes:
 
 def write_base_folders(root: Path) -> list[Path]:
     """Write complete small models to folders, with various kinds of tokenizers and weights."""
-    folders = [root / name for name in ("bpe", "metaspace", "unigram", "sentencepiece", "gpt2")]
+    kinds: dict[str, Callable[..., Any]] = dict.fromkeys(("bpe", "metaspace", "unigram", "sentencepiece"), tiny_llama)
+    kinds.update({"gpt2": _tiny_gpt2, "hybrid": tiny_dense_hybrid}, **_FAMILIES)
+    folders = [root / name for name in kinds]
     for folder in folders:
-        model = tiny_llama(vocab_size=512) if folder.name != "gpt2" else _tiny_gpt2()
+        model = kinds[folder.name](vocab_size=512)
         model.save_pretrained(folder)
         _describe(folder)
     write_folder(folders[0], byte_level_bpe(_TOKENS), _tokenizer_config())
@@ -170,7 +194,8 @@ def write_base_folders(root: Path) -> list[Path]:
     write_folder(folders[2], unigram(), _tokenizer_config())
     (folders[3] / "tokenizer.model").write_bytes(train_sentencepiece(normalization_rule_name="nmt_nfkc"))
     (folders[3] / "tokenizer_config.json").write_text(json.dumps(_tokenizer_config()))
-    write_folder(folders[4], byte_level_bpe(_TOKENS), _tokenizer_config())
+    for folder in folders[4:]:
+        write_folder(folder, byte_level_bpe(_TOKENS), _tokenizer_config())
     _split_weights(folders[0])
     return folders
 
@@ -379,9 +404,11 @@ def _replace_file(path: Path, rng: random.Random) -> str:
     return f"something else for {path.name}"
 
 
-def _tiny_gpt2() -> Any:
+def _tiny_gpt2(vocab_size: int) -> Any:
     return tiny(
-        GPT2Config(vocab_size=512, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=1)
+        GPT2Config(
+            vocab_size=vocab_size, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=1
+        )
     )
 
 
@@ -448,15 +475,17 @@ def _split_weights(folder: Path) -> None:
 
 def gguf_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
     """Return ``count`` cases, each with a mutated GGUF file to write, load and delete."""
-    base = write_base_gguf(root / "base.gguf")
-    places = gguf_places(root / "base.gguf")
+    bases = []
+    for architecture in _FAMILIES:
+        path = root / f"{architecture}.gguf"
+        bases.append((write_base_gguf(path, architecture), gguf_places(path)))
 
     def case(number: int) -> None:
         rng = random.Random(f"{seed}:{number}")
         path = root / f"case{number}" / "model.gguf"
         path.parent.mkdir()
         try:
-            path.write_bytes(mutated_gguf(base, places, rng))
+            path.write_bytes(mutated_gguf(*bases[number % len(bases)], rng))
             load_and_use(path, path.parent, rng.choice(("auto", "none")))
         finally:
             shutil.rmtree(path.parent)
