@@ -52,7 +52,8 @@ SHAPES: Mapping[str, DecoderConfig] = {
         head_dim=32,
         vocab_size=131,
         layers=1,
-        kinds=(LayerKind(7),), rotated_dims=16,
+        kinds=(LayerKind(7),),
+        rotated_dims=16,
     ),
     "a head wider than the rest": replace(
         QWEN3, hidden_size=32, intermediate_size=224, heads=2, kv_heads=2, head_dim=112, vocab_size=3

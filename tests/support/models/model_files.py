@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,7 @@ def write_gguf(
     extra: Mapping[str, np.ndarray[Any, np.dtype[np.float32]]] | None = None,
     parts: int = 1,
     zeros: Mapping[str, gguf.GGMLQuantizationType] | None = None,
+    add_tokenizer: Callable[[gguf.GGUFWriter], None] | None = None,
     **metadata: Any,
 ) -> Path:
     """Write a model to a GGUF file, with query and key rows in GGUF's order.
@@ -157,6 +158,8 @@ def write_gguf(
         )(full, value)
     if backend is not None:
         add_byte_level(writer, backend)
+    if add_tokenizer is not None:
+        add_tokenizer(writer)
     for name, tensor in (_gguf_tensors(model, arch, head_dim) | dict(extra or {})).items():
         kind = (zeros or {}).get(name)
         if kind is not None:
