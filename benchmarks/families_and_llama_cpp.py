@@ -32,7 +32,7 @@ from common.machine import llama_version
 from common.markdown_tables import table
 from common.servers import llama_server
 from pellucid.engine import weight_packing
-from pellucid.models.formats import gguf_decoder
+from pellucid.models.families import gguf_decoder
 from pellucid.models.formats.gguf import GGUF
 from support.models import tiny_models as tiny
 from support.models.model_files import logprobs, write_gguf

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from pellucid.engine.decoders.logistic_byte_model import LogisticModel, LogisticWeights
 from pellucid.engine.decoders.ngram_byte_model import MAX_ORDER, NGramModel, NGramTable
 from pellucid.errors import ModelError
-from pellucid.models.formats.folder_decoder import TABLE_MODELS
+from pellucid.models.families.folder_decoder import TABLE_MODELS
 from pellucid.models.untrusted_files import damage_explained, read_json
 
 NGRAM, LOGISTIC = TABLE_MODELS

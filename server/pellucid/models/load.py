@@ -26,9 +26,9 @@ from pellucid.errors import ConfigError, ModelError, PellucidError
 from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import CatalogEntry, catalog, infill_format, next_edit_form
+from pellucid.models.families import folder_decoder, gguf_decoder
 from pellucid.models.families.family import Family
 from pellucid.models.fingerprint import fingerprint
-from pellucid.models.formats import folder_decoder, gguf_decoder
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.packed_weights_file import DamagedFileError, PackedWeights, read_packed, write_packed
 from pellucid.models.saved_prefixes import PrefixFile, prefix_key
@@ -378,7 +378,7 @@ def _load_by_transformers(path: Path, device: str, quant: str, progress: Progres
     import torch
 
     from pellucid.engine.decoders.hf_model import HFModel
-    from pellucid.models.formats import transformers_folder_check
+    from pellucid.models.families import transformers_folder_check
 
     progress.start(f"loading {path.name}", None)
     try:

@@ -19,7 +19,7 @@ from pellucid.engine import weight_packing
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
-from pellucid.models.formats import gguf_decoder
+from pellucid.models.families import gguf_decoder
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from pellucid.engine import weight_packing
 from pellucid.engine.model import Model
 from pellucid.errors import ModelError
-from pellucid.models.formats import gguf_decoder
+from pellucid.models.families import gguf_decoder
 from pellucid.models.formats.gguf import GGUF
 from support.models.model_files import logprobs, write_gguf
 from support.models.tiny_models import (

@@ -23,7 +23,7 @@ from pellucid.engine.native import calls
 from pellucid.errors import AdapterError, ConfigError, ModelError, NotFoundError
 from pellucid.models.adapter_folder import local_adapter, read_card, stored_adapters
 from pellucid.models.catalog import DEFAULT_MODEL
-from pellucid.models.formats import gguf_decoder
+from pellucid.models.families import gguf_decoder
 from pellucid.models.load import load, served_name, stored_step_bytes
 from pellucid.models.store import Store, as_argument, local_path
 from pellucid.system.progress import Silent

@@ -29,8 +29,8 @@ from transformers import (
 from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
 from pellucid.engine.decoders.decoder_config import FUSED, NORMS
 from pellucid.engine.decoders.linear import DenseLinear
+from pellucid.models.families.folder_decoder import shape_by
 from pellucid.models.families.registry import BY_MODEL_TYPE
-from pellucid.models.formats.folder_decoder import shape_by
 
 VOCAB_SIZE = 97
 

@@ -12,7 +12,7 @@ from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.training.base_model import Base, build
 from pellucid.learn.finetune.training.samples import SampleStream
 from pellucid.models.catalog import infill_formats
-from pellucid.models.formats import folder_decoder
+from pellucid.models.families import folder_decoder
 from pellucid.models.tokenizers import folder_tokenizer
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama

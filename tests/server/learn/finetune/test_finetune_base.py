@@ -13,7 +13,7 @@ from transformers import GPT2Config
 from pellucid.engine.decoders.torch_model import as_tensor
 from pellucid.errors import InvalidRequestError, ModelError, NotFoundError, NotSupportedError
 from pellucid.learn.finetune.training.base_model import build, read_base, training_dtype
-from pellucid.models.formats import folder_decoder, gguf_decoder
+from pellucid.models.families import folder_decoder, gguf_decoder
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent

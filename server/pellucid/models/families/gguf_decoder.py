@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pellucid.engine.decoders.decoder_config import DecoderConfig, inverse_frequencies
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.errors import ModelError
+from pellucid.models.families.decoder_config_check import check
 from pellucid.models.families.family import Family
 from pellucid.models.families.registry import BY_ARCHITECTURE
-from pellucid.models.formats.decoder_config_check import check
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.formats.gguf_blocks import as_blocks
 from pellucid.models.untrusted_files import damage_explained, shown

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.errors import ModelError
+from pellucid.models.families.decoder_config_check import MAX_TOKENS, check
 from pellucid.models.families.family import MAX_POSITIONS, Family
 from pellucid.models.families.registry import BY_MODEL_TYPE
-from pellucid.models.formats.decoder_config_check import MAX_TOKENS, check
 from pellucid.models.tensor_file import TensorFile
 from pellucid.models.untrusted_files import Json, damage_explained, read_json, real, shown, whole
 
