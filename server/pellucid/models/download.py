@@ -19,6 +19,8 @@ _FOLDER_FILES = re.compile(
     r"|special_tokens_map\.json|chat_template\.(jinja|json)|[^/]+\.safetensors(\.index\.json)?"
 )
 
+_GGUF = re.compile(r"(?P<name>[^/]+?)(-\d{5}-of-\d{5})?\.gguf")
+
 
 def download_entry(entry: CatalogEntry, folder: Path, progress: Progress) -> Manifest:
     failures = []
@@ -59,7 +61,7 @@ def _download_source(
 def download_repository(name: str, repo: str, revision: str, folder: Path, progress: Progress) -> Manifest:
     hub = Hub()
     listing = hub.list(repo, revision)
-    files, model = _choose(listing)
+    files, model = _choose(listing, progress)
     atomic_files.require_space(folder, sum(file.size for file in files if not (folder / file.name).exists()))
     for file in files:
         target = folder / file.name
@@ -68,23 +70,23 @@ def download_repository(name: str, repo: str, revision: str, folder: Path, progr
     return _manifest(name, listing, listing.licence, model, files)
 
 
-def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
-    """Return the needed files and the model: safetensors, else a GGUF file."""
+def _choose(listing: Listing, progress: Progress) -> tuple[list[RemoteFile], str]:
+    """Return the needed files and the model: safetensors, else a GGUF file or all its parts."""
     names = [file.name for file in listing.files]
     if "config.json" in names and any(name.endswith(".safetensors") and "/" not in name for name in names):
         return [file for file in listing.files if _FOLDER_FILES.fullmatch(file.name)], "."
-    ggufs = [
-        file
-        for file in listing.files
-        if file.name.endswith(".gguf") and "/" not in file.name and "-of-" not in file.name
-    ]
-    middle = [file for file in ggufs if "q4_k_m" in file.name.lower()]
-    chosen = middle or ggufs
+    ggufs = _gguf_files(listing)
+    chosen = [name for name in ggufs if "q4_k_m" in name.lower()] or list(ggufs)
+    several = ", ".join(ggufs)
     if len(chosen) == 1:
-        return chosen, chosen[0].name
+        if len(ggufs) > 1:
+            progress.note(f"Of the GGUF models of {listing.repo} ({several}), {chosen[0]} is taken.")
+        files = ggufs[chosen[0]]
+        return files, files[0].name
     if ggufs:
-        several = ", ".join(file.name for file in ggufs)
-        raise ModelError(f"{listing.repo} has several GGUF files ({several}): download one yourself and give its path.")
+        raise ModelError(
+            f"{listing.repo} has several GGUF models ({several}): download one yourself and give its path."
+        )
     if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
         raise ModelError(
             f"{listing.repo} has only pickled weights, which can contain code and are not opened: "
@@ -93,6 +95,15 @@ def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
     raise ModelError(
         f"{listing.repo} has neither safetensors with a config.json nor a GGUF file: use another repository."
     )
+
+
+def _gguf_files(listing: Listing) -> dict[str, list[RemoteFile]]:
+    """Return the files of each GGUF model, in order, by the name without ending and part."""
+    found: dict[str, list[RemoteFile]] = {}
+    for file in sorted(listing.files, key=lambda file: file.name):
+        if (match := _GGUF.fullmatch(file.name)) is not None:
+            found.setdefault(match["name"], []).append(file)
+    return found
 
 
 def _is_meant(name: str, pattern: str) -> bool:

@@ -70,7 +70,7 @@ def stored_step_bytes(files: Sequence[Path]) -> int:
 
     An untied embedding is not counted: a step reads only a few rows.
     """
-    source = _GGUFSource(files[0]) if len(files) == 1 else _FolderSource(files[0].parent)
+    source = _GGUFSource(files[0]) if files[0].suffix == ".gguf" else _FolderSource(files[0].parent)
     sizes = dict(source.sizes())
     return sum(sizes.values()) - (sizes["embed_tokens.weight"] if "lm_head.weight" in sizes else 0)
 
@@ -200,8 +200,8 @@ def open_checkpoint(name_or_path: str, *, store: Store, progress: Progress) -> C
 
 class _GGUFSource:
     def __init__(self, path: Path) -> None:
-        self.files: Sequence[Path] = (path,)
         self._file = GGUF(path)
+        self.files: Sequence[Path] = self._file.paths
 
     def config(self) -> DecoderConfig | None:
         return gguf_decoder.read_config(self._file)

@@ -42,6 +42,10 @@ _DTYPES = {
 }
 
 
+class UnknownDtypeError(ValueError):
+    """A tensor of a dtype that numpy and Pellucid do not read, such as an eight-bit float."""
+
+
 class TensorFile:
     """An open safetensors file, closed at garbage collection. Opening reads only the header.
 
@@ -102,5 +106,5 @@ class TensorFile:
 
 def _dtype(name: str, dtype: str) -> np.dtype[Any]:
     if dtype not in _DTYPES:
-        raise ValueError(f"the tensor {name!r} has the dtype {dtype}")
+        raise UnknownDtypeError(f"the tensor {name!r} has the dtype {dtype}")
     return np.dtype(_DTYPES[dtype])

@@ -201,6 +201,29 @@ def test_lists_nested_without_end_are_one_sentence(tmp_path: Path) -> None:
         GGUF(path)
 
 
+def test_a_split_model_is_opened_by_the_first_file(tmp_path: Path) -> None:
+    """All files are read; other first files, missing, foreign and truncated files are refused."""
+    model, ids = tiny_qwen2(), random_ids(40)
+    for name in ("model", "other"):
+        write_gguf(tmp_path / f"{name}.gguf", model, "qwen2", split=15)
+    first, second, third = (tmp_path / f"model-0000{number}-of-00003.gguf" for number in (1, 2, 3))
+    torch.testing.assert_close(logprobs(build(first), ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
+    assert GGUF(first).paths == [first, second, third]
+    with pytest.raises(ModelError, match=r"model-00002-of-00003\.gguf is file 2 of a model: name the first file"):
+        gguf_decoder.read_config(GGUF(second))
+    data = third.read_bytes()
+    third.write_bytes(data[:-40])
+    with pytest.raises(ModelError, match=r"model-00003-of-00003\.gguf is truncated"):
+        GGUF(first).check_complete()
+    second.replace(third)
+    with pytest.raises(ModelError, match=r"model-00002-of-00003\.gguf cannot be read"):
+        GGUF(first)
+    third.replace(second)
+    (tmp_path / "other-00002-of-00003.gguf").replace(third)
+    with pytest.raises(ModelError, match=r"model-00003-of-00003\.gguf does not belong to"):
+        GGUF(first)
+
+
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
     """A file of a foreign kind, version, byte order or architecture, or a part, is refused."""
     path = tmp_path / "model.gguf"
@@ -222,8 +245,8 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         gguf_decoder.read_config(
             GGUF(write_gguf(tmp_path / "partial.gguf", tiny_llama(), "llama", rope__dimension_count=4))
         )
-    with pytest.raises(ModelError, match="one of 3 parts"):
-        gguf_decoder.read_config(GGUF(write_gguf(tmp_path / "split.gguf", tiny_llama(), "llama", parts=3)))
+    with pytest.raises(ModelError, match=r"must be named like model-00001-of-00003\.gguf: rename all files"):
+        GGUF(write_gguf(tmp_path / "split.gguf", tiny_llama(), "llama", parts=3))
 
 
 def test_tensor_that_the_decoder_has_no_use_for_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import gguf
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import GPT2Config, PreTrainedModel
 from transformers.utils import logging
 
@@ -231,7 +232,10 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> 
     (folder / "pytorch_model.bin").write_bytes(b"")
     assert "can contain code" in sentence(str(folder))
     change_config(folder, quantization_config={"quant_method": "gptq"})
-    assert "quantized safetensors" in sentence(str(folder))
+    assert "has safetensors quantized by 'gptq', which are not supported: use the unquantized" in sentence(str(folder))
+    change_config(folder, quantization_config=None)
+    save_file({"model.norm.weight": torch.zeros(4, dtype=torch.float8_e4m3fn)}, folder / "model.safetensors")
+    assert "the tensor 'model.norm.weight' has the dtype F8_E4M3: use the unquantized" in sentence(str(folder))
     (folder / "config.json").write_text("[]")
     assert "has a list" in sentence(str(folder))
 

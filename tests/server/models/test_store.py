@@ -585,7 +585,7 @@ def test_repository_whose_fetch_broke_fetches_only_what_is_missing(models: Store
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        (["a-q8_0.gguf", "a-q4_0.gguf"], r"several GGUF files \(a-q8_0\.gguf, a-q4_0\.gguf\)"),
+        (["a-q8_0.gguf", "a-q4_0.gguf"], r"several GGUF models \(a-q4_0, a-q8_0\)"),
         (["pytorch_model.bin"], "pickled weights, which can contain code"),
         (["README.md"], "neither safetensors"),
     ],
@@ -601,9 +601,20 @@ def test_repository_without_a_model_is_one_sentence(
 
 
 def test_middle_quantization_is_chosen(models: Store, remote: StandInHub) -> None:
-    """From several GGUF files, the Q4_K_M file is chosen."""
+    """From several GGUF files, the Q4_K_M file is chosen, and a note names the file."""
     remote.files = {"a-q8_0.gguf": b"8", "a-Q4_K_M.gguf": b"4"}
-    assert models.pull("org/tiny", Silent()).name == "a-Q4_K_M.gguf"
+    progress = Following()
+    assert models.pull("org/tiny", progress).name == "a-Q4_K_M.gguf"
+    assert progress.notes == ["Of the GGUF models of org/tiny (a-Q4_K_M, a-q8_0), a-Q4_K_M is taken."]
+
+
+def test_all_files_of_a_split_model_are_downloaded(models: Store, remote: StandInHub) -> None:
+    """A model split into several GGUF files is a single model, and the first file is opened."""
+    parts = [f"a-Q4_K_M-0000{number}-of-00002.gguf" for number in (1, 2)]
+    remote.files = {"a-q8_0.gguf": b"8", **dict.fromkeys(parts, WEIGHTS)}
+    path = models.pull("org/tiny", Silent())
+    assert path.name == parts[0]
+    assert {f"models/org--tiny/{name}" for name in parts} < files_in(models)
 
 
 def test_damaged_manifest_is_reported(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:

@@ -122,6 +122,7 @@ def write_gguf(
     arch_name: str | None = None,
     extra: Mapping[str, np.ndarray[Any, np.dtype[np.float32]]] | None = None,
     parts: int = 1,
+    split: int = 0,
     zeros: Mapping[str, gguf.GGMLQuantizationType] | None = None,
     add_tokenizer: Callable[[gguf.GGUFWriter], None] | None = None,
     **metadata: Any,
@@ -129,11 +130,12 @@ def write_gguf(
     """Write a model to a GGUF file, with query and key rows in GGUF's order.
 
     ``arch_name`` is the stated architecture, ``extra`` has more tensors, ``parts`` is the stated
-    number of files, and ``metadata`` has more keys, with two underscores for a dot. Tensors in
-    ``zeros`` have only zeros, in blocks of the given type.
+    number of files, ``split`` is the most tensors of a file (0: any number), and ``metadata`` has
+    more keys, with two underscores for a dot. Tensors in ``zeros`` have only zeros, in blocks of
+    the given type.
     """
     config = model.config
-    writer = gguf.GGUFWriter(path, arch_name or arch)
+    writer = gguf.GGUFWriter(path, arch_name or arch, split_max_tensors=split)
     if parts > 1:
         writer.add_uint16("split.count", parts)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -15,7 +15,7 @@ from pellucid.errors import ModelError
 from pellucid.models.families.decoder_config_check import MAX_TOKENS, check
 from pellucid.models.families.family import MAX_POSITIONS, Family
 from pellucid.models.families.registry import BY_MODEL_TYPE
-from pellucid.models.tensor_file import TensorFile
+from pellucid.models.tensor_file import TensorFile, UnknownDtypeError
 from pellucid.models.untrusted_files import Json, damage_explained, read_json, real, shown, whole
 
 TABLE_MODELS = ("pellucid_ngram", "pellucid_logistic")
@@ -40,10 +40,12 @@ def read_config(folder: Path) -> DecoderConfig | None:
 
 def shape_by(path: Path, config: Json) -> DecoderConfig | None:
     """Return the shape by the content of config.json; see ``read_config``."""
-    if "quantization_config" in config:
+    stated = config.get("quantization_config")
+    if stated is not None:
+        method = stated.get("quant_method") if isinstance(stated, dict) else None
         raise ModelError(
-            f"{path.parent} has quantized safetensors, which are not supported: "
-            "use the unquantized model, or a GGUF file."
+            f"{path.parent} has safetensors quantized by {shown(method or 'an unnamed method')}, "
+            "which are not supported: use the unquantized model, or a GGUF file."
         )
     scaling = _rope(path, config)
     unusual = (
@@ -85,7 +87,12 @@ def _stored(folder: Path) -> Iterator[tuple[TensorFile, str, str]]:
     tied = read_json(folder / "config.json").get("tie_word_embeddings") is True
     for path in weight_files(folder):
         with damage_explained(path):
-            file = TensorFile(path)
+            try:
+                file = TensorFile(path)
+            except UnknownDtypeError as error:
+                raise ModelError(
+                    f"{path} cannot be used, because {error}: use the unquantized model, or a GGUF file."
+                ) from None
         for stored, (dtype, _) in file.specs.items():
             name = stored.removeprefix("model.")
             if name.endswith("rotary_emb.inv_freq") or (tied and name == "lm_head.weight"):

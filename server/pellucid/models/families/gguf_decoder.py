@@ -57,13 +57,9 @@ def read_config(file: GGUF) -> DecoderConfig:
 
 
 def _read_config(file: GGUF) -> DecoderConfig:
+    if number := file.get("split.no", 0):
+        raise ModelError(f"{file.path} is file {number + 1} of a model: name the first file instead.")
     arch = file.require("general.architecture", str)
-    parts = file.get("split.count", 1)
-    if parts > 1:
-        raise ModelError(
-            f"{file.path} is one of {parts} parts of a model: "
-            "join them first, with llama.cpp's `llama-gguf-split --merge`."
-        )
     family = family_of(file)
     if "token_embd.weight" not in file.tensors:
         raise ModelError(

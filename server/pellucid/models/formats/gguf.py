@@ -54,10 +54,24 @@ class TensorInfo:
 
 
 class GGUF:
-    """An open GGUF file. Opening reads only the header; tensors are read on demand."""
+    """An open GGUF file, with the other files of a split model after the first file.
+
+    Opening reads only headers; tensors are read on demand.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._parts: list[GGUF] = []
+        self._read_header()
+        if self.get("split.no", 0) == 0:
+            self._open_parts(self.get("split.count", 1))
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.path, *(part.path for part in self._parts)]
+
+    def _read_header(self) -> None:
+        path = self.path
         try:
             with path.open("rb") as file:
                 self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -69,6 +83,25 @@ class GGUF:
             raise ModelError(f"{path} is damaged or truncated ({len(self._data)} bytes): download it again.") from None
         except _FormatError as error:
             raise ModelError(f"{path} {error}") from None
+
+    def _open_parts(self, count: int) -> None:
+        """Open the other files of a split model, named as llama.cpp's gguf-split names files."""
+        name, first, ending = self.path.name.rpartition("-00001-of-")
+        if count > 1 and (not first or ending != f"{count:05}.gguf"):
+            raise ModelError(
+                f"{self.path} is the first of {count} files of a model, "
+                f"and must be named like model-00001-of-{count:05}.gguf: rename all files."
+            )
+        for number in range(2, count + 1):
+            part = GGUF(self.path.with_name(f"{name}-{number:05}-of-{count:05}.gguf"))
+            if part.get("split.no", 0) != number - 1 or not part.tensors.keys().isdisjoint(self.tensors):
+                raise ModelError(f"{part.path} does not belong to {self.path}: download both again.")
+            self._parts.append(part)
+            self.tensors |= part.tensors
+
+    def _holder(self, name: str) -> GGUF:
+        """Return the file with a tensor."""
+        return next((part for part in self._parts if name in part.tensors), self)
 
     def get(self, key: str, default: T) -> T:
         """Return the metadata under a key, or the default."""
@@ -119,12 +152,8 @@ class GGUF:
 
     def check_complete(self) -> None:
         """Raise ModelError if the file is truncated, or if a tensor has an unknown type."""
-        for name, info in self.tensors.items():
-            if info.offset + self._stored_bytes(name, info) > len(self._data):
-                raise ModelError(
-                    f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): "
-                    "download it again."
-                )
+        for name in self.tensors:
+            self._rows(name)
 
     def stored_rows(self, name: str) -> tuple[npt.NDArray[np.uint8], str]:
         """Return stored rows (rows, bytes) and ggml type."""
@@ -164,14 +193,13 @@ class GGUF:
 
         if name not in self.tensors:
             raise ModelError(f"{self.path} has no tensor {shown(name)}.")
-        info = self.tensors[name]
-        size = self._stored_bytes(name, info)
-        if info.offset + size > len(self._data):
+        info, holder = self.tensors[name], self._holder(name)
+        size, data = self._stored_bytes(name, info), holder._data
+        if info.offset + size > len(data):
             raise ModelError(
-                f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): "
-                "download it again."
+                f"{holder.path} is truncated ({len(data)} bytes, tensor {shown(name)} is missing): download it again."
             )
-        rows = np.frombuffer(self._data, np.uint8, size, info.offset).reshape(math.prod(info.shape[:-1]), -1)
+        rows = np.frombuffer(data, np.uint8, size, info.offset).reshape(math.prod(info.shape[:-1]), -1)
         return rows, GGMLQuantizationType(info.type)
 
     def _stored_bytes(self, name: str, info: TensorInfo) -> int:
