@@ -22,17 +22,23 @@ HEADER = MAGIC_NUMBER + bytes([sys.flags.optimize])
 """The version of the byte code. A checksum of the entries and the entries follow."""
 
 
+def file_for(protocol: str) -> Path:
+    """Return the file of a language server's protocol: protocols import different classes."""
+    return Path(cache_from_source(__file__, optimization=protocol))
+
+
 @contextmanager
-def cached(path: Path | None = None) -> Iterator[None]:
+def cached(path: Path) -> Iterator[None]:
     """Take code from a file while the body runs, and write the file again if code was missing.
 
     ``compile`` is replaced in the whole process, so no other thread should run yet.
     """
-    path = path or Path(cache_from_source(__file__, optimization="methods"))
     known, used, compile = _read(path), {}, builtins.compile
 
     def compile_once(source: Any, filename: Any, mode: str, *further: Any, **options: Any) -> Any:
-        if not isinstance(source, str) or further or options:
+        # Each process has other __hash__ methods: attrs writes a random number into the source.
+        ours = type(source) is str and str(filename).startswith("<attrs generated") and "__hash__" not in source
+        if not ours or further or options:
             return compile(source, filename, mode, *further, **options)
         key = (source, filename, mode)
         used[key] = known[key] if key in known else compile(*key)
@@ -47,8 +53,11 @@ def cached(path: Path | None = None) -> Iterator[None]:
         entries, part = marshal.dumps(used), path.with_name(f"{path.name}.{os.getpid()}")
         with suppress(OSError):  # In a folder of another user, each start compiles.
             path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(HEADER + zlib.crc32(entries).to_bytes(4) + entries)
-            part.replace(path)
+            try:
+                part.write_bytes(HEADER + zlib.crc32(entries).to_bytes(4) + entries)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[tuple[str, str, str], Any]:

@@ -23,7 +23,7 @@ CLEANUP_SECONDS = 5.0
 def run(tcp: int | None, *, copilot: bool = False) -> None:
     """Serve one editor, in the standard or the Copilot protocol, until disconnected."""
     gc.disable()  # Checking imported objects, which are never garbage, takes a tenth of the start time.
-    with compiled_methods.cached():
+    with compiled_methods.cached(compiled_methods.file_for("copilot" if copilot else "standard")):
         if copilot:
             from pellucid_lsp.copilot.copilot_methods import create as create_copilot
 

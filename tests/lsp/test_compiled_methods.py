@@ -33,7 +33,7 @@ def answer_of(source: str, path: Path) -> tuple[Any, int]:
         patch.setattr(builtins, "compile", counted)
         with cached(path):
             names: dict[str, Any] = {}
-            exec(compile(source, "<a test>", "exec"), names)
+            exec(compile(source, "<attrs generated test>", "exec"), names)
     return names["answer"], len(compiled)
 
 
@@ -110,3 +110,21 @@ assert Position(1, 2) == Position(1, 2) != Position(1, 3) and repr(Position(1, 2
 
     assert compilations() > 500
     assert compilations() == 0
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("module", ["methods.standard_methods", "copilot.copilot_methods"])
+def test_written_once(tmp_path: Path, module: str) -> None:
+    """At the second start of a language server, the file stays as written."""
+    path = tmp_path / "methods.pyc"
+    program = f"""
+import pathlib
+from pellucid_lsp.compiled_methods import cached
+with cached(pathlib.Path({str(path)!r})):
+    import pellucid_lsp.{module}
+"""
+    written = set()
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", program], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
+        written.add(path.stat().st_ino)
+    assert len(written) == 1

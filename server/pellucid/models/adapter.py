@@ -64,7 +64,9 @@ def choose_base(card: AdapterCard, models: Sequence[LoadedModel]) -> LoadedModel
 def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
     """Return a model ``model:adapter`` that shares the weights of ``loaded``."""
     if not isinstance(loaded.model, DecoderSizes):
-        raise NotSupportedError(f"{loaded.name} does not support adapters: use a model of the Llama family.")
+        raise NotSupportedError(
+            f"{loaded.name} does not support adapters: use a model that Pellucid's own decoder runs."
+        )
     if loaded.base is not None:
         raise AdapterError(f"{loaded.name} already has an adapter: name its base, {loaded.base}.", param="model")
     if card.fingerprint is not None and card.fingerprint != fingerprint(loaded.files):

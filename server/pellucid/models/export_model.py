@@ -19,6 +19,8 @@ from pellucid.errors import AdapterError, ConfigError, NotSupportedError
 from pellucid.models.adapter import read_adapter
 from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.families.family import Family
+from pellucid.models.families.folder_decoder import config_json
+from pellucid.models.families.registry import BY_MODEL_TYPE
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import Checkpoint
 from pellucid.models.tokenizers import gguf_tokenizer
@@ -62,7 +64,10 @@ def _check(base: Checkpoint, folder: Path, dtype: str) -> DecoderConfig:
     if folder.exists():
         raise ConfigError(f"{folder} already exists: name another folder, or delete it.")
     if base.config is None:
-        raise NotSupportedError(f"{base.name} cannot be written as a folder: use a model of the Llama family.")
+        raise NotSupportedError(
+            f"{base.name} cannot be written as a folder: use a model of {', '.join(BY_MODEL_TYPE)}."
+        )
+    config_json(base.family, base.config, ())  # Raises for a shape that a folder cannot state.
     return base.config
 
 
@@ -82,7 +87,7 @@ def _write(
         progress.start(label, 2 * (config.body_parameters + config.head_parameters))
         try:
             names = _write_weights(part, _changed(base, changes, DTYPES[dtype]), progress)
-            fields = base.family.to_json(config, {name.removeprefix("model.") for name in names})
+            fields = config_json(base.family, config, {name.removeprefix("model.") for name in names})
             fields["architectures"] = [MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[fields["model_type"]]]
             if base.path.is_file():
                 _write_config(part, GGUF(base.path), fields, dtype)

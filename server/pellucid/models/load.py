@@ -132,7 +132,8 @@ def load(
     if packed is None:
         tokenizer = source.tokenizer(model.vocab_size)
     state = _fingerprint(source.files)
-    key = prefix_key(fingerprint(source.files) if packed is None else packed.checksum, form, model.cache_shape)
+    made_of = fingerprint(source.files) if packed is None else packed.checksum
+    key = prefix_key(made_of, config, form, model.cache_shape)
     prefixes = PrefixFile(store.prefixes_path(stored_as, form), key, model.cache_shape, source.files[0])
     calibration = CalibrationFile(
         store.calibration_path(stored_as, form), f"{state}-{form}", _catalog_checksum(source.files, entry)
@@ -368,7 +369,7 @@ def _read_table_model(path: Path, device: str) -> Model:
 def _refuse_quant(quant: str, path: Path) -> None:
     if quant not in ("auto", "none"):
         raise ConfigError(
-            f"quant {quant} supports only models of the Llama family, and {path.name} is not one: use quant none."
+            f"quant {quant} needs a model that Pellucid's own decoder runs, and {path.name} is another: use quant none."
         )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from pellucid.engine.check_packed_weights import Spec
+from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.kv_snapshot import Content, Ids, KVSnapshot, checksum
 from pellucid.engine.model import CacheShape
 from pellucid.engine.native import calls
@@ -149,11 +150,14 @@ class PrefixFile:
             part.unlink(missing_ok=True)
 
 
-def prefix_key(source: str, form: str, shape: CacheShape) -> str:
-    """Return a hash of all inputs for keys and values: weights, form, shape and software."""
+def prefix_key(source: str, config: DecoderConfig | None, form: str, shape: CacheShape) -> str:
+    """Return a hash of all inputs for keys and values.
+
+    The inputs are weights, configuration (None: a part of ``source``), form, shape and software.
+    """
     made_by = (calls.build(),) if form.endswith("-native") else _torch_versions(shape.device)
     layout = (shape.layers, shape.kv_heads, shape.head_dim, shape.dtype)
-    return hashlib.sha256(repr((VERSION, source, form, layout, made_by)).encode()).hexdigest()
+    return hashlib.sha256(repr((VERSION, source, config, form, layout, made_by)).encode()).hexdigest()
 
 
 def _torch_versions(device: str) -> tuple[str, ...]:

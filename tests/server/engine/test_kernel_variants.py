@@ -40,17 +40,27 @@ def test_runnable_variants(monkeypatch: pytest.MonkeyPatch, machine: str, featur
     """A variant is runnable if the processor has all features; slow variants come first."""
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(kernel_variants, "processor_features", lambda: frozenset(features.split()))
-    monkeypatch.setattr(kernel_variants, "_may_use_amx", lambda: True)
     assert [variant.name for variant in runnable_variants()] == names
 
 
-def test_a_variant_refused_by_linux_is_not_runnable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """AMX needs the permission of Linux, in addition to the processor's features."""
+def test_a_variant_refused_by_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AMX needs the permission of Linux, which is requested only for the named variant."""
     features = frozenset(f"{V4} avx512_vnni amx_int8 amx_tile".split())
+    requests: list[bool] = []
+
+    def refuse() -> bool:
+        requests.append(True)
+        return False
+
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(kernel_variants, "processor_features", lambda: features)
-    monkeypatch.setattr(kernel_variants, "_may_use_amx", lambda: False)
-    assert [variant.name for variant in runnable_variants()] == ["portable", "avx2", "avx512-vnni"]
+    monkeypatch.setattr(kernel_variants, "_may_use_amx", refuse)
+    assert runnable_variants()[-1].name == "avx512-vnni"
+    assert kernel_variants.runnable_variant("avx512-vnni")
+    assert not requests
+    with pytest.raises(ConfigError, match=r"^PELLUCID_KERNELS is 'amx-int8', but Linux does not allow this process"):
+        kernel_variants.runnable_variant("amx-int8")
+    assert requests
 
 
 @pytest.mark.process

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.engine.decoders.decoder_config import DecoderConfig, Floats
+from pellucid.engine.decoders.decoder_config import DecoderConfig, Floats, LayerKind
 from pellucid.engine.decoders.lora_matrices import Adapter, LowRank
 from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.model import Indices, KVStorage, Model, TokenCost
@@ -287,6 +287,15 @@ def test_cost_of_a_token(config: DecoderConfig, built: Kernels) -> None:
     assert isinstance(embedding, Blocks)
     looked_up = 0 if config is QWEN2 else embedding.numbers.size * embedding.bits // 8 + embedding.scale.nbytes
     assert model.cost == TokenCost(model.weight_bytes - looked_up, body, config.vocab_size * config.hidden_size, "int8")
+
+
+@pytest.mark.parametrize("window", [2**31 - 1, 2**31, 2**32, 2**40])
+def test_a_window_longer_than_all_positions(built: Kernels, window: int) -> None:
+    """A huge window, which some files state for no window, changes no bit."""
+    windowed = replace(QWEN2, kinds=(LayerKind(window),) * QWEN2.layers)
+    part = batch([(0, 0, random_text(QWEN2, 90))])
+    plain, wide = (native(config, built) for config in (QWEN2, windowed))
+    assert np.array_equal(wide.forward(part, storage(wide)), plain.forward(part, storage(plain)))
 
 
 def test_shapes_that_are_supported() -> None:

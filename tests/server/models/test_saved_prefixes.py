@@ -11,6 +11,7 @@ import shutil
 import stat
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
+from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
 from pellucid.engine.decoders.torch_model import as_array
 from pellucid.engine.kv_snapshot import Content, KVSnapshot
 from pellucid.engine.local_engine import LocalEngine
@@ -36,6 +38,7 @@ from pellucid.models.tensor_file import TensorFile
 from pellucid.system.progress import Silent
 from support.models.computed_prompt_tokens import answer
 from support.models.model_files import byte_level_bpe, write_gguf
+from support.models.tiny_decoders import QWEN2
 from support.models.tiny_models import random_ids, tiny_llama
 
 SHAPE = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype="float16")
@@ -242,8 +245,18 @@ class TestInvalid:
 
     def test_what_makes_the_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each dependency of keys and values changes the key."""
-        base = ("source", "int8-native", SHAPE)
-        keys = [prefix_key(*base), prefix_key("other", *base[1:]), prefix_key("source", "float32", SHAPE)]
+
+        def key(
+            source: str = "source",
+            config: DecoderConfig | None = QWEN2,
+            form: str = "int8-native",
+            shape: CacheShape = SHAPE,
+        ) -> str:
+            return prefix_key(source, config, form, shape)
+
+        keys = [key(), key("other"), key(form="float32")]
+        others = (None, replace(QWEN2, rope_theta=5.0), replace(QWEN2, kinds=(LayerKind(7),) * 2))
+        keys += [key(config=config) for config in others]
         for change in ({"layers": 3}, {"kv_heads": 2}, {"head_dim": 8}, {"dtype": "bfloat16"}):
             fields = {
                 "layers": 2,
@@ -252,7 +265,7 @@ class TestInvalid:
                 "dtype": "float16",
                 "device": SHAPE.device,
             } | change
-            keys.append(prefix_key("source", "int8-native", CacheShape(**fields)))  # type: ignore[arg-type]
+            keys.append(key(shape=CacheShape(**fields)))  # type: ignore[arg-type]
         for target, value, form in (
             ("calls.build", lambda: "kernels-other.so", "int8-native"),
             ("VERSION", 0, "int8-native"),
@@ -260,9 +273,9 @@ class TestInvalid:
         ):
             with monkeypatch.context() as patch:
                 patch.setattr(f"pellucid.models.saved_prefixes.{target}", value)
-                keys.append(prefix_key("source", form, SHAPE))
+                keys.append(key(form=form))
         assert len(set(keys)) == len(keys)
-        assert prefix_key(*base) == keys[0]
+        assert key() == keys[0]
 
 
 class TestDisk:

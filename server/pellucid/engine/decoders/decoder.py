@@ -169,16 +169,15 @@ class Decoder(DecoderSizes, TorchModel):
         }
         scale = self.config.residual_scale
         x = F.embedding(ids, self.weights.embedding).to(self.dtype) * self.config.embedding_scale  # (T, hidden)
-        grown = 1 + self.config.query_growth * torch.log1p((positions // self.config.query_interval).float())
-        grown = grown.to(self.dtype)[:, None, None]
+        growth, intervals = self.config.query_growth, (positions // self.config.query_interval).float()
         for layer, kind, keys, values in zip(
             self.weights.layers, self.config.layer_kinds, kv.keys, kv.values, strict=True
         ):
             q, k, v = self._projected(layer, _normed(x, layer.input_norm, eps))
             if kind.rotates:
                 q, k = rotate(q, *waves[kind.rope_theta]), rotate(k, *waves[kind.rope_theta])
-            if self.config.query_growth:
-                q = q * grown
+            if growth:
+                q = q * (1 + growth * torch.log1p(intervals)).to(self.dtype)[:, None, None]
             mixed = layer.o(attention(q, k, v, keys, values, kind).flatten(1))
             x = x + _normed(mixed, layer.attention_norm, eps) * scale
             gate, up = layer.gate_up(_normed(x, layer.post_norm, eps)).chunk(2, dim=-1)
@@ -233,8 +232,8 @@ class RotaryTensors:
 
     def cover(self, positions: int) -> None:
         if self._positions < positions:
-            self._positions = positions
             self.tables = {theta: self._tensors(positions, theta) for theta in self._config.rope_thetas}
+            self._positions = positions
 
     def _tensors(self, positions: int, theta: float | None) -> Sequence[Tensor]:
         tables = rotary_tables(self._config, positions, theta)

@@ -190,9 +190,7 @@ def inverse_frequencies(config: DecoderConfig) -> Floats:
     scaling = config.rope_scaling
     if scaling is None:
         return base
-    kind = scaling.get("rope_type", scaling.get("type"))
-    if kind == "default":
-        return base
+    kind = scaling["rope_type"]
     if kind == "longrope":
         divisors: Floats = np.asarray(scaling["divisors"], np.float32)
         return base / divisors
@@ -221,7 +219,7 @@ def _yarn_frequencies(config: DecoderConfig, base: Floats, scaling: Mapping[str,
         """Return the index of the wave that turns so often in the original context."""
         return width * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(config.rope_theta))
 
-    low, high = wave(float(scaling.get("beta_fast", 32.0))), wave(float(scaling.get("beta_slow", 1.0)))
+    low, high = wave(float(scaling.get("beta_fast") or 32.0)), wave(float(scaling.get("beta_slow") or 1.0))
     if scaling.get("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, width - 1)
@@ -235,7 +233,7 @@ def _rotary_factor(config: DecoderConfig) -> float:
     scaling = config.rope_scaling
     if scaling is None or scaling.get("rope_type") not in ("yarn", "longrope"):
         return 1.0
-    if scaling.get("attention_factor") is not None:
+    if scaling.get("attention_factor"):
         return float(scaling["attention_factor"])
     factor = float(scaling["factor"])
 

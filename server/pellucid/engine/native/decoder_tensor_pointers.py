@@ -75,7 +75,7 @@ class DecoderTensorPointers:
             **matrices,
             **norms,
             norms_heads=not self._config.norms_projections,
-            window=kind.window or _NO_WINDOW,
+            window=min(kind.window or _NO_WINDOW, _NO_WINDOW),
         )
 
     def _matrix(self, name: str) -> Matrix:

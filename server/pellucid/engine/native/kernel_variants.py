@@ -62,8 +62,7 @@ def variants_of(architecture: str) -> tuple[KernelVariant, ...]:
 def runnable_variants() -> tuple[KernelVariant, ...]:
     """Return the variants that this processor runs, slow variants first."""
     features = processor_features()
-    found = (variant for variant in variants_of(platform.machine()) if variant.features <= features)
-    return tuple(variant for variant in found if "amx_tile" not in variant.features or _may_use_amx())
+    return tuple(variant for variant in variants_of(platform.machine()) if variant.features <= features)
 
 
 def _may_use_amx() -> bool:
@@ -72,12 +71,16 @@ def _may_use_amx() -> bool:
 
 
 def runnable_variant(name: str) -> KernelVariant:
-    """Return a variant by name. Raise ConfigError if this processor does not run the variant."""
+    """Return a variant by name. Raise ConfigError if this process cannot run the variant."""
     runnable = {variant.name: variant for variant in runnable_variants()}
     if name not in runnable:
         raise ConfigError(
             f"{VARIANT_VARIABLE} is {name!r}, but this processor runs only the kernels {' and '.join(runnable)}: "
             "set one of these, or unset the variable."
+        )
+    if "amx_tile" in runnable[name].features and not _may_use_amx():
+        raise ConfigError(
+            f"{VARIANT_VARIABLE} is {name!r}, but Linux does not allow this process to use AMX: unset the variable."
         )
     return runnable[name]
 

@@ -49,8 +49,8 @@ class _Memory:
 
     def cover(self, positions: int) -> None:
         if self._positions < positions:
-            self._positions = positions
             self.tables = {theta: rotary_tables(self._config, positions, theta) for theta in self._config.rope_thetas}
+            self._positions = positions
 
 
 class NativeLogits:

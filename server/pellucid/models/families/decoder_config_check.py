@@ -23,6 +23,7 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "context": (1, MAX_POSITIONS),
 }
 _YARN = ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim")
+"""Optional numbers, of which 0 is the same as no number."""
 _TABLE_NUMBERS = 1 << 27
 """Maximum numbers in a rotary table: a million positions of the widest usual head."""
 
@@ -61,7 +62,8 @@ def _check_scaling(path: Path, config: DecoderConfig) -> None:
     if scaling["rope_type"] == "llama3":
         needed += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
     if scaling["rope_type"] == "yarn":
-        needed += ["original_max_position_embeddings", *(key for key in _YARN if scaling.get(key) is not None)]
+        stated = [key for key, value in scaling.items() if key in _YARN and value not in (None, 0)]
+        needed += ["original_max_position_embeddings", *stated]
         if config.rope_theta == 1:
             raise _refused(path, "its rope_theta is 1, with which yarn cannot scale positions")
     for key in needed:

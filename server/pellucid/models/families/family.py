@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -34,12 +34,18 @@ class Family:
     ``model_types`` are transformers' names, ``architecture`` is GGUF's name or "". With
     ``adjacent_pairs``, a GGUF file has the two dimensions of a rotated pair in adjacent rows.
     ``names`` are a folder's names of modules that a Llama names otherwise or lacks, and ours.
+    ``ropes`` are the supported kinds of rotation. Only a family that ``rotates_parts`` of heads
+    obeys ``partial_rotary_factor``, as in the transformers library. ``rotary_tensors`` of a GGUF
+    file are read by ``from_gguf``, or unused.
     """
 
     model_types: tuple[str, ...]
     architecture: str
     adjacent_pairs: bool = False
     names: tuple[tuple[str, str], ...] = ()
+    ropes: frozenset[str] = frozenset({"default", "linear", "llama3", "yarn"})
+    rotates_parts: bool = False
+    rotary_tensors: frozenset[str] = frozenset()
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
         """Return a Llama's shape with the family's own fields of config.json.
@@ -92,13 +98,18 @@ class Family:
 def rows_of(weight: W, rows: slice) -> W:
     """Return some rows of a fused matrix."""
     cut = itemgetter(rows)
-    whole: Any = weight
-    return cast("W", whole.of_rows(cut) if isinstance(whole, Blocks) else cut(whole))
+    all_rows: Any = weight
+    return cast("W", all_rows.of_rows(cut) if isinstance(all_rows, Blocks) else cut(all_rows))
 
 
-def windowed(shape: DecoderConfig, window: int | None) -> tuple[LayerKind, ...]:
-    """Return the same window for all layers."""
-    return () if window is None else (LayerKind(window),) * shape.layers
+def windowed(shape: DecoderConfig, window: int | None) -> DecoderConfig:
+    """Return the shape with the same window in all layers."""
+    return shape if window is None else replace(shape, kinds=(LayerKind(window),) * shape.layers)
+
+
+def windowed_by_gguf(file: GGUF, architecture: str, shape: DecoderConfig) -> DecoderConfig:
+    """Return the shape with the window of a GGUF file in all layers."""
+    return windowed(shape, file.get(f"{architecture}.attention.sliding_window", 0) or None)
 
 
 def window_fields(shape: DecoderConfig) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
-from pellucid.errors import ModelError
+from pellucid.errors import ModelError, NotSupportedError
 from pellucid.models.families.decoder_config_check import MAX_TOKENS, check
 from pellucid.models.families.family import MAX_POSITIONS, Family
 from pellucid.models.families.registry import BY_MODEL_TYPE
@@ -20,7 +21,6 @@ from pellucid.models.untrusted_files import Json, damage_explained, read_json, r
 
 TABLE_MODELS = ("pellucid_ngram", "pellucid_logistic")
 
-_ROPES = ("default", "linear", "llama3", "yarn", "longrope")
 _SHARD = re.compile(r"[\w.+-]{1,200}\.safetensors")
 
 
@@ -47,16 +47,38 @@ def shape_by(path: Path, config: Json) -> DecoderConfig | None:
             f"{path.parent} has safetensors quantized by {shown(method or 'an unnamed method')}, "
             "which are not supported: use the unquantized model, or a GGUF file."
         )
-    scaling = _rope(path, config)
-    unusual = (
-        config.get("model_type") not in BY_MODEL_TYPE
-        or config.get("hidden_act", "silu") != "silu"
-        or scaling.get("rope_type") not in _ROPES
-    )
-    if unusual:
+    family, scaling = BY_MODEL_TYPE.get(config.get("model_type", "")), _rope(path, config)
+    if family is None or config.get("hidden_act", "silu") != "silu" or scaling["rope_type"] not in family.ropes:
         return None
-    shape = BY_MODEL_TYPE[config["model_type"]].from_json(path, config, _decoder_config(path, config, scaling))
+    llama = _decoder_config(path, config, scaling)
+    if llama.rotated_dims is not None and not family.rotates_parts:
+        return None
+    shape = family.from_json(path, config, llama)
     return None if shape is None else check(path, shape)
+
+
+def config_json(family: Family, shape: DecoderConfig, names: Collection[str]) -> dict[str, Any]:
+    """Return config.json of a shape, for weights with these names.
+
+    Raises NotSupportedError if the family's config.json cannot state the shape.
+    """
+    fields = family.to_json(shape, names)
+    found = shape_by(Path("config.json"), fields)
+    if found is None or _comparable(found) != _comparable(shape):
+        raise NotSupportedError(
+            f"A model of this shape cannot be trained or written to a folder: {fields['model_type']} is another."
+        )
+    return fields
+
+
+def _comparable(shape: DecoderConfig) -> DecoderConfig:
+    """Return the shape with defaults filled in and scales rounded."""
+    return replace(
+        shape,
+        kinds=shape.layer_kinds,
+        attention_scale=round(shape.score_scale, 12),
+        logit_scale=round(shape.logit_scale, 12),
+    )
 
 
 def family_of(folder: Path) -> Family:
@@ -136,10 +158,9 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _decoder_config(path: Path, config: Json, scaling: dict[str, Any]) -> DecoderConfig:
     """Return a Llama's shape, unchecked; `decoder_config_check.check` checks it."""
-    most = 1 << 40
 
     def number(key: str, default: int | None = None) -> int:
-        return whole(path, config, key, 0, most, default)
+        return whole(path, config, key, 0, MAX_POSITIONS, default)
 
     heads, hidden = number("num_attention_heads"), number("hidden_size")
     head_dim = number("head_dim", 0) or hidden // max(heads, 1)
@@ -167,12 +188,18 @@ def _rope(path: Path, config: Json) -> dict[str, Any]:
 
     Parameters by type of layer are those of layers that see the whole text.
     """
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if isinstance(given, dict) and isinstance(given.get("full_attention"), dict):
-        given = given["full_attention"]
-    if not isinstance(given, dict):
-        raise ModelError(f"{path} has {shown(given)} for rope_scaling; it must be an object.")
-    stated = dict(given)
-    kind = stated.pop("type", "default")
-    stated.setdefault("rope_type", kind)
+    stated: dict[str, Any] = {}
+    for key in ("rope_parameters", "rope_scaling"):  # The latter may have been added to a file with the former.
+        given = config.get(key) or {}
+        if isinstance(given, dict) and isinstance(given.get("full_attention"), dict):
+            given = given["full_attention"]
+        if not isinstance(given, dict):
+            raise ModelError(f"{path} has {shown(given)} for {key}; it must be an object.")
+        stated |= given
+        if "type" in given and "rope_type" not in given:
+            stated["rope_type"] = given["type"]
+    stated.pop("type", None)
+    stated.setdefault("rope_type", "default")
+    if stated["rope_type"] == "yarn":
+        stated.setdefault("original_max_position_embeddings", config.get("max_position_embeddings"))
     return stated

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -47,7 +46,6 @@ _INNER = {
     "ffn_down.weight": "mlp.down_proj.weight",
 }
 _ROPE_FACTORS = "rope_freqs.weight"
-_ROTARY_TENSORS = (_ROPE_FACTORS, "rope_factors_short.weight", "rope_factors_long.weight")
 
 
 def read_config(file: GGUF) -> DecoderConfig:
@@ -119,7 +117,7 @@ def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Wei
         config = read_config(file)
         family = family_of(file)
         for stored in file.tensors:
-            if stored not in _ROTARY_TENSORS:
+            if stored != _ROPE_FACTORS and stored not in family.rotary_tensors:
                 name, weight = _read_weight(file, config, stored, blocks=blocks, interleaved=family.adjacent_pairs)
                 yield from family.parts(name, weight, config)
 
@@ -165,6 +163,9 @@ def _split_halves(weight: NDArray[Any], head_dim: int) -> NDArray[Any]:
 def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig:
     if config.rope_scaling is not None:  # Read by the family.
         return config
+    for name, usual in (("attn_factor", 1.0), ("yarn_attn_factor", 1.0), ("yarn_ext_factor", 1.0)):
+        if (stated := file.get(f"{arch}.rope.scaling.{name}", usual)) != usual:
+            raise ModelError(f"{file.path} has {stated:g} for rope.scaling.{name}, which is not supported for {arch}.")
     kind = file.get(f"{arch}.rope.scaling.type", "none")
     factor = file.get(f"{arch}.rope.scaling.factor", file.get(f"{arch}.rope.scale_linear", 1.0))
     if kind == "linear" or (kind == "none" and factor != 1.0):
@@ -191,9 +192,6 @@ def _yarn(file: GGUF, arch: str, factor: float) -> dict[str, float | str]:
             scaling[name] = value
     if over_all := file.get(f"{arch}.rope.scaling.yarn_log_multiplier", 0.0):
         scaling |= {"mscale": 1.0, "mscale_all_dim": over_all}
-    sharpened = file.get(f"{arch}.rope.scaling.attn_factor", 1.0)
-    if sharpened != 1.0:  # llama.cpp multiplies its own factor by this number.
-        scaling["attention_factor"] = sharpened * (0.1 * math.log(max(factor, 1.0)) + 1.0)
     return scaling
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
-from pellucid.models.families.family import Family, W, rows_of
+from pellucid.models.families.family import MAX_POSITIONS, Family, W, rows_of
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json, real, whole
 
@@ -30,9 +30,11 @@ class Granite(Family):
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
         def scale(key: str) -> float:
-            return real(file.path, file.metadata, f"granite.{key}", 0, _LARGEST_SCALE, 0.0)
+            """Return a scale; as in llama.cpp, 0 means that the scale is not used."""
+            name = f"granite.{key}"
+            stated = file.metadata.get(name) not in (None, 0)
+            return real(file.path, file.metadata, name, 1 / _LARGEST_SCALE, _LARGEST_SCALE) if stated else 0.0
 
-        # As in llama.cpp, 0 means that a scale is not used.
         return replace(
             shape,
             embedding_scale=scale("embedding_scale") or 1.0,
@@ -65,7 +67,7 @@ class DenseHybrid(Granite):
         assert scaled is not None
         return replace(
             scaled,
-            intermediate_size=whole(path, config, "shared_intermediate_size", 0, 1 << 40),
+            intermediate_size=whole(path, config, "shared_intermediate_size", 0, MAX_POSITIONS),
             kinds=() if config.get("position_embedding_type") == "rope" else _unrotated(shape),
         )
 

@@ -5,12 +5,11 @@ Among these models are Mistral, SmolLM2, Seed-Coder, Mellum and DeepSeek-Coder.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
-from pellucid.models.families.family import Family, window_of, windowed, windows_by_type
+from pellucid.models.families.family import Family, window_of, windowed, windowed_by_gguf
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json
 
@@ -19,16 +18,10 @@ class Llama(Family):
     """In GGUF files, Mistral is a Llama, too."""
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
-        if config.get("layer_types"):
-            kinds = windows_by_type(path, config, shape)
-            return None if kinds is None else replace(shape, kinds=kinds)
-        slides = config.get("model_type") == "mistral"
-        return replace(shape, kinds=windowed(shape, window_of(path, config) if slides else None))
+        return windowed(shape, window_of(path, config) if config.get("model_type") == "mistral" else None)
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
-        return replace(
-            shape, kinds=windowed(shape, file.get(f"{self.architecture}.attention.sliding_window", 0) or None)
-        )
+        return windowed_by_gguf(file, self.architecture, shape)
 
     def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
         window = shape.layer_kinds[0].window

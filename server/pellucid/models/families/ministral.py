@@ -14,7 +14,7 @@ from pellucid.models.untrusted_files import Json, real, whole
 
 class Ministral(Family):
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
-        shape = replace(shape, kinds=windowed(shape, window_of(path, config)))
+        shape = windowed(shape, window_of(path, config))
         scaling = dict(shape.rope_scaling or {})
         growth = real(path, scaling, "llama_4_scaling_beta", 0, 1e3, 0.0)
         if not growth:
@@ -26,8 +26,9 @@ class Ministral(Family):
         growth = real(file.path, file.metadata, "mistral3.attention.temperature_scale", 0, 1e3, 0.0)
         if not growth:
             return shape
-        interval = file.require("mistral3.rope.scaling.original_context_length", int)
-        return replace(shape, query_growth=growth, query_interval=max(interval, 1))
+        key = "mistral3.rope.scaling.original_context_length"
+        interval = whole(file.path, file.metadata, key, 1, MAX_POSITIONS)
+        return replace(shape, query_growth=growth, query_interval=interval)
 
     def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
         scaling = {**(shape.rope_scaling or {"rope_type": "default"}), "llama_4_scaling_beta": shape.query_growth}

@@ -10,11 +10,12 @@ from typing import Any
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.errors import ModelError, NotSupportedError
-from pellucid.models.families.family import MAX_POSITIONS, Family, W, rows_of, window_of, windowed
+from pellucid.models.families.family import MAX_POSITIONS, Family, W, rows_of, window_of, windowed, windowed_by_gguf
 from pellucid.models.formats.gguf import GGUF
-from pellucid.models.untrusted_files import Json, shown, whole
+from pellucid.models.untrusted_files import Json, real, shown, whole
 
 SHORT_DIVISORS = "rope_factors_short.weight"
+_SHARPEST = 1e3
 
 
 class Phi(Family):
@@ -25,25 +26,27 @@ class Phi(Family):
     """
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
-        shape = replace(shape, kinds=windowed(shape, window_of(path, config)))
-        scaling = shape.rope_scaling or {}
-        if not scaling:
+        shape = windowed(shape, window_of(path, config))
+        scaling = shape.rope_scaling
+        if scaling is None:
             return shape
-        if scaling["rope_type"] != "longrope":
-            return None
-        original = whole(path, {**config, **scaling}, "original_max_position_embeddings", 2, MAX_POSITIONS)
-        divisors, sharpness = scaling.get("short_factor"), scaling.get("attention_factor")
+        original = whole(path, {**scaling, **config}, "original_max_position_embeddings", 2, MAX_POSITIONS)
+        divisors = scaling.get("short_factor")
         if not isinstance(divisors, list) or not all(isinstance(each, int | float) for each in divisors):
             raise ModelError(f"{path} has {shown(divisors)} for short_factor; it must be a list of numbers.")
-        return _within(path, shape, original, divisors, sharpness if isinstance(sharpness, float) else None)
+        stretch = real(path, scaling, "factor", 0, MAX_POSITIONS, shape.context / original)
+        sharpness = real(path, scaling, "attention_factor", 0, _SHARPEST, _sharpness(stretch, original))
+        return _within(path, shape, original, divisors, sharpness)
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
-        shape = replace(shape, kinds=windowed(shape, file.get("phi3.attention.sliding_window", 0) or None))
+        shape = windowed_by_gguf(file, self.architecture, shape)
         if SHORT_DIVISORS not in file.tensors:
             return shape
-        original = file.require("phi3.rope.scaling.original_context_length", int)
-        sharpness = file.get("phi3.rope.scaling.attn_factor", 0.0)
-        return _within(file.path, shape, max(original, 2), file.floats(SHORT_DIVISORS).tolist(), sharpness or None)
+        scaling = "phi3.rope.scaling."
+        original = whole(file.path, file.metadata, f"{scaling}original_context_length", 2, MAX_POSITIONS)
+        sharpness = _sharpness(shape.context / original, original)
+        sharpness = real(file.path, file.metadata, f"{scaling}attn_factor", 0, _SHARPEST, sharpness)
+        return _within(file.path, shape, original, file.floats(SHORT_DIVISORS).tolist(), sharpness)
 
     def parts(self, name: str, weight: W, shape: DecoderConfig) -> Iterator[tuple[str, W]]:
         prefix, _, module = name.removesuffix(".weight").rpartition(".")
@@ -64,15 +67,17 @@ class Phi(Family):
         raise NotSupportedError("Phi models cannot be trained or written to a folder: use a model of another family.")
 
 
+def _sharpness(stretch: float, original: int) -> float:
+    """Return the factor of cosines and sines (LongRoPE, arXiv 2402.13753)."""
+    return math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 else 1.0
+
+
 def _within(
-    path: Path, shape: DecoderConfig, original: int, divisors: Sequence[float], sharpness: float | None
+    path: Path, shape: DecoderConfig, original: int, divisors: Sequence[float], sharpness: float
 ) -> DecoderConfig:
     """Return the shape with the context and the divisors for short texts."""
     if len(divisors) != shape.rotary_width // 2 or not all(0 < each <= MAX_POSITIONS for each in divisors):
         raise ModelError(f"{path} has {shown(divisors)} as divisors of {shape.rotary_width // 2} angles.")
-    stretch = shape.context / original
-    if sharpness is None:
-        sharpness = math.sqrt(1 + math.log(stretch) / math.log(original)) if stretch > 1 else 1.0
     return replace(
         shape,
         context=min(shape.context, original),
@@ -80,4 +85,10 @@ def _within(
     )
 
 
-PHI = Phi(("phi3",), "phi3")
+PHI = Phi(
+    ("phi3",),
+    "phi3",
+    ropes=frozenset({"default", "longrope", "su", "yarn"}),
+    rotates_parts=True,
+    rotary_tensors=frozenset({SHORT_DIVISORS, "rope_factors_long.weight"}),
+)

@@ -12,11 +12,14 @@ from pellucid.models.families.family import (
     Family,
     window_fields,
     window_of,
-    windowed,
+    windowed_by_gguf,
     windows_by_type,
 )
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json, whole
+
+_WHOLE_TEXT_LAYERS = 28
+"""The transformers library's number of layers without a window, if config.json states no number."""
 
 
 class Qwen(Family):
@@ -28,16 +31,14 @@ class Qwen(Family):
             return None if kinds is None else replace(shape, kinds=kinds)
         if not config.get("use_sliding_window"):
             return shape
-        whole_text = whole(path, config, "max_window_layers", 0, MAX_POSITIONS, 0)
+        whole_text = whole(path, config, "max_window_layers", 0, MAX_POSITIONS, _WHOLE_TEXT_LAYERS)
         window = window_of(path, config)
         return replace(
             shape, kinds=tuple(LayerKind(None if index < whole_text else window) for index in range(shape.layers))
         )
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
-        return replace(
-            shape, kinds=windowed(shape, file.get(f"{self.architecture}.attention.sliding_window", 0) or None)
-        )
+        return windowed_by_gguf(file, self.architecture, shape)
 
     def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
         return {"model_type": self.model_types[0], "max_window_layers": 0, **window_fields(shape)}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
 from pellucid.errors import ModelError
-from pellucid.models.families.family import Family, window_fields, windows_by_type
+from pellucid.models.families.family import Family, window_fields, window_of, windows_by_type
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json, shown, whole
 
@@ -29,9 +29,11 @@ class SmolLM3(Family):
             raise ModelError(
                 f"{path} has {shown(rotating)} for no_rope_layers; it must be a list of {shape.layers} zeros and ones."
             )
-        kinds = windows or shape.layer_kinds
+        if not windows:  # As in the transformers library, only layers without rotation have a window.
+            window = window_of(path, config) if config.get("use_sliding_window") else None
+            windows = tuple(LayerKind(None if rotates else window) for rotates in rotating)
         return replace(
-            shape, kinds=tuple(replace(kind, rotates=bool(one)) for kind, one in zip(kinds, rotating, strict=True))
+            shape, kinds=tuple(replace(kind, rotates=bool(one)) for kind, one in zip(windows, rotating, strict=True))
         )
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:

@@ -15,6 +15,7 @@ from pellucid.engine.decoders.torch_packing import multiplies_bfloat16
 from pellucid.errors import InvalidRequestError, ModelError, NotSupportedError
 from pellucid.models.catalog import InfillFormat, infill_format
 from pellucid.models.families.family import Family
+from pellucid.models.families.folder_decoder import config_json
 from pellucid.models.families.registry import BY_MODEL_TYPE
 from pellucid.models.load import find_device, open_checkpoint, split_quant
 from pellucid.models.store import Store
@@ -46,6 +47,7 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
         raise NotSupportedError(
             f"{name} is of a family that cannot be trained: use a model of {', '.join(BY_MODEL_TYPE)}."
         )
+    config_json(checkpoint.family, checkpoint.config, ())  # Raises for a shape that cannot be trained.
     progress.start(f"reading {checkpoint.name}", None)
     dtype = training_dtype(where)
     weights = {name: weight.to(dtype) for name, weight in checkpoint.weights()}
@@ -65,7 +67,7 @@ def build(
 ) -> PreTrainedModel:
     """Build the frozen model."""
     absent: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
-    shape = AutoConfig.for_model(**family.to_json(config, weights), **absent)
+    shape = AutoConfig.for_model(**config_json(family, config, weights), **absent)
     make: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
     dtype = weights["norm.weight"].dtype
     with torch.device("meta"):

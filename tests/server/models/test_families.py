@@ -1,0 +1,123 @@
+"""Reading of config.json: like the transformers library, or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedModel
+
+from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
+from pellucid.errors import ModelError, NotSupportedError
+from pellucid.models.families.folder_decoder import config_json, shape_by
+from pellucid.models.families.registry import BY_MODEL_TYPE
+from support.models.tiny_models import (
+    tiny_dense_hybrid,
+    tiny_granite,
+    tiny_llama,
+    tiny_mistral,
+    tiny_olmo3,
+    tiny_phi3,
+    tiny_qwen2,
+    tiny_smollm3,
+)
+
+PATH = Path("config.json")
+YARN = {"rope_type": "yarn", "factor": 2.0}
+SLIDING = ["sliding_attention", "full_attention"] * 2
+
+
+def stated(model: PreTrainedModel, *without: str, **fields: Any) -> dict[str, Any]:
+    """Return a model's config.json with other fields."""
+    config: dict[str, Any] = json.loads(model.config.to_json_string(use_diff=False))
+    return {name: value for name, value in config.items() if name not in without} | fields
+
+
+def read(model: PreTrainedModel, *without: str, **fields: Any) -> DecoderConfig:
+    shape = shape_by(PATH, stated(model, *without, **fields))
+    assert shape is not None
+    return shape
+
+
+@pytest.mark.parametrize(
+    ("make", "fields"),
+    [
+        (tiny_llama, {"partial_rotary_factor": 0.5}),
+        (tiny_llama, {"rope_scaling": {"rope_type": "longrope", "short_factor": [1.0] * 8}}),
+        (tiny_llama, {"hidden_act": "gelu"}),
+        (tiny_dense_hybrid, {"num_local_experts": 8}),
+        (tiny_dense_hybrid, {"layer_types": ["full_attention", "linear_attention", "full_attention"]}),
+        (tiny_smollm3, {"layer_types": ["linear_attention"] * 4}),
+        (tiny_olmo3, {"rope_parameters": {"full_attention": {}, "sliding_attention": YARN}}),
+    ],
+)
+def test_other_shapes_are_left_to_transformers(make: Callable[[], PreTrainedModel], fields: dict[str, Any]) -> None:
+    """The transformers library runs all shapes beyond the decoder."""
+    assert shape_by(PATH, stated(make(), **fields)) is None
+
+
+def test_layer_types_matter_where_transformers_obeys_them() -> None:
+    """Llama and Mistral ignore ``layer_types``; Qwen, SmolLM3 and OLMo 3 have defaults."""
+    assert read(tiny_llama(), layer_types=SLIDING[:3], sliding_window=5).kinds == ()
+    assert read(tiny_mistral(), layer_types=SLIDING[:3]).kinds == (LayerKind(7),) * 3
+    qwen = read(tiny_qwen2(), "layer_types", "max_window_layers", use_sliding_window=True, sliding_window=5)
+    assert {kind.window for kind in qwen.layer_kinds} == {None}
+    smollm3 = read(tiny_smollm3(), "layer_types", use_sliding_window=True, sliding_window=5)
+    assert [(kind.window, kind.rotates) for kind in smollm3.kinds] == [(None, True)] * 3 + [(5, False)]
+    assert [kind.window for kind in read(tiny_olmo3(), "layer_types").kinds] == [7, 7, 7, None]
+
+
+def test_rotation() -> None:
+    """Scaling may be added to a newer file, and sliding layers of OLMo 3 have their own base."""
+    both = read(tiny_llama(), rope_scaling=YARN)
+    assert both.rope_scaling == YARN | {"original_max_position_embeddings": 256}
+    assert read(tiny_llama(), rope_scaling={"type": "linear", "factor": 2.0}).rope_scaling == {
+        "rope_type": "linear",
+        "factor": 2.0,
+    }
+    rope = {"full_attention": YARN | {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}
+    olmo = read(tiny_olmo3(), rope_parameters=rope)
+    assert (olmo.rope_theta, olmo.rope_thetas) == (1e6, {None, 1e4})
+
+
+@pytest.mark.parametrize(
+    ("make", "fields", "sentence"),
+    [
+        (
+            tiny_llama,
+            {"rope_scaling": YARN | {"attention_factor": float("nan")}},
+            "positive number for attention_factor",
+        ),
+        (tiny_llama, {"rope_scaling": YARN, "rope_theta": 1, "rope_parameters": None}, "rope_theta is 1"),
+        (tiny_phi3, {"rope_scaling": {"attention_factor": float("nan")}}, "nan for attention_factor"),
+        (tiny_phi3, {"rope_scaling": {"short_factor": [1.0, 0.0, 1.0, 1.0]}}, "as divisors of 4 angles"),
+        (tiny_phi3, {"rope_scaling": {"short_factor": "many"}}, "'many' for short_factor"),
+        (tiny_granite, {"logits_scaling": 0}, "0 for logits_scaling"),
+        (tiny_smollm3, {"no_rope_layers": [2]}, "for no_rope_layers; it must be a list of 4 zeros and ones"),
+        (tiny_olmo3, {"layer_types": ["full_attention"]}, "for layer_types; it must be a list of 4 names"),
+    ],
+)
+def test_bad_numbers_are_named(make: Callable[[], PreTrainedModel], fields: dict[str, Any], sentence: str) -> None:
+    """A number without a sensible result is refused in one sentence."""
+    with pytest.raises(ModelError, match=sentence) as caught:
+        shape_by(PATH, stated(make(), **fields))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_shape_is_written_whole_or_not_at_all() -> None:
+    """A shape is refused if config.json cannot state the shape."""
+    for make in (tiny_llama, tiny_mistral, tiny_qwen2, tiny_granite, tiny_smollm3, tiny_olmo3):
+        model = make()
+        assert config_json(BY_MODEL_TYPE[model.config.model_type], read(model), ())["model_type"]
+    for model_type, shape in (
+        ("granitemoehybrid", read(tiny_dense_hybrid(), position_embedding_type=None)),
+        ("llama", replace(read(tiny_llama()), kinds=(LayerKind(), LayerKind(5), LayerKind()))),
+        ("llama", replace(read(tiny_llama()), rotated_dims=8)),
+        ("phi3", read(tiny_phi3())),
+    ):
+        with pytest.raises(NotSupportedError, match="cannot be trained or written to a folder"):
+            config_json(BY_MODEL_TYPE[model_type], shape, ())
