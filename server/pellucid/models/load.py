@@ -112,6 +112,7 @@ def load(
     stored_as = local_name(path) if local else name
     model: Model
     packed: PackedWeights | None = None
+    config: DecoderConfig | None = None
     if path.is_dir() and folder_decoder.is_table_model(path):
         _refuse_quant(quant, path)
         form = "tables"
