@@ -30,6 +30,7 @@ from pellucid.models.families import folder_decoder, gguf_decoder
 from pellucid.models.families.family import Family
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.formats.gguf import GGUF
+from pellucid.models.formats.safetensors_folder import weight_files
 from pellucid.models.packed_weights_file import DamagedFileError, PackedWeights, read_packed, write_packed
 from pellucid.models.saved_prefixes import PrefixFile, prefix_key
 from pellucid.models.served_model import ModelFacts, ServedModel
@@ -227,7 +228,7 @@ class _FolderSource:
 
     @property
     def files(self) -> Sequence[Path]:
-        return (self._path / "config.json", *folder_decoder.weight_files(self._path))
+        return (self._path / "config.json", *weight_files(self._path))
 
     def config(self) -> DecoderConfig | None:
         return folder_decoder.read_config(self._path)
@@ -380,7 +381,7 @@ def _load_by_transformers(path: Path, device: str, quant: str, progress: Progres
     import torch
 
     from pellucid.engine.decoders.hf_model import HFModel
-    from pellucid.models.families import transformers_folder_check
+    from pellucid.models.formats import transformers_folder_check
 
     progress.start(f"loading {path.name}", None)
     try:

@@ -55,8 +55,8 @@ class Family:
         return shape
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
-        """Return a Llama's shape with the family's own metadata."""
-        return shape
+        """Return a Llama's shape with the family's own metadata: here a window of all layers."""
+        return windowed(shape, file.get(f"{self.architecture}.attention.sliding_window", 0) or None)
 
     def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
         """Return ``model_type`` and the family's own fields of config.json."""
@@ -105,11 +105,6 @@ def rows_of(weight: W, rows: slice) -> W:
 def windowed(shape: DecoderConfig, window: int | None) -> DecoderConfig:
     """Return the shape with the same window in all layers."""
     return shape if window is None else replace(shape, kinds=(LayerKind(window),) * shape.layers)
-
-
-def windowed_by_gguf(file: GGUF, architecture: str, shape: DecoderConfig) -> DecoderConfig:
-    """Return the shape with the window of a GGUF file in all layers."""
-    return windowed(shape, file.get(f"{architecture}.attention.sliding_window", 0) or None)
 
 
 def window_fields(shape: DecoderConfig) -> dict[str, Any]:

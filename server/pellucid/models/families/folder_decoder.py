@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +15,11 @@ from pellucid.errors import ModelError, NotSupportedError
 from pellucid.models.families.decoder_config_check import MAX_TOKENS, check
 from pellucid.models.families.family import MAX_POSITIONS, Family
 from pellucid.models.families.registry import BY_MODEL_TYPE
+from pellucid.models.formats.safetensors_folder import weight_files
 from pellucid.models.tensor_file import TensorFile, UnknownDtypeError
 from pellucid.models.untrusted_files import Json, damage_explained, read_json, real, shown, whole
 
 TABLE_MODELS = ("pellucid_ngram", "pellucid_logistic")
-
-_SHARD = re.compile(r"[\w.+-]{1,200}\.safetensors")
 
 
 def is_table_model(folder: Path) -> bool:
@@ -66,7 +64,8 @@ def config_json(family: Family, shape: DecoderConfig, names: Collection[str]) ->
     found = shape_by(Path("config.json"), fields)
     if found is None or _comparable(found) != _comparable(shape):
         raise NotSupportedError(
-            f"A model of this shape cannot be trained or written to a folder: {fields['model_type']} is another."
+            "This model cannot be trained or written to a folder, "
+            f"because config.json of {fields['model_type']} models cannot state the model's shape."
         )
     return fields
 
@@ -124,36 +123,6 @@ def _stored(folder: Path) -> Iterator[tuple[TensorFile, str, str]]:
                     f"{path} has {shown(stored)} as {dtype}; it must have floating-point numbers: download it again."
                 )
             yield file, stored, name
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files of a folder."""
-    index = read_json(folder / "model.safetensors.index.json")
-    if index:
-        shards = index.get("weight_map")
-        if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-            raise ModelError(
-                f"{folder / 'model.safetensors.index.json'} has no weight_map from tensors to files: download it again."
-            )
-        names = sorted(set(shards.values()))
-        outside = next((name for name in names if not _SHARD.fullmatch(name)), None)
-        if outside is not None:
-            raise ModelError(
-                f"{folder / 'model.safetensors.index.json'} names {shown(outside)}, "
-                "which is not a *.safetensors file of its folder."
-            )
-        paths = [folder / name for name in names]
-    else:
-        paths = sorted(folder.glob("*.safetensors"))
-    missing = next((path for path in paths if not path.is_file()), None)
-    if missing is not None:
-        raise ModelError(f"{missing} is missing or not a regular file: download the model again.")
-    if not paths:
-        raise ModelError(
-            f"{folder} has no *.safetensors file, and weights in other formats can contain code: "
-            "convert them to safetensors."
-        )
-    return paths
 
 
 def _decoder_config(path: Path, config: Json, scaling: dict[str, Any]) -> DecoderConfig:

@@ -30,10 +30,11 @@ class Granite(Family):
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
         def scale(key: str) -> float:
-            """Return a scale; as in llama.cpp, 0 means that the scale is not used."""
+            """Return a scale, or 0: as in llama.cpp, the scale is not used."""
             name = f"granite.{key}"
-            stated = file.metadata.get(name) not in (None, 0)
-            return real(file.path, file.metadata, name, 1 / _LARGEST_SCALE, _LARGEST_SCALE) if stated else 0.0
+            if not file.metadata.get(name):
+                return 0.0
+            return real(file.path, file.metadata, name, 1 / _LARGEST_SCALE, _LARGEST_SCALE)
 
         return replace(
             shape,

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
-from pellucid.models.families.family import Family, window_of, windowed, windowed_by_gguf
-from pellucid.models.formats.gguf import GGUF
+from pellucid.models.families.family import Family, window_of, windowed
 from pellucid.models.untrusted_files import Json
 
 
@@ -19,9 +18,6 @@ class Llama(Family):
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
         return windowed(shape, window_of(path, config) if config.get("model_type") == "mistral" else None)
-
-    def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
-        return windowed_by_gguf(file, self.architecture, shape)
 
     def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
         window = shape.layer_kinds[0].window

@@ -10,7 +10,7 @@ from typing import Any
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.errors import ModelError, NotSupportedError
-from pellucid.models.families.family import MAX_POSITIONS, Family, W, rows_of, window_of, windowed, windowed_by_gguf
+from pellucid.models.families.family import MAX_POSITIONS, Family, W, rows_of, window_of, windowed
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json, real, shown, whole
 
@@ -39,7 +39,7 @@ class Phi(Family):
         return _within(path, shape, original, divisors, sharpness)
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
-        shape = windowed_by_gguf(file, self.architecture, shape)
+        shape = super().from_gguf(file, shape)
         if SHORT_DIVISORS not in file.tensors:
             return shape
         scaling = "phi3.rope.scaling."

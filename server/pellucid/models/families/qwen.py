@@ -12,10 +12,8 @@ from pellucid.models.families.family import (
     Family,
     window_fields,
     window_of,
-    windowed_by_gguf,
     windows_by_type,
 )
-from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json, whole
 
 _WHOLE_TEXT_LAYERS = 28
@@ -36,9 +34,6 @@ class Qwen(Family):
         return replace(
             shape, kinds=tuple(LayerKind(None if index < whole_text else window) for index in range(shape.layers))
         )
-
-    def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
-        return windowed_by_gguf(file, self.architecture, shape)
 
     def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
         return {"model_type": self.model_types[0], "max_window_layers": 0, **window_fields(shape)}

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from pellucid.errors import ModelError
-from pellucid.models.families.folder_decoder import weight_files
+from pellucid.models.formats.safetensors_folder import weight_files
 from pellucid.models.untrusted_files import damage_explained, read_json, require_memory, shown
 
 _LAYERS = re.compile(r".*(layers?|depth)")
