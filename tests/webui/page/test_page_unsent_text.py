@@ -16,7 +16,7 @@ CODE = "def add(a, b):\n    return "
 
 
 async def test_sent_while_the_page_loads(story_server: PagedServer, teller: Storyteller, browser_page: Page) -> None:
-    """A message sent during loading is sent once after loading, and later text stays."""
+    """A message sent during loading is sent once after loading, and later text stays. Nothing can be stopped yet."""
     teller.script = tokens("Yes.")
     let_through = asyncio.Event()
 
@@ -31,6 +31,7 @@ async def test_sent_while_the_page_loads(story_server: PagedServer, teller: Stor
     field = browser_page.get_by_role("textbox", name="Your message")
     await field.press_sequentially(" And then")
     await field.press("Enter")
+    await expect(browser_page.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
     let_through.set()
     await tab.answered(2)
     assert (await tab.texts())[0] == "Say yes."

@@ -59,9 +59,9 @@ class Chat {
     this.contextNotice = new ContextNotice(this);
     this.versions = new VersionTree(this);
     this.sendButton = button("Send", { class: "pl-button pl-first", onclick: () => this.submit() }, "Enter");
-    this.stopButton = button("Stop", { class: "pl-button pl-first", onclick: () => this.stop() }, "Escape");
+    this.stopButton = button("Stop", { class: "pl-button pl-first", hidden: true, onclick: () => this.stop() }, "Escape");
     this.undoButton = button("Undo", { onclick: () => this.undo() }, "Move the last message back into the field; it is kept as a version");
-    this.redoButton = button("Redo", { onclick: () => this.redo() }, "Show the messages that followed");
+    this.redoButton = button("Redo", { hidden: true, onclick: () => this.redo() }, "Show the messages that followed");
     element.replaceChildren(this.panel());
     mountCodeBlocks(this.list);
     element.addEventListener("keydown", (event) => {
