@@ -103,6 +103,8 @@ def _changed(base: Checkpoint, changes: Mapping[str, LowRank], dtype: torch.dtyp
         change = changes.get(name.removesuffix(".weight"))
         changed = weight if change is None else weight.float() + torch.from_numpy(change.product)
         stored = base.family.stored_name(name)
+        shift = base.family.shift(name)
+        changed = changed.float() - shift if shift else changed
         yield stored if stored == "lm_head.weight" else f"model.{stored}", changed.to(dtype).contiguous()
 
 

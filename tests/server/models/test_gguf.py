@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from support.models.model_files import logprobs, write_gguf
 from support.models.tiny_models import (
     random_ids,
     reference_logprobs,
+    tiny_gemma,
+    tiny_gemma2,
+    tiny_gemma3,
     tiny_granite,
     tiny_llama,
     tiny_ministral3,
@@ -63,6 +67,9 @@ def build(path: Path) -> Model:
         ("olmo2", tiny_olmo3),
         ("phi3", tiny_phi3),
         ("mistral3", tiny_ministral3),
+        ("gemma", partial(tiny_gemma, tie_word_embeddings=True)),
+        ("gemma2", partial(tiny_gemma2, query_pre_attn_scalar=16, tie_word_embeddings=True)),
+        ("gemma3", tiny_gemma3),
     ],
 )
 def test_logits_are_those_of_transformers(tmp_path: Path, arch: str, make: Callable[[], PreTrainedModel]) -> None:
@@ -235,8 +242,8 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         GGUF(path)
     with pytest.raises(ModelError, match=r"missing\.gguf cannot be read"):
         GGUF(tmp_path / "missing.gguf")
-    with pytest.raises(ModelError, match="architecture 'gemma3'"):
-        gguf_decoder.read_config(GGUF(write_gguf(tmp_path / "gemma.gguf", tiny_llama(), "llama", arch_name="gemma3")))
+    with pytest.raises(ModelError, match="architecture 'gemma3n'"):
+        gguf_decoder.read_config(GGUF(write_gguf(tmp_path / "gemma.gguf", tiny_llama(), "llama", arch_name="gemma3n")))
     with pytest.raises(ModelError, match="'longrope'"):
         gguf_decoder.read_config(
             GGUF(write_gguf(tmp_path / "longrope.gguf", tiny_llama(), "llama", rope__scaling__type="longrope"))

@@ -48,6 +48,7 @@ from support.models.model_files import (
 from support.models.tiny_models import (
     tiny,
     tiny_dense_hybrid,
+    tiny_gemma3,
     tiny_granite,
     tiny_llama,
     tiny_ministral3,
@@ -163,6 +164,7 @@ _FAMILIES: dict[str, Callable[..., Any]] = {
     "smollm3": tiny_smollm3,
     "olmo2": tiny_olmo3,
     "phi3": tiny_phi3,
+    "gemma3": tiny_gemma3,
     "mistral3": tiny_ministral3,
 }
 """Makers of small models, by the architecture of a GGUF file."""

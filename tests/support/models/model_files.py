@@ -220,6 +220,7 @@ def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str,
             continue
         stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
         assert stored is not None, name
+        tensor = tensor + BY_ARCHITECTURE[arch].shift(name)
         if BY_ARCHITECTURE[arch].adjacent_pairs and (".q_proj." in name or ".k_proj." in name):
             tensor = _interleaved(tensor, tensor.shape[0] // head_dim)
         tensors[stored] = tensor.float().numpy()
@@ -249,6 +250,18 @@ def _own_metadata(model: PreTrainedModel) -> dict[str, Any]:
         }
     if config.model_type == "olmo3":
         return {"attention__sliding_window": config.sliding_window}
+    if config.model_type == "gemma2":
+        return {
+            "attention__sliding_window": config.sliding_window,
+            "attn_logit_softcapping": config.attn_logit_softcapping,
+            "final_logit_softcapping": config.final_logit_softcapping,
+        }
+    if config.model_type == "gemma3_text":
+        return {
+            "attention__sliding_window": config.sliding_window,
+            "rope__scaling__type": "linear",
+            "rope__scaling__factor": config.rope_parameters["full_attention"]["factor"],
+        }
     if config.model_type == "phi3":
         rope = config.rope_parameters
         original = rope["original_max_position_embeddings"]

@@ -60,9 +60,12 @@ VARIED = replace(
     logit_scale=0.7,
     query_growth=0.3,
     query_interval=50,
+    score_cap=2.0,
+    logit_cap=3.0,
+    gelu=True,
 )
 """QWEN3 with what other families have: rotation of a part of a head, by two bases, or not at all, a
-window, norms of outputs, four scales, queries that grow.
+window, norms of outputs, four scales, queries that grow, two caps, a gelu.
 """
 
 

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
     GraniteConfig,
     GraniteMoeHybridConfig,
     LlamaConfig,
@@ -134,6 +137,27 @@ def tiny_olmo3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
     )
 
 
+def tiny_gemma(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a Gemma 1."""
+    return tiny(GemmaConfig(**(_SHAPE | {"hidden_size": 64} | overrides)), seed)
+
+
+def tiny_gemma2(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a Gemma 2 with caps that matter, and a window of 7 tokens in every other layer."""
+    own = {"sliding_window": 7, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0}
+    return tiny(Gemma2Config(**(_SHAPE | {"hidden_size": 64, "final_logit_softcapping": 3.0} | own | overrides)), seed)
+
+
+def tiny_gemma3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a Gemma 3 of seven layers, all but the sixth with a window of 7 tokens."""
+    rope = {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+    }
+    own = {"num_hidden_layers": 7, "sliding_window": 7, "query_pre_attn_scalar": 16, "rope_parameters": rope}
+    return tiny(Gemma3TextConfig(**(_SHAPE | {"hidden_size": 64} | own | overrides)), seed)
+
+
 def tiny_phi3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
     """Return a Phi 3: fused matrices, half of a head rotated, a window, divisors of the angles."""
     rope = {
@@ -173,7 +197,9 @@ def to_decoder(model: PreTrainedModel) -> Decoder:
     family = BY_MODEL_TYPE[model.config.model_type]
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        tensors |= family.parts(family.our_name(name.removeprefix("model.")), tensor.detach(), shape)
+        for part, value in family.parts(family.our_name(name.removeprefix("model.")), tensor.detach(), shape):
+            shift = family.shift(part)
+            tensors[part] = value + shift if shift else value
     weights = DecoderWeights(
         embedding=tensors["embed_tokens.weight"],
         layers=tuple(_layer(tensors, f"layers.{i}.") for i in range(shape.layers)),

@@ -12,6 +12,9 @@ from transformers import PreTrainedModel
 from pellucid.engine.decoders.decoder import Decoder
 from support.models.tiny_models import (
     tiny_dense_hybrid,
+    tiny_gemma,
+    tiny_gemma2,
+    tiny_gemma3,
     tiny_granite,
     tiny_llama,
     tiny_ministral3,
@@ -65,6 +68,9 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
     "olmo2": tiny_olmo2,
     "olmo3": tiny_olmo3,
     "phi3": tiny_phi3,
+    "gemma": tiny_gemma,
+    "gemma2": tiny_gemma2,
+    "gemma3": tiny_gemma3,
     "ministral3": tiny_ministral3,
 }
 

@@ -16,7 +16,7 @@ CODE = "def add(a, b):\n    return "
 
 
 async def test_sent_while_the_page_loads(story_server: PagedServer, teller: Storyteller, browser_page: Page) -> None:
-    """A message sent during loading is sent once after loading, and later text stays. Nothing can be stopped yet."""
+    """A message sent during loading is sent once, later text stays, and there is no Stop yet."""
     teller.script = tokens("Yes.")
     let_through = asyncio.Event()
 

@@ -30,13 +30,13 @@ def attend(
     *,
     scale: float,
     window: int | None = None,
-    softcap: float | None = None,
+    softcap: float = 0.0,
 ) -> Tensor:
     """Attend causally from queries (T, heads, head_dim) to one layer's storage.
 
     The storage is (slots, kv_heads, capacity, head_dim). ``window`` is the number of visible
-    positions, including the query's own. ``softcap`` squashes the scores (Gemma 2, arXiv
-    2408.00118). Returns (T, heads, head_dim of the values).
+    positions, including the query's own. ``softcap`` limits the scores. Returns (T, heads, head_dim
+    of the values).
     """
     out = q.new_empty(*q.shape[:2], values.shape[-1])
     for span in spans:
@@ -54,7 +54,14 @@ def store_rows(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, rows: DecodeR
 
 
 def attend_rows(
-    q: Tensor, keys: Tensor, values: Tensor, rows: DecodeRows, *, scale: float, window: int | None = None
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    rows: DecodeRows,
+    *,
+    scale: float,
+    window: int | None = None,
+    softcap: float = 0.0,
 ) -> Tensor:
     """Attend like :func:`attend` for one token per sequence. Returns (R, heads, head_dim)."""
     count, heads, dim = q.shape
@@ -65,12 +72,16 @@ def attend_rows(
     # Beyond a text, the storage may hold NaN: the weight is 0, but 0 times NaN is NaN.
     k, v = (kept[rows.slots, :, : rows.length].masked_fill(~visible[:, None, :, None], 0.0) for kept in (keys, values))
     folded = q.view(count, k.shape[1], heads // k.shape[1], dim)
-    out = F.scaled_dot_product_attention(folded, k, v, attn_mask=visible[:, None, None], scale=scale)
-    return out.reshape(count, heads, -1)
+    return _mixed(folded, k, v, visible[:, None, None], scale, softcap).reshape(count, heads, -1)
+
+
+def capped(x: Tensor, cap: float) -> Tensor:
+    """Return numbers smoothly limited to -cap and cap (Gemma 2, arXiv 2408.00118)."""
+    return cap * torch.tanh(x / cap)
 
 
 def _attend_one(
-    q: Tensor, k: Tensor, v: Tensor, span: BatchSpan, scale: float, window: int | None, softcap: float | None
+    q: Tensor, k: Tensor, v: Tensor, span: BatchSpan, scale: float, window: int | None, softcap: float
 ) -> Tensor:
     count, heads, dim = q.shape
     kv_heads = k.shape[0]
@@ -85,14 +96,17 @@ def _attend_one(
     mask = None
     if count > 1 or (window is not None and span.end - first > window):
         mask = _visible(span, first, window, q.device).repeat(heads // kv_heads, 1)
-    if softcap is None:
-        out = F.scaled_dot_product_attention(folded[None], k[None], v[None], attn_mask=mask, scale=scale)[0]
-    else:
-        scores = softcap * torch.tanh(torch.matmul(folded.float(), k.float().transpose(1, 2)) * scale / softcap)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, float("-inf"))
-        out = torch.matmul(scores.softmax(-1).to(v.dtype), v)
+    out = _mixed(folded[None], k[None], v[None], mask, scale, softcap)[0]
     return out.reshape(heads, count, -1).transpose(0, 1)
+
+
+def _mixed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, softcap: float) -> Tensor:
+    if not softcap:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    scores = capped(torch.matmul(q.float(), k.float().transpose(-1, -2)) * scale, softcap)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return torch.matmul(scores.softmax(-1).to(v.dtype), v)
 
 
 def _visible(span: BatchSpan, first: int, window: int | None, device: torch.device) -> Tensor:

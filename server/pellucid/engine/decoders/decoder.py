@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.engine.decoders.attention import attend, attend_rows, store, store_rows
+from pellucid.engine.decoders.attention import attend, attend_rows, capped, store, store_rows
 from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, shape_of
 from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, DecoderSizes, LayerKind, rotary_tables
 from pellucid.engine.decoders.linear import DenseLinear, Linear, LowRankLinear
@@ -125,6 +125,7 @@ class Decoder(DecoderSizes, TorchModel):
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         assert isinstance(kv, TensorStorage)
+        c = self.config
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
         if self.device.type == "cuda":
             shape = shape_of(batch.spans, kv.keys[0].shape[2])
@@ -134,7 +135,7 @@ class Decoder(DecoderSizes, TorchModel):
 
         def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, kind: LayerKind) -> Tensor:
             store(keys, values, k, v, batch.spans)
-            return attend(q, keys, values, batch.spans, scale=self.config.score_scale, window=kind.window)
+            return attend(q, keys, values, batch.spans, scale=c.score_scale, window=kind.window, softcap=c.score_cap)
 
         ids, positions, rows = self.indices(batch)
         x = self._layers(ids, positions, attention, kv)
@@ -143,17 +144,19 @@ class Decoder(DecoderSizes, TorchModel):
     @torch.inference_mode()
     def decode(self, rows: DecodeRows, kv: TensorStorage) -> Tensor:
         """Run one token per sequence; return all hidden states (R, hidden)."""
+        c = self.config
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
 
         def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, kind: LayerKind) -> Tensor:
             store_rows(keys, values, k, v, rows)
-            return attend_rows(q, keys, values, rows, scale=self.config.score_scale, window=kind.window)
+            return attend_rows(q, keys, values, rows, scale=c.score_scale, window=kind.window, softcap=c.score_cap)
 
         x = self._layers(rows.ids, rows.positions, attention, kv)
         return rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
 
     def head(self, hidden: Tensor) -> Tensor:
-        return self.weights.head(hidden) * self.config.logit_scale
+        logits = self.weights.head(hidden) * self.config.logit_scale
+        return capped(logits, self.config.logit_cap) if self.config.logit_cap else logits
 
     def _graphs_of(self, kv: TensorStorage) -> DecodeGraphs:
         tables = self._rotary.tables  # Graphs read the recorded tables.
@@ -181,7 +184,8 @@ class Decoder(DecoderSizes, TorchModel):
             mixed = layer.o(attention(q, k, v, keys, values, kind).flatten(1))
             x = x + _normed(mixed, layer.attention_norm, eps) * scale
             gate, up = layer.gate_up(_normed(x, layer.post_norm, eps)).chunk(2, dim=-1)
-            x = x + _normed(layer.down(F.silu(gate) * up), layer.mlp_norm, eps) * scale
+            gated = (F.gelu(gate, approximate="tanh") if self.config.gelu else F.silu(gate)) * up
+            x = x + _normed(layer.down(gated), layer.mlp_norm, eps) * scale
         return x
 
     def _projected(self, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -61,7 +61,8 @@ class DecoderConfig:
     The scales multiply the embeddings, the scores (None: one divided by the root of ``head_dim``),
     what attention and MLP add to the residual stream, and the logits. Queries are multiplied by 1 +
     ``query_growth`` * ln(1 + i), where i is the number of whole ``query_interval`` positions before
-    the query.
+    the query. Scores x become ``score_cap`` * tanh(x / ``score_cap``), and logits likewise; 0 is no
+    cap. The MLP's gate is a silu, or ``gelu`` by its tanh formula.
 
     ``norms`` are the norms of a layer: ``input_norm`` and ``post_norm`` of the inputs of attention
     and MLP, ``attention_norm`` and ``mlp_norm`` of the outputs. Norms of queries and keys are
@@ -89,6 +90,9 @@ class DecoderConfig:
     norms_projections: bool = False
     query_growth: float = 0.0
     query_interval: int = 1
+    score_cap: float = 0.0
+    logit_cap: float = 0.0
+    gelu: bool = False
 
     @property
     def layer_kinds(self) -> tuple[LayerKind, ...]:

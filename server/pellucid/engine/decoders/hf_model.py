@@ -133,7 +133,7 @@ def flat_attention(
     flat.windows[layer_idx] = sliding_window
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     run: Callable[..., Tensor] = partial(_attend_latent, module) if hasattr(module, "expand_kv") else attend
-    out = run(query[0].transpose(0, 1), *stored, flat.spans, scale=scale, window=sliding_window, softcap=softcap)
+    out = run(query[0].transpose(0, 1), *stored, flat.spans, scale=scale, window=sliding_window, softcap=softcap or 0.0)
     return out[None], None
 
 

@@ -41,6 +41,7 @@ typedef struct {
 typedef struct {
     int64_t heads, kv_heads, head_dim;
     float scale; /* of scores */
+    float cap;   /* of scores, in units of log2, or 0 */
 } head_shape;
 
 /* Values of rows, mixed by weights that are relative to the largest score. */
@@ -100,6 +101,7 @@ typedef struct {
     const half *key, *value;
     int64_t first, count, token;
     int64_t window; /* the most recent positions that a row sees */
+    float cap;      /* of scores, or 0 */
 } block;
 
 /* While a tile is computed, the memory of as many values and of as many keys of the next block is fetched: processors
@@ -152,7 +154,7 @@ INLINE void weigh_rows(attention_scratch s, block b, int64_t head_dim, int is_fi
             for (int v = 0; v < V; v++) {
                 vi distance = position[v] - splat_int((int32_t)(b.first + j + t));
                 vi sees = (distance >= splat_int(0)) & (distance < splat_int((int32_t)b.window));
-                vf score = choose(sees, sum[t][v], splat(-1e30f));
+                vf score = choose(sees, b.cap > 0 ? capped(sum[t][v], splat(b.cap)) : sum[t][v], splat(-1e30f));
                 best[v] = larger(best[v], score);
                 store(s.weight + ((j + t) * V + v) * LANES, score);
             }
@@ -253,7 +255,7 @@ static void attend(attention_scratch s, head_shape h, const span *p, cache keys,
         if (first % PART == 0 || first == earliest) clear(s.part, padded, n);
         int64_t count = last - first < KEYS ? last - first : KEYS;
         int64_t seeing = first > start ? (first - start) * group / BAND * BAND : 0; /* earlier bands see none of these keys */
-        block b = {k + first * keys.token, v + first * values.token, first, count, keys.token, window};
+        block b = {k + first * keys.token, v + first * values.token, first, count, keys.token, window, h.cap};
         for (int64_t j = 0; j < count; j++)
             for (int64_t d = 0; d < n; d += LANES) store(s.key + j * n + d, load_half(b.key + j * b.token + d));
         for (int64_t r = seeing; r < rows; r += BAND) {

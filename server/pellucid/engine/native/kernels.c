@@ -27,9 +27,11 @@ typedef struct {
 typedef struct {
     int64_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab;
     int64_t rotated; /* of a head's dimensions, the first */
+    int64_t gelu;    /* 0: the gate of the MLP is a silu */
     int64_t low; /* the most that the activations of a token are lowered to, 0 without an adapter */
     float eps;
     float embedding_scale, attention_scale, residual_scale, logit_scale;
+    float score_cap, logit_cap; /* or 0 */
     float query_growth;     /* queries are multiplied by 1 + growth * ln(1 + whole intervals before the position), */
     int64_t query_interval; /* unless the growth is 0 */
     const float *norm;
@@ -105,7 +107,9 @@ static mixture cut_mixture(char *memory, size_t *at, int64_t rows, int64_t head_
 
 static int norms_outputs(const decoder *d) { return d->layers && (d->layer->attention_norm || d->layer->mlp_norm); }
 
-static head_shape shape_of(const decoder *d) { return (head_shape){d->heads, d->kv_heads, d->head_dim, d->attention_scale}; }
+static head_shape shape_of(const decoder *d) {
+    return (head_shape){d->heads, d->kv_heads, d->head_dim, d->attention_scale, d->score_cap * LOG2_E};
+}
 
 /* The memory of a pass of so many tokens, whose longest sequence ends at ``end``. */
 static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, int64_t end, char *memory, scratch *s) {
@@ -336,7 +340,7 @@ static void run_layer(const pass *p, int index) {
     run(p->pool, quantize_mixed, &now);
     add_output(p, &l->o, s->q, rows, x, l->attention_norm);
     run(p->pool, quantize_normed, &now);
-    project(p, &l->gate_up, s->q, rows, (target){.sink = GATE, .gated = s->gated});
+    project(p, &l->gate_up, s->q, rows, (target){.sink = GATE, .gated = s->gated, .gelu = d->gelu});
     add_output(p, &l->down, s->gated, rows, x, l->mlp_norm);
 }
 
@@ -367,6 +371,21 @@ static void quantize_hidden(void *argument, int thread) {
     const pass *p = argument;
     const decoder *d = p->decoder;
     for (int64_t i; (i = take(p->pool)) < p->batch->rows;) quantize(p->s.q, i, d->hidden, p->out + i * d->hidden, d->logit_scale, NULL);
+}
+
+typedef struct {
+    const pass *p;
+    float *logits;
+} capping;
+
+static void cap_logits(void *argument, int thread) {
+    (void)thread;
+    const capping *now = argument;
+    const decoder *d = now->p->decoder;
+    int64_t pieces = d->vocab / BLOCK * now->p->batch->rows, run = 256; /* blocks of a piece of work */
+    for (int64_t i; (i = take(now->p->pool)) * run < pieces;)
+        for (int64_t at = i * run * BLOCK; at < (i + 1) * run * BLOCK && at < pieces * BLOCK; at += LANES)
+            store(now->logits + at, capped(load(now->logits + at), splat(d->logit_cap)));
 }
 
 const char *pellucid_variant(void) { return VARIANT; }
@@ -401,6 +420,7 @@ void pellucid_logits(pool *p, const decoder *d, float *hidden, int64_t rows, voi
     begin(p);
     run(p, quantize_hidden, &job);
     project(&job, &d->head, job.s.q, rows, (target){.sink = STORE, .out = logits, .width = d->vocab});
+    if (d->logit_cap > 0) run(p, cap_logits, &(capping){&job, logits});
     end(p);
 }
 

@@ -201,7 +201,7 @@ static multiplier multiplier_of(const weights *w, int is_unpacked) {
     }
 }
 
-/* The use of the products: stored; added to the output; or a gate's silu times the rows that it gates, quantized. */
+/* The use of the products: stored; added to the output; or a gate's silu or gelu times the rows that it gates, quantized. */
 typedef enum { STORE, ADD, GATE } sink;
 
 typedef struct {
@@ -209,6 +209,7 @@ typedef struct {
     float *out; /* (tokens, width), for STORE and ADD */
     int64_t width;
     float scale;       /* for ADD */
+    int64_t gelu;      /* for GATE */
     quantized gated; /* for GATE */
     const float *low; /* the result of lower(), if the matrix has an adapter */
 } target;
@@ -218,13 +219,14 @@ INLINE vf biased(const matrix *m, int64_t row, const float *product) {
 }
 
 /* A panel's blocks of a gate, each followed by the block that it gates, are one group of columns of the next matrix. */
-static void finish_gate(const matrix *m, int64_t block, const float (*product)[TILE][BLOCK], int64_t t, int64_t token, quantized q) {
+static void finish_gate(const matrix *m, int64_t block, const float (*product)[TILE][BLOCK], int64_t t, int64_t token, const target *to) {
     vf value[PIECES];
     for (int i = 0; i < PIECES; i++) {
         int64_t b = i / VECTORS * 2, lane = i % VECTORS * LANES, row = (block + b) * BLOCK + lane;
-        value[i] = silu(biased(m, row, product[b][t] + lane)) * biased(m, row + BLOCK, product[b + 1][t] + lane);
+        vf gate = biased(m, row, product[b][t] + lane);
+        value[i] = (to->gelu ? gelu(gate) : silu(gate)) * biased(m, row + BLOCK, product[b + 1][t] + lane);
     }
-    quantize_group(q, token, m->blocks * BLOCK / 2 / GROUP, block / PANEL, value);
+    quantize_group(to->gated, token, m->blocks * BLOCK / 2 / GROUP, block / PANEL, value);
 }
 
 static void finish(const matrix *m, int64_t block, const float *product, int64_t token, const target *to) {
@@ -276,7 +278,7 @@ static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t 
         for (int64_t b = 0; b < count; b++) by[b](r[b], a, token, product[b][0], sizes[n]);
         for (int64_t b = 0; m->adapter && b < count; b++) add_raised(m->adapter, first + b, to->low, token, n, product[b]);
         for (int64_t t = 0; t < n; t++)
-            if (to->sink == GATE) finish_gate(m, first, product, t, token + t, to->gated);
+            if (to->sink == GATE) finish_gate(m, first, product, t, token + t, to);
             else
                 for (int64_t b = 0; b < count; b++) finish(m, first + b, product[b][t], token + t, to);
     }

@@ -60,14 +60,14 @@ class DecoderParts(Structure):
             (name, c_int64)
             for name in (
                 *("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab"),
-                *("rotated", "low"),
+                *("rotated", "gelu", "low"),
             )
         ),
         *(
             (name, c_float)
             for name in (
                 *("eps", "embedding_scale", "attention_scale", "residual_scale", "logit_scale"),
-                "query_growth",
+                *("score_cap", "logit_cap", "query_growth"),
             )
         ),
         ("query_interval", c_int64),

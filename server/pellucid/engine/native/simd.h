@@ -201,6 +201,17 @@ INLINE vf exp2_(vf x) {
 }
 
 #define LOG2_E 1.44269504f
+/* By the tanh formula (arXiv 1606.08415): x times the logistic function of twice tanh's argument. */
+INLINE vf gelu(vf x) {
+    vf cubic = fma_(x * x, splat(0.044715f), splat(1.0f)) * x;
+    return x / (splat(1.0f) + exp2_(cubic * splat(-2 * 0.797884561f * LOG2_E)));
+}
+
+/* cap * tanh(x / cap) */
+INLINE vf capped(vf x, vf cap) {
+    return cap - (cap + cap) / (splat(1.0f) + exp2_(x / cap * splat(2 * LOG2_E)));
+}
+
 INLINE vf silu(vf x) { return x / (splat(1.0f) + exp2_(x * splat(-LOG2_E))); }
 
 /* Dot products of four bytes in each lane. The weights' numbers are unsigned, as VNNI wants one factor to be; what that adds

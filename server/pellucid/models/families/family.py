@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
@@ -12,7 +12,7 @@ from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
 from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.errors import ModelError
 from pellucid.models.formats.gguf import GGUF
-from pellucid.models.untrusted_files import Json, shown, whole
+from pellucid.models.untrusted_files import Json, real, shown, whole
 
 MAX_POSITIONS = 1 << 40
 """Maximum number of positions; some configurations use a huge number for "no limit"."""
@@ -36,7 +36,9 @@ class Family:
     ``names`` are a folder's names of modules that a Llama names otherwise or lacks, and ours.
     ``ropes`` are the supported kinds of rotation. Only a family that ``rotates_parts`` of heads
     obeys ``partial_rotary_factor``, as in the transformers library. ``rotary_tensors`` of a GGUF
-    file are read by ``from_gguf``, or unused.
+    file are read by ``from_gguf``, or unused. ``gates`` are the names under ``gate_key`` of the
+    MLP's activation, the usual name first. With ``norms_less_one``, a folder has the weights of
+    norms less one.
     """
 
     model_types: tuple[str, ...]
@@ -46,6 +48,10 @@ class Family:
     ropes: frozenset[str] = frozenset({"default", "linear", "llama3", "yarn"})
     rotates_parts: bool = False
     rotary_tensors: frozenset[str] = frozenset()
+    usual_theta: float = 10000.0
+    gate_key: str = "hidden_act"
+    gates: tuple[str, ...] = ("silu",)
+    norms_less_one: bool = False
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
         """Return a Llama's shape with the family's own fields of config.json.
@@ -72,7 +78,7 @@ class Family:
             "num_attention_heads": shape.heads,
             "num_key_value_heads": shape.kv_heads,
             "head_dim": shape.head_dim,
-            "hidden_act": "silu",
+            self.gate_key: self.gates[0],
             "attention_bias": "layers.0.self_attn.q_proj.bias" in names,
             "rms_norm_eps": shape.rms_norm_eps,
             "rope_theta": shape.rope_theta,
@@ -85,6 +91,10 @@ class Family:
     def parts(self, name: str, weight: W, shape: DecoderConfig) -> Iterator[tuple[str, W]]:
         """Yield the parts of a fused matrix by Llama's names, or the weight itself."""
         yield name, weight
+
+    def shift(self, name: str) -> float:
+        """Return by how much our weight with our name is larger than a folder's weight."""
+        return 1.0 if self.norms_less_one and name.endswith("norm.weight") else 0.0
 
     def our_name(self, stored: str) -> str:
         """Return our name of a folder's weight: Llama's name, if a Llama has the weight."""
@@ -105,6 +115,35 @@ def rows_of(weight: W, rows: slice) -> W:
 def windowed(shape: DecoderConfig, window: int | None) -> DecoderConfig:
     """Return the shape with the same window in all layers."""
     return shape if window is None else replace(shape, kinds=(LayerKind(window),) * shape.layers)
+
+
+def every_nth_whole(shape: DecoderConfig, interval: int, window: int | None) -> tuple[LayerKind, ...]:
+    """Return the kinds of layers of which every ``interval``-th layer sees the whole text."""
+    return tuple(LayerKind(None if (index + 1) % interval == 0 else window) for index in range(shape.layers))
+
+
+def unscaled(kinds: Iterable[LayerKind], theta: float) -> tuple[LayerKind, ...]:
+    """Return the kinds of layers; layers with a window rotate by ``theta``, unscaled."""
+    return tuple(kind if kind.window is None else replace(kind, rope_theta=theta) for kind in kinds)
+
+
+def sliding_theta(path: Path, config: Json, usual: float) -> float | None:
+    """Return the base of the rotation of layers with a window; None for scaled positions."""
+    given = config.get("rope_parameters")
+    sliding = given.get("sliding_attention") if isinstance(given, dict) else None
+    stated = {"rope_type": "default", "rope_theta": usual, **(sliding or {})}
+    return real(path, stated, "rope_theta", 1, 1e15) if stated["rope_type"] == "default" else None
+
+
+def ropes_by_type(shape: DecoderConfig, usual: float) -> dict[str, Any]:
+    """Return the fields of config.json with the base that ``sliding_theta`` reads, or ``usual``."""
+    thetas = (kind.rope_theta for kind in shape.layer_kinds if kind.window is not None)
+    rope = {"rope_type": "default", **(shape.rope_scaling or {}), "rope_theta": shape.rope_theta}
+    sliding = {"rope_type": "default", "rope_theta": next(thetas, usual)}
+    return {
+        "rope_scaling": None,
+        "rope_parameters": {"full_attention": rope, "sliding_attention": sliding},
+    }
 
 
 def window_fields(shape: DecoderConfig) -> dict[str, Any]:

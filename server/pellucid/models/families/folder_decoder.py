@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.quantized_blocks import floats
 from pellucid.errors import ModelError, NotSupportedError
 from pellucid.models.families.decoder_config_check import MAX_TOKENS, check
 from pellucid.models.families.family import MAX_POSITIONS, Family
@@ -46,9 +47,11 @@ def shape_by(path: Path, config: Json) -> DecoderConfig | None:
             "which are not supported: use the unquantized model, or a GGUF file."
         )
     family, scaling = BY_MODEL_TYPE.get(config.get("model_type", "")), _rope(path, config)
-    if family is None or config.get("hidden_act", "silu") != "silu" or scaling["rope_type"] not in family.ropes:
+    if family is None or config.get(family.gate_key, family.gates[0]) not in family.gates:
         return None
-    llama = _decoder_config(path, config, scaling)
+    if scaling["rope_type"] not in family.ropes:
+        return None
+    llama = _decoder_config(path, config, scaling, family.usual_theta)
     if llama.rotated_dims is not None and not family.rotates_parts:
         return None
     shape = family.from_json(path, config, llama)
@@ -95,7 +98,9 @@ def read_weights(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     for file, stored, name in _stored(folder):
         with damage_explained(file.path):
             weight = file.read(stored, np.empty(file.size(stored), np.uint8))
-            yield from family.parts(family.our_name(name), weight, shape)
+            for part, value in family.parts(family.our_name(name), weight, shape):
+                shift = family.shift(part)
+                yield part, floats(value) + np.float32(shift) if shift else value
 
 
 def stored_sizes(folder: Path) -> Iterator[tuple[str, int]]:
@@ -125,7 +130,7 @@ def _stored(folder: Path) -> Iterator[tuple[TensorFile, str, str]]:
             yield file, stored, name
 
 
-def _decoder_config(path: Path, config: Json, scaling: dict[str, Any]) -> DecoderConfig:
+def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], usual_theta: float) -> DecoderConfig:
     """Return a Llama's shape, unchecked; `decoder_config_check.check` checks it."""
 
     def number(key: str, default: int | None = None) -> int:
@@ -146,7 +151,7 @@ def _decoder_config(path: Path, config: Json, scaling: dict[str, Any]) -> Decode
         head_dim=head_dim,
         rotated_dims=None if part == 1 else int(head_dim * part),
         rms_norm_eps=real(path, config, "rms_norm_eps", 0, 1, 1e-6),
-        rope_theta=real(path, stated, "rope_theta", 1, 1e15, 10000.0),
+        rope_theta=real(path, stated, "rope_theta", 1, 1e15, usual_theta),
         context=whole(path, config, "max_position_embeddings", 1, MAX_POSITIONS),
         rope_scaling=None if scaling["rope_type"] == "default" else scaling,
     )

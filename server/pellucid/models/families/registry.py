@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pellucid.models.families.family import Family
+from pellucid.models.families.gemma import GEMMA, GEMMA2, GEMMA3
 from pellucid.models.families.granite import GRANITE, GRANITE_DENSE_HYBRID
 from pellucid.models.families.llama import LLAMA
 from pellucid.models.families.ministral import MINISTRAL
@@ -11,7 +12,10 @@ from pellucid.models.families.phi import PHI
 from pellucid.models.families.qwen import QWEN2, QWEN3
 from pellucid.models.families.smollm3 import SMOLLM3
 
-FAMILIES: tuple[Family, ...] = (LLAMA, QWEN2, QWEN3, GRANITE, GRANITE_DENSE_HYBRID, SMOLLM3, MINISTRAL, OLMO, PHI)
+FAMILIES: tuple[Family, ...] = (
+    *(LLAMA, QWEN2, QWEN3, GRANITE, GRANITE_DENSE_HYBRID, SMOLLM3, MINISTRAL, OLMO, PHI),
+    *(GEMMA, GEMMA2, GEMMA3),
+)
 
 BY_MODEL_TYPE = {model_type: family for family in FAMILIES for model_type in family.model_types}
 

@@ -50,7 +50,7 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
     config_json(checkpoint.family, checkpoint.config, ())  # Raises for a shape that cannot be trained.
     progress.start(f"reading {checkpoint.name}", None)
     dtype = training_dtype(where)
-    weights = {name: weight.to(dtype) for name, weight in checkpoint.weights()}
+    weights = {name: (weight - checkpoint.family.shift(name)).to(dtype) for name, weight in checkpoint.weights()}
     model = build(checkpoint.family, checkpoint.config, weights, where)
     tokenizer = checkpoint.tokenizer(checkpoint.config.vocab_size)
     return Base(
@@ -65,13 +65,14 @@ def training_dtype(device: torch.device) -> torch.dtype:
 def build(
     family: Family, config: DecoderConfig, weights: Mapping[str, Tensor], device: torch.device = CPU
 ) -> PreTrainedModel:
-    """Build the frozen model."""
+    """Build the frozen model of a folder's weights, under our names."""
     absent: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     shape = AutoConfig.for_model(**config_json(family, config, weights), **absent)
     make: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
     dtype = weights["norm.weight"].dtype
     with torch.device("meta"):
-        model = make(shape, attn_implementation="sdpa", dtype=dtype)
+        # The library caps scores in its slow attention alone.
+        model = make(shape, attn_implementation="eager" if config.score_cap else "sdpa", dtype=dtype)
     head = weights.get("lm_head.weight", weights["embed_tokens.weight"])
     body_weights = {name: weight for name, weight in weights.items() if name != "lm_head.weight"}
     named = {f"model.{family.stored_name(name)}": weight for name, weight in body_weights.items()}
@@ -84,6 +85,8 @@ def build(
         ) from None
     body: Any = model.model
     body.rotary_emb = type(body.rotary_emb)(config=shape)  # Computed tables, not weights.
+    if family.norms_less_one:
+        body.embed_tokens.embed_scale = torch.tensor(body.embed_tokens.scalar_embed_scale)
     model.requires_grad_(requires_grad=False)
     model.train(False)
     placed: Any = model
