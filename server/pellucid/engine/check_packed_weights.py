@@ -11,14 +11,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig
-from pellucid.engine.decoders.quantized_blocks import INT4_GROUP
 from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP
 from pellucid.errors import ModelError
 
 Spec: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]
 """The dtype and the shape of a stored array; numpy has no bfloat16, whose bits are uint16."""
 
-_UINT8, _INT8, _FLOAT16 = np.dtype(np.uint8), np.dtype(np.int8), np.dtype(np.float16)
+_UINT8, _FLOAT16 = np.dtype(np.uint8), np.dtype(np.float16)
 
 _OPTIONAL = ("q_norm.weight", "k_norm.weight", ".bias")
 
@@ -32,7 +31,7 @@ def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str,
     if scheme.endswith("-native"):
         wanted |= _native_matrices(config, packed)
     else:
-        wanted |= _torch_matrices(config, scheme, dtype, own_head="head.weight" in packed)
+        wanted |= _torch_matrices(config, dtype, own_head="head.weight" in packed)
     for name, spec in wanted.items():
         if name not in packed and not name.endswith(_OPTIONAL):
             raise ModelError(f"the tensor {name} is missing")
@@ -51,27 +50,12 @@ def _vectors(config: DecoderConfig, dtype: np.dtype[Any]) -> dict[str, Spec]:
     return {name: (dtype, (size,)) for name, size in sizes.items()}
 
 
-def _torch_matrices(config: DecoderConfig, scheme: str, dtype: np.dtype[Any], *, own_head: bool) -> dict[str, Spec]:
+def _torch_matrices(config: DecoderConfig, dtype: np.dtype[Any], *, own_head: bool) -> dict[str, Spec]:
     vocabulary = (config.vocab_size, config.hidden_size)
     wanted: dict[str, Spec] = {"embedding.weight": (dtype, vocabulary)}
-    if "int" in scheme:  # The head is int8 in all integer schemes.
-        wanted |= _int8("head", vocabulary, dtype)
-    elif own_head:
+    if own_head:
         wanted["head.weight"] = (dtype, vocabulary)
-    for name, rows, columns in _matrices(config):
-        shape = (sum(rows), columns)
-        if scheme.startswith("int4"):
-            wanted[f"{name}.weight"] = (_UINT8, (shape[0], columns // 2))
-            wanted[f"{name}.scale"] = (dtype, (columns // INT4_GROUP, shape[0], 2))
-        elif scheme.startswith("int8"):
-            wanted |= _int8(name, shape, dtype)
-        else:
-            wanted[f"{name}.weight"] = (dtype, shape)
-    return wanted
-
-
-def _int8(name: str, shape: tuple[int, int], dtype: np.dtype[Any]) -> dict[str, Spec]:
-    return {f"{name}.weight": (_INT8, shape), f"{name}.scale": (dtype, shape[:1])}
+    return wanted | {f"{name}.weight": (dtype, (sum(rows), columns)) for name, rows, columns in _matrices(config)}
 
 
 def _native_matrices(config: DecoderConfig, packed: Mapping[str, Spec]) -> dict[str, Spec]:

@@ -1,13 +1,11 @@
 """Packing of a checkpoint's tensors into the form that a model computes with.
 
 A *scheme* names the form, which is also the form of the packed file. A model uses packed tensors in
-place; on a CPU, only torch's integer kernels need aligned copies.
+place.
 
 | scheme | weights | computed by |
 |---|---|---|
 | float32, bfloat16 | as named | torch |
-| int8-torch | int8, one scale per row | torch, activations in bfloat16 or float32 |
-| int4-torch-… | int4 in groups of 32, head int8 | torch; layout for one instruction set |
 | int8-native | the file's blocks, else int8 in groups of 32 | kernels.c, int8 activations |
 | int4-native | at most four bits; embedding and head as in int8-native | kernels.c |
 """
@@ -23,7 +21,7 @@ from numpy.typing import NDArray
 
 from pellucid.engine.check_packed_weights import Spec, check_packed
 from pellucid.engine.decoders.decoder_config import FUSED, NORMS, DecoderConfig
-from pellucid.engine.decoders.quantized_blocks import INT4_GROUP, Blocks, Weight, floats, round_to_blocks
+from pellucid.engine.decoders.quantized_blocks import Blocks, Weight, floats, round_to_blocks
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
 from pellucid.engine.native.kernel_layout import Array, interleave, pack_matrices
@@ -44,41 +42,27 @@ QUANTS = ("auto", "none", "int8", "int4")
 def choose_scheme(quant: str, device: str, config: DecoderConfig) -> str:
     """Return the scheme for ``quant`` on a device.
 
-    ``auto`` is int8 on a CPU, else ``none``. ``none`` is bfloat16 if the device multiplies bfloat16
-    fast, else float32.
+    ``auto`` is int8 if the native kernels run the model, else ``none``. ``none`` is bfloat16 if the
+    device multiplies bfloat16 fast, else float32.
     """
     if quant not in QUANTS:
         raise ConfigError(f"quant is {quant!r}, but must be auto, none, int8 or int4.")
-    if quant == "none" or (quant == "auto" and device != "cpu"):
-        require_torch(f"quant {quant} on {device}")
-        from pellucid.engine.decoders import torch_packing
-
-        return "bfloat16" if torch_packing.multiplies_bfloat16(device) else "float32"
-    if device != "cpu":
+    if device != "cpu" and quant in ("int8", "int4"):
         raise ConfigError(f"quant {quant} runs only on a CPU: use quant none on {device}.")
-    native = calls.available() and supports(config)
-    if slow := _why_slow(config):
-        _log.warning(slow)
-    if quant == "int4":
-        _check_int4(config)
-    if native:
-        return "int4-native" if quant == "int4" else "int8-native"
-    require_torch("A model without the native kernels")
+    if device == "cpu" and quant != "none":
+        if calls.available() and supports(config):
+            if slow_start := calls.warning():
+                _log.warning(slow_start)
+            return "int4-native" if quant == "int4" else "int8-native"
+        obstacle = "The kernels do not support this model's shape." if calls.available() else calls.reason()
+        if quant != "auto":
+            raise ConfigError(f"quant {quant} needs the native kernels: use quant auto. {obstacle}")
+        _log.warning("Without native kernels, the model runs several times slower, in more memory. %s", obstacle)
+        require_torch("A model without the native kernels")
+    require_torch(f"quant {quant} on {device}")
     from pellucid.engine.decoders import torch_packing
 
-    return torch_packing.int4_scheme() if quant == "int4" else "int8-torch"
-
-
-def _why_slow(config: DecoderConfig) -> str:
-    """Return why a model or its start is slow on this CPU, with the remedy; else ""."""
-    if not calls.available():
-        return f"Without native kernels, the model runs several times slower. {calls.reason()}"
-    if not supports(config):
-        return (
-            "The native kernels do not support this model's shape, "
-            "so it runs several times slower than others: choose another model."
-        )
-    return calls.warning()
+    return "bfloat16" if torch_packing.multiplies_bfloat16(device) else "float32"
 
 
 def pack(config: DecoderConfig, weights: Iterable[tuple[str, Weight]], scheme: str) -> dict[str, Array]:
@@ -107,7 +91,7 @@ def build(config: DecoderConfig, packed: Mapping[str, Array], scheme: str, devic
         return NativeDecoder(config, packed)
     from pellucid.engine.decoders import torch_packing
 
-    return torch_packing.build(config, packed, scheme, device)
+    return torch_packing.build(config, packed, device)
 
 
 class Form(Protocol):
@@ -188,7 +172,7 @@ class _Packer:
             )
         self.seen.add(name)
         if name in ("embed_tokens.weight", "lm_head.weight"):
-            self._add_vocabulary(name, weight)
+            self.packed |= self.form.matrix("head" if name == "lm_head.weight" else "embedding", [weight])
         elif name in self.targets:
             prefix, target = self.targets[name]
             # Integers need less memory than floats while further parts are awaited.
@@ -202,18 +186,6 @@ class _Packer:
                 self.biases[name] = vector
             else:
                 self.packed[_norm_name(name)] = vector
-
-    def _add_vocabulary(self, name: str, weight: Weight) -> None:
-        """Add the embedding or the head. Until a head follows, the embedding is also the head."""
-        if self.native:
-            self.packed |= self.form.matrix("head" if name == "lm_head.weight" else "embedding", [weight])
-        elif name == "lm_head.weight":
-            self.packed |= self.form.matrix("head", [weight])
-        else:
-            values = weight.dequantized() if isinstance(weight, Blocks) else weight
-            self.packed["embedding.weight"] = self.form.vector(values)
-            if "int" in self.scheme and "lm_head.weight" not in self.seen:
-                self.packed |= self.form.matrix("head", [weight])
 
     def finish(self) -> dict[str, Array]:
         """Raise ModelError if tensors are missing."""
@@ -256,15 +228,3 @@ def _norm_name(name: str) -> str:
         if name.endswith(f".{theirs}.weight"):
             return name.removesuffix(f"{theirs}.weight") + f"{ours}.weight"
     return name
-
-
-def _check_int4(config: DecoderConfig) -> None:
-    """Raise ConfigError unless torch's int4 kernel supports the shape.
-
-    The kernel needs whole groups of columns, and a multiple of 16 rows.
-    """
-    for name, shape in checkpoint_shapes(config).items():
-        if name.startswith("layers.0.") and len(shape) == 2 and (shape[1] % INT4_GROUP or shape[0] % 16):
-            raise ConfigError(
-                f"quant int4 does not fit this model ({name} is {shape[0]} x {shape[1]}): use quant int8."
-            )

@@ -299,7 +299,7 @@ def test_the_model_that_it_was_made_for_is_chosen(loaded: LoadedModel, tmp_path:
     assert isinstance(loaded.model, Decoder)
     adapter = random_adapter(loaded.model.config)
     models = [
-        load(f"{loaded.path}@{quant}", device="cpu", store=store, progress=Silent()) for quant in ("none", "int8")
+        load(f"{loaded.path}@{quant}", device="cpu", store=store, progress=Silent()) for quant in ("none", "auto")
     ]
     second = load(
         str(write_gguf(tmp_path / "second.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))),

@@ -115,7 +115,8 @@ def test_second_start_reads_no_weights(tmp_path: Path, store: Store, monkeypatch
 
 def test_one_model_in_two_forms(tmp_path: Path, store: Store) -> None:
     """A quant in a model's name gives a separate form, so that both forms can be served."""
-    path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+    model = tiny_llama(vocab_size=VOCAB, hidden_size=64, intermediate_size=96)
+    path = write_gguf(tmp_path / "tiny.gguf", model, "llama", byte_level_bpe(VOCAB))
     exact, rounded = (
         load(f"{path}@{quant}", device="cpu", quant="auto", store=store, progress=Silent())
         for quant in ("none", "int8")

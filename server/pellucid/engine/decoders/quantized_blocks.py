@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
 
-INT4_GROUP = 32
-"""Columns that share a scale and a minimum in torch's int4 matrices."""
 
 SHARED_COLUMNS = 32
 """Columns that share a scale after rounding by Pellucid."""
