@@ -423,11 +423,14 @@ def recommend() -> None:
 @models_app.command(epilog="Example: pellucid models pull qwen2.5-coder-0.5b-instruct smollm2-135m-instruct")
 def pull(
     names: Annotated[list[str], typer.Argument(help="Catalog names, or org/name[@revision] of the Hugging Face hub.")],
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="Accept the terms of models that have terms: read the terms first.")
+    ] = False,
 ) -> None:
     """Download models that are not on this machine yet; an interrupted download resumes."""
     from pellucid.cli import model_commands
 
-    model_commands.pull(names)
+    model_commands.pull(names, accepts_terms=accept_terms)
 
 
 @models_app.command(epilog="Example: pellucid models show qwen2.5-coder-0.5b-instruct --verify")

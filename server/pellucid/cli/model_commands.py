@@ -105,12 +105,12 @@ def _verdict(entry: CatalogEntry, found: SpeedEstimate, free: int | None) -> str
     return FAST if found.keystroke < FAST_KEYSTROKE else SLOW
 
 
-def pull(names: Sequence[str]) -> None:
+def pull(names: Sequence[str], *, accepts_terms: bool) -> None:
     store = _store()
     for name in names:
         there = store.find(name) is not None
         with Bars() as progress:
-            path = store.pull(name, progress)
+            path = store.pull(name, progress, accepts_terms=accepts_terms)
         typer.echo(f"{name} {'is already on this machine' if there else 'was downloaded'}: {path}")
 
 
@@ -166,8 +166,7 @@ def _here(record: ModelRecord) -> str:
 
 def _catalogued(entry: CatalogEntry) -> dict[str, str]:
     facts = {"title": entry.title, "context": f"{entry.context} tokens", "file": entry.file}
-    if entry.sha256 is not None:
-        facts["sha256"] = entry.sha256
+    facts |= {name: value for name, value in (("sha256", entry.sha256), ("terms", entry.terms)) if value is not None}
     facts["tried"] = "yes" if entry.tried else "no: it could not be downloaded where Pellucid is developed"
     facts["infill"] = "no" if entry.infill is None else f"{entry.infill.order}: {' '.join(entry.infill.markers)}"
     if entry.next_edit is not None:

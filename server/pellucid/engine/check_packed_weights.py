@@ -19,7 +19,8 @@ Spec: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]
 
 _UINT8, _FLOAT16 = np.dtype(np.uint8), np.dtype(np.float16)
 
-_OPTIONAL = ("q_norm.weight", "k_norm.weight", ".bias")
+OPTIONAL = ("q_norm.weight", "k_norm.weight", ".bias", "lm_head.weight")
+"""Ends of the names of tensors that a model may lack."""
 
 
 def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str, dtype: np.dtype[Any]) -> None:
@@ -33,7 +34,7 @@ def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str,
     else:
         wanted |= _torch_matrices(config, dtype, own_head="head.weight" in packed)
     for name, spec in wanted.items():
-        if name not in packed and not name.endswith(_OPTIONAL):
+        if name not in packed and not name.endswith(OPTIONAL):
             raise ModelError(f"the tensor {name} is missing")
         if packed.get(name, spec) != spec:
             raise ModelError(f"the tensor {name} is {_described(packed[name])}, but must be {_described(spec)}")

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.engine.check_packed_weights import Spec, check_packed
+from pellucid.engine.check_packed_weights import OPTIONAL, Spec, check_packed
 from pellucid.engine.decoders.decoder_config import FUSED, NORMS, DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight, floats, round_to_blocks
 from pellucid.engine.model import Model
@@ -29,12 +29,12 @@ from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.errors import ConfigError, ModelError
 from pellucid.system.torch_extra import require_torch
 
+if TYPE_CHECKING:
+    from pellucid.engine.decoders.torch_packing import TorchForm
+
 _log = logging.getLogger(__name__)
 
 SCHEME_VERSION = 5  # Version of the layouts; a packed file of another version is packed again.
-
-_OPTIONAL_NORMS = ("q_norm", "k_norm")
-
 
 QUANTS = ("auto", "none", "int8", "int4")
 
@@ -94,25 +94,11 @@ def build(config: DecoderConfig, packed: Mapping[str, Array], scheme: str, devic
     return torch_packing.build(config, packed, device)
 
 
-class Form(Protocol):
-    """The stored form of vectors and matrices in a scheme."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of vectors, which is the activations' dtype."""
-        ...
-
-    def vector(self, weight: NDArray[Any]) -> Array: ...
-
-    def matrix(self, name: str, parts: Sequence[Weight]) -> dict[str, Array]:
-        """Return the packed arrays of matrices with the same input, one below the other."""
-        ...
-
-
 class NativeForm:
     """Blocks for the kernels; embedding and head have up to eight bits."""
 
     dtype = np.dtype(np.float32)
+    """The dtype of vectors, which is the activations' dtype."""
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
@@ -121,6 +107,7 @@ class NativeForm:
         return np.array(floats(weight))
 
     def matrix(self, name: str, parts: Sequence[Weight]) -> dict[str, Array]:
+        """Return the packed arrays of matrices with the same input, one below the other."""
         bits = 8 if name in ("embedding", "head") else self._bits
         packed = pack_matrices([_rounded(part, bits) for part in parts], interleaved=name.endswith("gate_up"))
         return {f"{name}.{field}": array for field, array in packed.items()}
@@ -132,7 +119,7 @@ def _rounded(weight: Weight, bits: int) -> Blocks:
     return round_to_blocks(weight, bits)
 
 
-def _form(scheme: str) -> Form:
+def _form(scheme: str) -> NativeForm | TorchForm:
     if scheme.endswith("-native"):
         return NativeForm(4 if scheme.startswith("int4") else 8)
     from pellucid.engine.decoders.torch_packing import TorchForm
@@ -189,12 +176,7 @@ class _Packer:
 
     def finish(self) -> dict[str, Array]:
         """Raise ModelError if tensors are missing."""
-        optional = (".bias", *(f"{NORMS[norm]}.weight" for norm in _OPTIONAL_NORMS))
-        missing = [
-            name
-            for name in self.shapes
-            if not (name in self.seen or name == "lm_head.weight" or name.endswith(optional))
-        ]
+        missing = [name for name in self.shapes if name not in self.seen and not name.endswith(OPTIONAL)]
         if missing:
             raise ModelError(f"The model lacks {len(missing)} tensors, the first of them {missing[0]!r}.")
         for prefix, name, parts in self._matrices():

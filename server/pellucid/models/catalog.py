@@ -120,6 +120,7 @@ class CatalogEntry:
     - ``chat_template_sha256``: hash of the UTF-8 chat template, if a person has reviewed the
       template and found no harm.
     - ``next_edit``: set for a model trained to propose next edits rather than to complete.
+    - ``terms``: address of terms that a person must accept before the download.
     - ``tried``: False if the developers could not get the weights and have never run the model.
     """
 
@@ -134,6 +135,7 @@ class CatalogEntry:
     sources: tuple[HubSource | WheelSource, ...]
     shape: ModelShape
     chat_template_sha256: str | None = None
+    terms: str | None = None
     tried: bool = False
     next_edit: NextEditForm | None = None
 
@@ -212,6 +214,7 @@ def _entry(name: str, table: Mapping[str, Any]) -> CatalogEntry:
         sources=tuple(_source(source) for source in table["sources"]),
         shape=ModelShape(**table["shape"]),
         chat_template_sha256=table.get("chat_template_sha256"),
+        terms=table.get("terms"),
         tried=table.get("tried", False),
         next_edit=next_edit_forms()[table["next_edit"]] if "next_edit" in table else None,
     )

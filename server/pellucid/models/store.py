@@ -90,10 +90,11 @@ class Store:
         self._check(name)
         return self._record(name).path
 
-    def pull(self, name: str, progress: Progress) -> Path:
+    def pull(self, name: str, progress: Progress, *, accepts_terms: bool = False) -> Path:
         """Return the file or folder of a model; download the model if necessary.
 
-        Raises NotFoundError like ``find``, and ModelError if every source fails.
+        Raises NotFoundError like ``find``, and ModelError if every source fails, or if the model
+        has terms that are not accepted.
         """
         path = self.find(name)
         if path is not None:
@@ -101,6 +102,11 @@ class Store:
         from pellucid.models import download  # The HTTP client's import would delay every start with stored models.
 
         entry = catalog().get(name)
+        if entry is not None and entry.terms is not None and not accepts_terms:
+            raise ModelError(
+                f"{entry.title} may be used only under the terms at {entry.terms}: read the terms, "
+                f"then accept them with `pellucid models pull {name} --accept-terms`."
+            )
         with self._lock(name, progress):
             path = self.find(name)  # Possibly downloaded by another process.
             if path is not None:

@@ -59,7 +59,6 @@ OWN: dict[str, dict[str, Any]] = {
     "gpt_bigcode": {"multi_query": True, "activation_function": "gelu_pytorch_tanh"},
     "gpt_neox": {"rotary_pct": 0.5},
     "starcoder2": {"sliding_window": 7},
-    "gemma": {"head_dim": 16},
     # A window in every second layer, soft caps on the scores and on the logits.
     "gemma2": {
         "head_dim": 16,
@@ -68,15 +67,8 @@ OWN: dict[str, dict[str, Any]] = {
         "attn_logit_softcapping": 2.0,
         "final_logit_softcapping": 3.0,
     },
-    "qwen2": {},
     "llama": {},
     "cohere": {"logit_scale": 0.3},
-    "granite": {
-        "logits_scaling": 3.0,
-        "attention_multiplier": 0.2,
-        "residual_multiplier": 0.5,
-        "embedding_multiplier": 2.0,
-    },
     "qwen3_moe": EXPERTS | {"num_experts": 4, "head_dim": 16},
     "deepseek_v3": EXPERTS | LATENT,  # The cache holds latents of two sizes.
 }

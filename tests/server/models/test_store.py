@@ -132,6 +132,16 @@ def test_pull_from_the_hub(models: Store, remote: StandInHub, listed: dict[str, 
     assert len(remote.requests) == asked
 
 
+def test_terms_are_accepted_first(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """Without acceptance nothing is requested, and the refusal names terms and remedy."""
+    listed["tiny"] = entry(HubSource("org/tiny"), terms="https://example.org/terms")
+    with pytest.raises(ModelError, match=r"https://example.org/terms.*models pull tiny --accept-terms"):
+        models.pull("tiny", Silent())
+    assert remote.requests == []
+    path = models.pull("tiny", Silent(), accepts_terms=True)
+    assert models.pull("tiny", Silent()) == path
+
+
 def test_broken_connection_is_resumed(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
     """Within a pull, a broken connection is resumed by a range as long as bytes arrive."""
     remote.cuts = [100_000, 50_000]

@@ -23,7 +23,7 @@ def multiplies_bfloat16(device: str) -> bool:
 
 
 class TorchForm:
-    """The form of a torch scheme; see :class:`pellucid.engine.weight_packing.Form`."""
+    """Floats for torch; see :class:`pellucid.engine.weight_packing.NativeForm`."""
 
     def __init__(self, scheme: str) -> None:
         self._dtype = torch.bfloat16 if scheme == "bfloat16" else torch.float32
