@@ -265,10 +265,11 @@ def test_figures() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "models.md"])
 def test_licences(page: str) -> None:
-    """The Qwen Research License is named for all models without Apache-2.0."""
+    """The licences of all models without Apache-2.0 are named."""
     others = [entry.name for entry in catalog().values() if entry.licence != "Apache-2.0"]
 
-    assert others == ["qwen2.5-coder-3b-instruct", "qwen2.5-coder-3b-base"]
+    assert others == ["gemma-3-270m", "qwen2.5-coder-3b-instruct", "qwen2.5-coder-3b-base"]
+    assert "Gemma Terms of Use" in WRITTEN[page]
     assert re.search(
         r"Qwen2\.5-Coder 3B (is under the|\|) Qwen Research License, which does not allow commercial use", WRITTEN[page]
     )

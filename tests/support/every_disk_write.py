@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -97,7 +98,8 @@ def packed_weights(folder: Path, number: int) -> None:
     """Load a model from a different disk, and pack the model here."""
     model = folder.with_name(f"model-{number}.gguf")
     if not model.exists():
-        write_gguf(model, tiny_llama(number, vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
+        shape: dict[str, Any] = {"vocab_size": VOCAB, "hidden_size": 64, "intermediate_size": 96}
+        write_gguf(model, tiny_llama(number, **shape), "llama", byte_level_bpe(VOCAB))
     load(str(model), device="cpu", quant="int8", store=Store(folder), progress=Silent())
 
 

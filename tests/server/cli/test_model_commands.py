@@ -51,7 +51,7 @@ def test_list(run: Run) -> None:
 def test_recommend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each model has a line with memory and times; the last line names the largest fast model."""
     costs = iter(
-        [SpeedEstimate(10**8, 0.1, 1.0), *[SpeedEstimate(10**9, 0.5, 2.0)] * 2, SpeedEstimate(10**9, 0.6, 2.0)]
+        [SpeedEstimate(10**8, 0.1, 1.0), *[SpeedEstimate(10**9, 0.5, 2.0)] * 3, SpeedEstimate(10**9, 0.6, 2.0)]
     )
     large = SpeedEstimate(10**12, 0.7, 3.0)
     monkeypatch.setattr("pellucid.bench.estimate_model_speed.estimate", lambda *_: next(costs, large))
