@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig
-from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP
+from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, TABLE_BYTES
 from pellucid.errors import ModelError
 
 Spec: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]
@@ -75,17 +75,18 @@ def _native_matrices(config: DecoderConfig, packed: Mapping[str, Spec]) -> dict[
                 {f"{name}.{index}.{field}": spec for field, spec in form.items()}
                 for form in _forms(-(-count // BLOCK), columns // GROUP)
             ]
-            fields = [f"{name}.{index}.{field}" for field in ("number", "scale", "minimum")]
+            fields = [f"{name}.{index}.{field}" for field in ("number", "scale", "minimum", "table")]
             part = {field: packed[field] for field in fields if field in packed}
             wanted |= part if part in forms else forms[0]
     return wanted
 
 
 def _forms(blocks: int, groups: int) -> Iterator[dict[str, Spec]]:
-    for bits, shared, with_minimum in FORMS:
+    for bits, shared, with_minimum, with_table in FORMS:
         scale = (_FLOAT16, (blocks, groups, GROUP // shared, BLOCK))
         form: dict[str, Spec] = {"number": (_UINT8, (blocks, groups, BLOCK * GROUP * bits // 8)), "scale": scale}
-        yield form | ({"minimum": scale} if with_minimum else {})
+        form |= {"minimum": scale} if with_minimum else {}
+        yield form | ({"table": (_UINT8, (TABLE_BYTES,))} if with_table else {})
 
 
 def _matrices(config: DecoderConfig) -> Iterator[tuple[str, tuple[int, ...], int]]:

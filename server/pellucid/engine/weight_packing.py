@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-SCHEME_VERSION = 5  # Version of the layouts; a packed file of another version is packed again.
+SCHEME_VERSION = 6  # Version of the layouts; a packed file of another version is packed again.
 
 QUANTS = ("auto", "none", "int8", "int4")
 

@@ -22,7 +22,7 @@ from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.model import Logprobs
 from pellucid.engine.native import library
 from pellucid.engine.native.calls import Kernels
-from pellucid.engine.native.kernel_layout import FORMS
+from pellucid.engine.native.kernel_layout import FORMS, Form
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.native.native_structs import DecoderParts, MaskParts, NativeBatch, NativeSpan, ScoreParts
 from pellucid.engine.weight_packing import pack
@@ -158,7 +158,7 @@ def run_decoder(config: DecoderConfig, rank: int, kernels: RecordingKernels) -> 
     copy_decoder(model, kernels)
 
 
-def run_largest_products(form: tuple[int, int, bool], kernels: RecordingKernels) -> None:
+def run_largest_products(form: Form, kernels: RecordingKernels) -> None:
     """Compute logits with the largest sums, for a token and for several tokens."""
     config, tensors, hidden = largest_products(form)
     model = NativeDecoder(config, pack(config, tensors.items(), "int8-native"), kernels)

@@ -15,7 +15,7 @@ from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.decoders.torch_model import score_rows
 from pellucid.engine.model import Interrupt, InterruptedStepError
 from pellucid.engine.native.calls import Kernels
-from pellucid.engine.native.kernel_layout import FORMS
+from pellucid.engine.native.kernel_layout import FORMS, Form
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.token_scores import MOST_PROBABLE
 from pellucid.engine.weight_packing import pack
@@ -94,7 +94,7 @@ def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Ker
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-def test_the_largest_products(built: Kernels, form: tuple[int, int, bool]) -> None:
+def test_the_largest_products(built: Kernels, form: Form) -> None:
     """Sums of the largest numbers and activations do not overflow, for any number of tokens."""
     config, tensors, hidden = largest_products(form)
     head = tensors["lm_head.weight"]

@@ -18,6 +18,7 @@ from pellucid.engine import weight_packing
 from pellucid.engine.model import Model
 from pellucid.errors import ModelError
 from pellucid.models.families import gguf_decoder
+from pellucid.models.formats import gguf_blocks
 from pellucid.models.formats.gguf import GGUF
 from support.models.model_files import logprobs, write_gguf
 from support.models.tiny_models import (
@@ -77,6 +78,20 @@ def test_logits_are_those_of_transformers(tmp_path: Path, arch: str, make: Calla
     model, ids = make(), random_ids(40)
     found = logprobs(build(write_gguf(tmp_path / "model.gguf", model, arch)), ids)
     torch.testing.assert_close(found, reference_logprobs(model, ids), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", gguf_blocks.READERS)
+def test_blocks_have_the_values_of_their_format(kind: str) -> None:
+    """Any bytes of a block are the format's numbers, up to a scale rounded to a half."""
+    type, draw = gguf.GGMLQuantizationType[kind], np.random.default_rng(0)
+    size = gguf.GGML_QUANT_SIZES[type][1]
+    stored = draw.integers(0, 256, (6, 4, size), dtype=np.uint8)
+    for at in {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,)}.get(kind, (0, 2)):  # Where halves may be.
+        stored[:, :, at : at + 2] = draw.random((6, 4, 1)).astype(np.float16).view(np.uint8)
+    expected = gguf.quants.dequantize(stored.reshape(6, -1), type)
+    found = gguf_blocks.as_blocks(stored.reshape(6, -1), kind)
+    assert found is not None
+    np.testing.assert_allclose(found.dequantized(), expected, rtol=0, atol=5e-4 * float(np.abs(expected).max()))
 
 
 def test_linear_scaling_is_honoured(tmp_path: Path) -> None:

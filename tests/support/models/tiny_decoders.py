@@ -16,7 +16,7 @@ from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.engine.model import Batch, BatchSpan, Hidden, Indices, Logprobs
-from pellucid.engine.native.kernel_layout import FORMS
+from pellucid.engine.native.kernel_layout import FORMS, Form
 from pellucid.engine.weight_packing import build, checkpoint_shapes, pack
 
 QWEN2 = DecoderConfig(
@@ -94,24 +94,28 @@ def in_blocks(config: DecoderConfig, seed: int = 0) -> dict[str, Weight]:
     }
 
 
-def random_blocks(shape: tuple[int, int], form: tuple[int, int, bool], seed: int = 0) -> Blocks:
+def random_blocks(shape: tuple[int, int], form: Form, seed: int = 0) -> Blocks:
     """Return a matrix of random numbers and scales, about as large as a checkpoint's matrices."""
-    (rows, columns), (bits, shared, with_minimum) = shape, form
+    (rows, columns), (bits, shared, with_minimum, with_table) = shape, form
     generator = torch.Generator().manual_seed(seed)
     numbers = torch.randint(1 << bits, (rows, columns), generator=generator, dtype=torch.uint8)
     scale = (0.5 + torch.rand(rows, columns // shared, generator=generator)) * 3 / ((1 << bits) * columns**0.5)
     minimum = (-scale * (1 << (bits - 1))).half().numpy() if with_minimum else None
-    return Blocks(numbers.numpy(), scale.half().numpy(), minimum, bits)
+    if not with_table:
+        return Blocks(numbers.numpy(), scale.half().numpy(), minimum, bits)
+    table = torch.randperm(256, generator=generator)[:16].byte().numpy()
+    return Blocks(numbers.numpy(), (scale / 16).half().numpy(), None, bits, table)
 
 
-def largest_products(form: tuple[int, int, bool]) -> tuple[DecoderConfig, dict[str, Weight], Logprobs]:
+def largest_products(form: Form) -> tuple[DecoderConfig, dict[str, Weight], Logprobs]:
     """Return a decoder with a head of extreme numbers, and hidden states for the largest sums."""
-    (bits, shared, with_minimum), rows, columns = form, 48, QWEN3.hidden_size
+    (bits, shared, with_minimum, with_table), rows, columns = form, 48, QWEN3.hidden_size
     numbers = np.zeros((rows, columns), np.uint8)
     numbers[rows // 3 :] = (1 << bits) - 1
     numbers[2 * rows // 3 :, ::2] = 0
     scale = np.ones((rows, columns // shared), np.float16)
-    head = Blocks(numbers, scale, -scale if with_minimum else None, bits)
+    table = np.linspace(0, 255, 16).astype(np.uint8) if with_table else None
+    head = Blocks(numbers, scale, -scale if with_minimum else None, bits, table)
     config = replace(QWEN3, vocab_size=rows, layers=1)
     hidden = np.ones((5, columns), np.float32)
     hidden[1] = -1

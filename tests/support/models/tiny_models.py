@@ -31,7 +31,7 @@ from transformers import (
 
 from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
 from pellucid.engine.decoders.decoder_config import FUSED, NORMS
-from pellucid.engine.decoders.linear import DenseLinear
+from pellucid.engine.decoders.linear import Linear
 from pellucid.models.families.folder_decoder import shape_by
 from pellucid.models.families.registry import BY_MODEL_TYPE
 
@@ -204,20 +204,20 @@ def to_decoder(model: PreTrainedModel) -> Decoder:
         embedding=tensors["embed_tokens.weight"],
         layers=tuple(_layer(tensors, f"layers.{i}.") for i in range(shape.layers)),
         norm=tensors["norm.weight"],
-        head=DenseLinear(tensors["lm_head.weight"]),
+        head=Linear(tensors["lm_head.weight"]),
     )
     return Decoder(shape, weights, "float32 weights on cpu")
 
 
 def _layer(tensors: Mapping[str, Tensor], prefix: str) -> Layer:
-    def fused(name: str) -> DenseLinear:
+    def fused(name: str) -> Linear:
         """Stack matrices with the same input."""
         weights, biases = (
             [tensors[key] for part in FUSED[name] if (key := f"{prefix}{part}.{kind}") in tensors]
             for kind in ("weight", "bias")
         )
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-        return DenseLinear(weight, torch.cat(biases) if biases else None)
+        return Linear(weight, torch.cat(biases) if biases else None)
 
     linears: dict[str, Any] = {name: fused(name) for name in FUSED}
     norms: dict[str, Any] = {name: tensors.get(f"{prefix}{stored}.weight") for name, stored in NORMS.items()}

@@ -20,7 +20,7 @@ from torch import Tensor
 from pellucid.engine.decoders.attention import attend, attend_rows, capped, store, store_rows
 from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, shape_of
 from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, DecoderSizes, LayerKind, rotary_tables
-from pellucid.engine.decoders.linear import DenseLinear, Linear, LowRankLinear
+from pellucid.engine.decoders.linear import Linear, LowRankLinear
 from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.decoders.torch_model import TensorStorage, TorchModel, dtype_name
 from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
@@ -103,7 +103,7 @@ class Decoder(DecoderSizes, TorchModel):
     @property
     def weight_bytes(self) -> int:
         head, embedding = self.weights.head, self.weights.embedding
-        tied = isinstance(head, DenseLinear) and head.weight.data_ptr() == embedding.data_ptr()
+        tied = head.weight.data_ptr() == embedding.data_ptr()
         return self._matrix_bytes + (0 if tied else embedding.nbytes) - self._shared
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,18 +11,9 @@ from torch import Tensor
 from pellucid.engine.decoders.lora_matrices import LowRank
 
 
-class Linear(Protocol):
+class Linear:
     """A matrix (out, in) with an optional bias."""
 
-    @property
-    def nbytes(self) -> int: ...
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Multiply x (T, in); return (T, out) in x's dtype."""
-        ...
-
-
-class DenseLinear:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self.weight = weight
         self.bias = bias
@@ -33,10 +23,11 @@ class DenseLinear:
         return self.weight.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Multiply x (T, in); return (T, out) in x's dtype."""
         return F.linear(x, self.weight, self.bias)
 
 
-class LowRankLinear:
+class LowRankLinear(Linear):
     """An adapted linear: ``changes`` for consecutive parts of ``rows`` rows."""
 
     def __init__(
@@ -47,6 +38,7 @@ class LowRankLinear:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
+        super().__init__(base.weight, base.bias)
         self.base = base
         self._parts: list[tuple[slice, Tensor, Tensor]] = []
         at = 0

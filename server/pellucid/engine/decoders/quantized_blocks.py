@@ -27,13 +27,15 @@ class Blocks:
     """A matrix: ``numbers`` uint8 (rows, columns), ``scale`` and ``minimum`` float16.
 
     Scales have shape (rows, columns / shared). A weight is number * scale + minimum, or without a
-    minimum (number - 2^(bits - 1)) * scale.
+    minimum (number - 2^(bits - 1)) * scale. With a ``table`` uint8 (16,), a number of 4 bits stands
+    for the table's byte of this number, and a weight is (byte - 128) * scale.
     """
 
     numbers: NDArray[np.uint8]
     scale: Halves
     minimum: Halves | None
     bits: int
+    table: NDArray[np.uint8] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,9 +46,10 @@ class Blocks:
         return int(self.numbers.shape[1] // self.scale.shape[1])
 
     def dequantized(self) -> Floats:
-        numbers = self.numbers.reshape(*self.scale.shape, self.shared).astype(np.float32)
+        stored = self.numbers if self.table is None else self.table[self.numbers]
+        numbers = stored.reshape(*self.scale.shape, self.shared).astype(np.float32)
         if self.minimum is None:
-            numbers -= 1 << (self.bits - 1)
+            numbers -= 1 << ((self.bits if self.table is None else 8) - 1)
         numbers *= self.scale.astype(np.float32)[..., None]
         if self.minimum is not None:
             numbers += self.minimum.astype(np.float32)[..., None]
@@ -55,7 +58,7 @@ class Blocks:
     def of_rows(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Blocks:
         """Return the matrix with ``change`` applied to the rows."""
         minimum = None if self.minimum is None else change(self.minimum)
-        return Blocks(change(self.numbers), change(self.scale), minimum, self.bits)
+        return Blocks(change(self.numbers), change(self.scale), minimum, self.bits, self.table)
 
 
 Weight: TypeAlias = NDArray[Any] | Blocks

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
 from pellucid.engine.decoders.decoder_config import FUSED, NORMS, DecoderConfig
-from pellucid.engine.decoders.linear import DenseLinear
+from pellucid.engine.decoders.linear import Linear
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.engine.decoders.torch_model import as_array, as_tensor, dtype_name
 
@@ -43,13 +43,13 @@ def build(config: DecoderConfig, packed: Mapping[str, NDArray[Any]], device: str
     tensors = {name: as_tensor(array).to(device) for name, array in packed.items()}
     layers = tuple(_layer(tensors, f"layers.{i}.") for i in range(config.layers))
     embedding, norm = tensors["embedding.weight"], tensors["norm.weight"]
-    weights = DecoderWeights(embedding, layers, norm, DenseLinear(tensors.get("head.weight", embedding)))
+    weights = DecoderWeights(embedding, layers, norm, Linear(tensors.get("head.weight", embedding)))
     return Decoder(config, weights, f"{dtype_name(norm.dtype)} weights, torch on {device}")
 
 
 def _layer(packed: Mapping[str, Tensor], prefix: str) -> Layer:
     linears: dict[str, Any] = {
-        name: DenseLinear(packed[f"{prefix}{name}.weight"], packed.get(f"{prefix}{name}.bias")) for name in FUSED
+        name: Linear(packed[f"{prefix}{name}.weight"], packed.get(f"{prefix}{name}.bias")) for name in FUSED
     }
     norms: dict[str, Any] = {norm: packed.get(f"{prefix}{norm}.weight") for norm in NORMS}
     return Layer(**linears, **norms)

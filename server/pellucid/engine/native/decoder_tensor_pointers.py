@@ -116,11 +116,10 @@ class DecoderTensorPointers:
     def _weights(self, name: str) -> Weights:
         blocks, groups, size = self._packed[f"{name}.number"].shape
         bits, shared = size * 8 // (BLOCK * GROUP), GROUP // self._packed[f"{name}.scale"].shape[2]
-        minimum = self._pointer(f"{name}.minimum")
-        assert (bits, shared, minimum is not None) in FORMS, (name, bits, shared, minimum)
-        return Weights(
-            self._pointer(f"{name}.number"), self._pointer(f"{name}.scale"), minimum, blocks, groups, bits, shared
-        )
+        arrays = [self._pointer(f"{name}.{field}") for field in ("number", "scale", "minimum", "table")]
+        form = (bits, shared, arrays[2] is not None, arrays[3] is not None)
+        assert form in FORMS, (name, form)
+        return Weights(*arrays, blocks, groups, bits, shared)
 
     def _pointer(self, name: str) -> int | None:
         array = self._packed.get(name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,23 @@ from pellucid.engine.decoders.quantized_blocks import Blocks
 BLOCK = 16  # Interleaved rows.
 DEPTH = 4  # Columns per dot product instruction.
 GROUP = 32  # Adjacent columns; also, activations that share a scale.
-FORMS = ((4, 32, False), (4, 32, True), (5, 32, False), (5, 32, True), (6, 16, False), (8, 32, False))
-"""The forms supported by the kernels: bits, columns that share a scale, presence of minima."""
+TABLE_BYTES = 64
+
+
+class Form(NamedTuple):
+    """Bits of a number, columns that share a scale, presence of minima and of a table."""
+
+    bits: int
+    shared: int
+    has_minimum: bool
+    has_table: bool = False
+
+
+FORMS = (
+    *(Form(2, 16, True), Form(3, 16, False), Form(4, 32, False), Form(4, 32, True), Form(4, 32, False, True)),
+    *(Form(5, 32, False), Form(5, 32, True), Form(6, 16, False), Form(8, 32, False)),
+)
+"""The forms supported by the kernels."""
 
 Array = NDArray[Any]
 
@@ -33,22 +48,26 @@ def pack_matrices(parts: Sequence[Blocks], *, interleaved: bool) -> dict[str, Ar
     Parts of the same form become one matrix, because memory is read faster in order; otherwise the
     kernels alternate between parts.
     """
-    if interleaved and len({(part.bits, part.shared, part.minimum is None) for part in parts}) == 1:
+    tables = [b"" if part.table is None else part.table.tobytes() for part in parts]
+    forms = {(part.bits, part.shared, part.minimum is None, table) for part, table in zip(parts, tables, strict=True)}
+    if interleaved and len(forms) == 1:
         minima = [part.minimum for part in parts if part.minimum is not None]
         numbers, scale = interleave(*(part.numbers for part in parts)), interleave(*(part.scale for part in parts))
-        parts = [Blocks(numbers, scale, interleave(*minima) if minima else None, parts[0].bits)]
+        parts = [Blocks(numbers, scale, interleave(*minima) if minima else None, parts[0].bits, parts[0].table)]
     return {f"{index}.{field}": array for index, part in enumerate(parts) for field, array in pack_matrix(part).items()}
 
 
 def pack_matrix(matrix: Blocks) -> dict[str, Array]:
-    """Pack a matrix (out, in) into ``number``, ``scale`` and ``minimum``.
+    """Pack a matrix (out, in) into ``number``, ``scale``, ``minimum`` and ``table``.
 
     ``number`` is uint8 (out / 16, in / 32, bytes). Scales and minima are float16 (out / 16, in /
-    32, scales of a group, 16). The last block is padded with zeros. See native/weights.h.
+    32, scales of a group, 16). The last block is padded with zeros. A table is repeated up to the
+    width of the widest vector, 64 bytes. See native/weights.h.
     """
     slices = [slice(at, at + _ROWS_AT_ONCE) for at in range(0, matrix.shape[0], _ROWS_AT_ONCE)]
     parts = [_pack_rows(matrix.of_rows(itemgetter(rows))) for rows in slices]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    packed = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return packed if matrix.table is None else packed | {"table": np.tile(matrix.table, TABLE_BYTES // 16)}
 
 
 def _pack_rows(matrix: Blocks) -> dict[str, Array]:
@@ -74,15 +93,18 @@ def _squeeze(strips: Array, bits: int) -> Array:
     """Squeeze bytes (blocks, groups, 8, 64) to ``bits``; see load_strip() in native/weights.h."""
     if bits == 8:
         return strips
-    low, high = strips & 15, strips >> 4
-    nibbles = low[:, :, ::2] | low[:, :, 1::2] << 4
-    if bits == 4:
-        return nibbles
-    sharing = 8 // (bits - 4)  # Strips with upper bits in a common byte.
-    shifts = np.arange(0, 8, bits - 4, dtype=np.uint8)[:, None]
-    blocks, groups, count, width = high.shape
-    rest = (high.reshape(blocks, groups, count // sharing, sharing, width) << shifts).sum(axis=3, dtype=np.uint8)
-    return np.concatenate((nibbles, rest), axis=2)
+    base = 4 if bits >= 4 else 2
+    low = _share_bytes(strips & ((1 << base) - 1), base)
+    return np.concatenate((low, _share_bytes(strips >> base, bits - base)), axis=2) if bits > base else low
+
+
+def _share_bytes(strips: Array, width: int) -> Array:
+    """Put the numbers of ``width`` bits of several strips in turn into common bytes."""
+    blocks, groups, count, bytes_ = strips.shape
+    sharing, shifts = 8 // width, np.arange(0, 8, width, dtype=np.uint8)[:, None]
+    together = strips.reshape(blocks, groups, count // sharing, sharing, bytes_) << shifts
+    shared: Array = together.sum(axis=3, dtype=np.uint8)
+    return shared
 
 
 def _interleaved_scales(scale: Array, columns: int) -> Array:

@@ -1,4 +1,4 @@
-/* A whole forward pass of the lean decoder in one call: weights of four to eight bits, activations of eight in groups of 32,
+/* A whole forward pass of the lean decoder in one call: weights of two to eight bits, activations of eight in groups of 32,
    float32 in between.
    library.py compiles this file, native_structs.py declares the structures below a second time; decoder.py is the reference. */
 #ifdef __SANITIZE_ADDRESS__

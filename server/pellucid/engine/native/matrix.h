@@ -30,6 +30,7 @@ typedef struct {
 typedef struct {
     const uint8_t *number;
     const half *scale, *minimum;
+    const uint8_t *table;
     int64_t groups;
     int zero; /* without minima, the number for zero is 1 << zero */
 } rows;
@@ -43,19 +44,22 @@ INLINE rows skip(rows r, int n) {
 }
 
 /* Vector ``v`` of strip ``i``. Where tokens share sums: two rows, with the eight columns that begin there. */
-INLINE vi load_numbers(const uint8_t *group, const form f, int i, int v, const int share) {
-    vi strip = load_strip(group, f, i, v / share);
+INLINE vi load_numbers(rows r, const form f, int i, int v, const int share) {
+    vi strip = load_strip(r.number, f, i, v / share, r.table);
 #ifdef I8MM
-    int32x4_t first = (int32x4_t)strip, second = (int32x4_t)load_strip(group, f, i + 1, v / share);
+    int32x4_t first = (int32x4_t)strip, second = (int32x4_t)load_strip(r.number, f, i + 1, v / share, r.table);
     if (share == 2) return (vi)(v % 2 ? vzip2q_s32(first, second) : vzip1q_s32(first, second));
 #endif
     return strip;
 }
 
+/* The sum of half a group's values, of minus the sum of its bytes. */
+INLINE float half_total(int32_t minus, float scale) { return (float)-minus * scale; }
+
 /* V vectors of a block's rows times the first T tokens of a tile. Where two tokens share a vector of sums, ``t`` counts pairs of
    tokens and ``v`` pairs of rows. */
 INLINE void tile(rows r, quantized a, int64_t token, float *out, const form f, const int shared, const int with_minimum, const int T, const int V) {
-    const int share = T % MOST_SHARING ? 1 : MOST_SHARING;
+    const int share = T % MOST_SHARING ? 1 : MOST_SHARING, is_byte = f == BITS8 || f & TABLED;
     int64_t at = token / TILE * r.groups;
     const int8_t *byte = a.byte + at * TILE * GROUP;
     const float *scale = a.scale + at * TILE, *total = a.total + at * TILE;
@@ -69,20 +73,23 @@ INLINE void tile(rows r, quantized a, int64_t token, float *out, const form f, c
             vi exact[TILE][VECTORS * MOST_SHARING];
             run_sum run[TILE][VECTORS * MOST_SHARING];
             _Alignas(64) int32_t start[TILE];
+            _Alignas(64) float sums[TILE];
 #pragma GCC unroll 16
             for (int t = 0; t < T; t++) {
                 /* Unsigned, because the sums of absent tokens may wrap: a tile always computes all that it has room for. */
                 uint32_t all = (uint32_t)low[t] + (shared == GROUP ? (uint32_t)low[TILE + t] : 0);
-                start[t] = with_minimum ? 0 : (int32_t)(f == BITS8 ? byte_correction(all) : all << r.zero);
+                if (with_minimum) sums[t] = shared == GROUP ? total[t] : half_total(low[t], scale[t]);
+                start[t] = with_minimum ? 0 : (int32_t)(is_byte ? byte_correction(all) : all << r.zero);
             }
-            const int length = run_length(f & ~UNPACKED, shared / 4);
+            const int length = run_length(is_byte ? 8 : f & ~UNPACKED, shared / 4);
 #pragma GCC unroll 16
             for (int i = begin / 4; i < (begin + shared) / 4; i += share) {
                 const int is_first = i % length == 0, is_last = i % length == length - share;
                 factor strip[VECTORS * MOST_SHARING];
 #pragma GCC unroll 16
                 for (int v = 0; v < V * share; v++) {
-                    strip[v] = f == BITS8 ? byte_factor(load_numbers(r.number, f, i, v, share)) : small_factor(load_numbers(r.number, f, i, v, share));
+                    vi numbers = load_numbers(r, f, i, v, share);
+                    strip[v] = is_byte ? byte_factor(numbers) : small_factor(numbers);
                     IN_ORDER(strip[v].value);
                 }
 #pragma GCC unroll 16
@@ -91,7 +98,7 @@ INLINE void tile(rows r, quantized a, int64_t token, float *out, const form f, c
 #pragma GCC unroll 16
                     for (int v = 0; v < V * share; v++) {
                         if (is_first) run[t][v] = begin_run(of_tokens_int(start, t, share));
-                        run[t][v] = f == BITS8 ? dot(run[t][v], strip[v], four, share) : dot_small(run[t][v], strip[v], four, share);
+                        run[t][v] = is_byte ? dot(run[t][v], strip[v], four, share) : dot_small(run[t][v], strip[v], four, share);
                         IN_ORDER(run[t][v]);
                         if (!is_last) continue;
                         exact[t][v] = end_run(i < begin / 4 + length ? splat_int(0) : exact[t][v], run[t][v]);
@@ -106,7 +113,7 @@ INLINE void tile(rows r, quantized a, int64_t token, float *out, const form f, c
                 for (int t = 0; t < T / share; t++) {
                     vf whole = to_float(end_sum(exact[t][v], of_tokens_int(start, t, share)));
                     sum[t][v] = fma_(whole, row * of_tokens(scale, t, share), sum[t][v]);
-                    if (with_minimum) sum[t][v] = fma_(minimum, of_tokens(total, t, share), sum[t][v]);
+                    if (with_minimum) sum[t][v] = fma_(minimum, of_tokens(sums, t, share), sum[t][v]);
                 }
             }
         }
@@ -123,8 +130,9 @@ INLINE void amx_tile(rows r, quantized a, int64_t token, float *out, const int s
     int64_t at = token / TILE * r.groups;
     const int8_t *byte = a.byte + at * TILE * GROUP;
     const float *scale = a.scale + at * TILE, *total = a.total + at * TILE;
+    const int32_t *minus = a.minus + at * HALVES * TILE;
     vf sum[TILE] = {0};
-    for (int64_t g = 0; g < r.groups; g++, byte += TILE * GROUP, scale += TILE, total += TILE, r.number += group_bytes(UNPACKED))
+    for (int64_t g = 0; g < r.groups; g++, byte += TILE * GROUP, scale += TILE, total += TILE, minus += HALVES * TILE, r.number += group_bytes(UNPACKED))
 #pragma GCC unroll 2
         for (int begin = 0; begin < GROUP; begin += shared, r.scale += BLOCK, r.minimum += with_minimum ? BLOCK : 0) {
             vi exact[TILE];
@@ -133,7 +141,8 @@ INLINE void amx_tile(rows r, quantized a, int64_t token, float *out, const int s
 #pragma GCC unroll 16
             for (int t = 0; t < TILE; t++) {
                 sum[t] = fma_(to_float(exact[t]), row * splat(scale[t]), sum[t]);
-                if (with_minimum) sum[t] = fma_(minimum, splat(total[t]), sum[t]);
+                float all = shared == GROUP ? total[t] : half_total(minus[begin / (GROUP / HALVES) * TILE + t], scale[t]);
+                if (with_minimum) sum[t] = fma_(minimum, splat(all), sum[t]);
             }
         }
 #pragma GCC unroll 16
@@ -173,12 +182,17 @@ static const int sizes[TILE + 1] = {0, 1, 2, 4, 4, 6, 6, 8, 8};
 #define TOKENS CASE(1, VECTORS) CASE(2, VECTORS) CASE(3, 2) CASE(4, 2)
 static const int sizes[TILE + 1] = {0, 1, 2, 3, 4};
 #endif
+MULTIPLIER(multiply_2_minimum, BITS2, 16, 1)
+MULTIPLIER(multiply_3, BITS3, 16, 0)
 MULTIPLIER(multiply_4, BITS4, 32, 0)
+MULTIPLIER(multiply_4_tabled, BITS4 | TABLED, 32, 0)
 MULTIPLIER(multiply_4_minimum, BITS4, 32, 1)
 MULTIPLIER(multiply_5, BITS5, 32, 0)
 MULTIPLIER(multiply_5_minimum, BITS5, 32, 1)
 MULTIPLIER(multiply_6, BITS6, 16, 0)
 MULTIPLIER(multiply_8, BITS8, 32, 0)
+UNPACKED_MULTIPLIER(multiply_unpacked_2_minimum, BITS2, 16, 1)
+UNPACKED_MULTIPLIER(multiply_unpacked_3, BITS3, 16, 0)
 UNPACKED_MULTIPLIER(multiply_unpacked_4, BITS4, 32, 0)
 UNPACKED_MULTIPLIER(multiply_unpacked_4_minimum, BITS4, 32, 1)
 UNPACKED_MULTIPLIER(multiply_unpacked_5, BITS5, 32, 0)
@@ -193,7 +207,10 @@ static multiplier multiplier_of(const weights *w, int is_unpacked) {
     static const multiplier four[] = {multiply_4, multiply_unpacked_4, multiply_4_minimum, multiply_unpacked_4_minimum};
     static const multiplier five[] = {multiply_5, multiply_unpacked_5, multiply_5_minimum, multiply_unpacked_5_minimum};
     int form = (w->minimum != NULL) * 2 + is_unpacked;
-    switch (w->bits) {
+    if (w->table && !is_unpacked) return multiply_4_tabled;
+    switch (w->table ? BITS8 : w->bits) {
+    case 2: return is_unpacked ? multiply_unpacked_2_minimum : multiply_2_minimum;
+    case 3: return is_unpacked ? multiply_unpacked_3 : multiply_3;
     case 4: return four[form];
     case 5: return five[form];
     case 6: return is_unpacked ? multiply_unpacked_6 : multiply_6;
@@ -263,8 +280,9 @@ static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t 
             .number = w->number + block * w->groups * group_bytes(w->bits),
             .scale = w->scale + scales,
             .minimum = w->minimum ? w->minimum + scales : NULL,
+            .table = w->table,
             .groups = w->groups,
-            .zero = (int)w->bits - 1,
+            .zero = zero_bit(w),
         };
         int is_unpacked = end - begin > UNPACK_ABOVE && (AMX || w->bits != 8);
         by[b] = multiplier_of(w, is_unpacked);

@@ -14,7 +14,7 @@ class Weights(Structure):
     """``weights`` of native/weights.h."""
 
     _fields_ = (
-        *((name, c_void_p) for name in ("number", "scale", "minimum")),
+        *((name, c_void_p) for name in ("number", "scale", "minimum", "table")),
         *((name, c_int64) for name in ("blocks", "groups", "bits", "shared")),
     )
 

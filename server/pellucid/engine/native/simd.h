@@ -289,7 +289,7 @@ INLINE activation load_activation(const int8_t *token, int i) {
 /* How many strips of a group a run has, of ``strips`` that share a scale. Numbers of so many bits make pairs of at most
    (2^bits - 1) * 127 * 2; signed ones of 128 * 127 * 2. Products are half as large. */
 INLINE int run_length(int bits, int strips) {
-    int fit = (bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1) * (PRODUCTS ? 2 : 1);
+    int fit = (bits <= 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1) * (PRODUCTS ? 2 : 1);
     return (PAIRS || PRODUCTS) && fit < strips ? fit : strips;
 }
 
@@ -406,6 +406,21 @@ INLINE vf of_token(const vf *sum, int t) {
 #else
     (void)t;
     return sum[0];
+#endif
+}
+
+/* The bytes of a table of sixteen, by numbers of four bits. */
+INLINE vi look_up(const uint8_t *table, vi numbers) {
+#if LANES == 16
+    return (vi)_mm512_shuffle_epi8((__m512i)*(const vi_anywhere *)table, (__m512i)numbers);
+#elif LANES == 8
+    return (vi)_mm256_shuffle_epi8((__m256i)*(const vi_anywhere *)table, (__m256i)numbers);
+#elif defined(NEON)
+    return (vi)vqtbl1q_u8(vld1q_u8(table), (uint8x16_t)numbers);
+#else
+    vu bytes = (vu)numbers;
+    for (int i = 0; i < 4 * LANES; i++) bytes[i] = table[bytes[i]];
+    return (vi)bytes;
 #endif
 }
 

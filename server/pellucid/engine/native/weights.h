@@ -1,5 +1,6 @@
-/* Matrices of integers of four to eight bits, with one scale for a few columns of a row, as in GGUF files:
-   a weight is (number - 2^(bits - 1)) * scale, or number * scale + minimum where there are minima. */
+/* Matrices of integers of two to eight bits, with one scale for a few columns of a row, as in GGUF files:
+   a weight is (number - 2^(bits - 1)) * scale, or number * scale + minimum where there are minima. A number of
+   four bits may stand for a byte in a table; a weight then is (byte - 128) * scale. */
 #pragma once
 #include "simd.h"
 
@@ -16,17 +17,18 @@ typedef struct {
     const uint8_t *number; /* (blocks, groups, group_bytes(bits)) */
     const half *scale;     /* (blocks, groups, GROUP / shared, 16) */
     const half *minimum;   /* the same, or NULL */
+    const uint8_t *table;  /* (64) sixteen bytes four times, or NULL */
     int64_t blocks;
     int64_t groups;
-    int64_t bits;   /* 4, 5, 6 or 8 */
+    int64_t bits;   /* 2, 3, 4, 5, 6 or 8 */
     int64_t shared; /* columns that share a scale: 32, or 16 */
 } weights;
 
-/* The form of the numbers that a tile reads: their bits, and whether they are unpacked, with a byte each, as numbers of eight
-   bits always are. */
-typedef enum { BITS4 = 4, BITS5 = 5, BITS6 = 6, BITS8 = 8, UNPACKED = 16 } form;
+/* The form of the numbers that a tile reads: their bits, whether they are unpacked, with a byte each, as numbers of eight bits
+   always are, and whether they stand for bytes in a table. */
+typedef enum { BITS2 = 2, BITS3 = 3, BITS4 = 4, BITS5 = 5, BITS6 = 6, BITS8 = 8, UNPACKED = 16, TABLED = 32 } form;
 
-INLINE int64_t group_bytes(int64_t f) { return GROUP * BLOCK * (f & UNPACKED ? 8 : f) / 8; }
+INLINE int64_t group_bytes(int64_t f) { return GROUP * BLOCK * (f & UNPACKED ? 8 : f & ~TABLED) / 8; }
 
 INLINE vi load_int(const uint8_t *p) { return *(const vi_anywhere *)p; }
 
@@ -54,11 +56,18 @@ INLINE vi add_bits(vi low, vi high, int32_t mask) {
 #endif
 }
 
-/* Vector ``v`` of strip ``i`` of a group, a number a byte. Low halves of bytes come first, two strips to a vector; then one
-   more bit of all eight strips, or two more of four and four. */
-INLINE vi load_strip(const uint8_t *group, form f, int i, int v) {
+/* Vector ``v`` of strip ``i`` of a group, a number a byte. Low halves of bytes come first, two strips to a vector, or quarters,
+   four strips to a vector; then one more bit of all eight strips, or two more of four and four. */
+INLINE vi load_strip(const uint8_t *group, form f, int i, int v, const uint8_t *table) {
     int at = v * LANES * 4;
     if (f == BITS8 || f & UNPACKED) return load_int(group + i * STRIP + at);
+    if (f & TABLED) return look_up(table, halves(load_int(group + i / 2 * STRIP + at), i % 2));
+    if (f == BITS2 || f == BITS3) {
+        vi two = (load_int(group + i / 4 * STRIP + at) >> (i % 4 * 2)) & splat_int(0x03030303);
+        if (f == BITS2) return two;
+        vi third = load_int(group + group_bytes(BITS2) + at);
+        return add_bits(two, i < 2 ? third << (2 - i) : third >> (i - 2), 0x04040404);
+    }
     vi low = halves(load_int(group + i / 2 * STRIP + at), i % 2), high;
     if (f == BITS4) return low;
     const uint8_t *rest = group + group_bytes(4) + at;
@@ -70,12 +79,12 @@ INLINE vi load_strip(const uint8_t *group, form f, int i, int v) {
     return add_bits(low, i % 4 < 2 ? high << (4 - i % 4 * 2) : high >> (i % 4 * 2 - 4), 0x30303030);
 }
 
-INLINE void unpack_group(const uint8_t *group, form f, uint8_t zero, uint8_t *out) {
+INLINE void unpack_group(const uint8_t *group, form f, const uint8_t *table, uint8_t zero, uint8_t *out) {
 #pragma GCC unroll 8
     for (int i = 0; i < STRIPS; i++)
 #pragma GCC unroll 4
         for (int v = 0; v < VECTORS; v++) {
-            vu strip = (vu)load_strip(group, f, i, v) - zero;
+            vu strip = (vu)load_strip(group, f, i, v, table) - zero;
             memcpy(out + i * STRIP + v * LANES * 4, &strip, sizeof strip);
         }
 }
@@ -84,21 +93,28 @@ INLINE void unpack_group(const uint8_t *group, form f, uint8_t zero, uint8_t *ou
 static void unpack_block(const weights *w, int64_t block, uint8_t zero, uint8_t *out) {
     const uint8_t *group = w->number + block * w->groups * group_bytes(w->bits);
     for (int64_t g = 0; g < w->groups; g++, group += group_bytes(w->bits), out += GROUP * BLOCK)
-        switch (w->bits) {
-        case 4: unpack_group(group, BITS4, zero, out); break;
-        case 5: unpack_group(group, BITS5, zero, out); break;
-        case 6: unpack_group(group, BITS6, zero, out); break;
-        default: unpack_group(group, BITS8, zero, out);
+        switch (w->bits + (w->table ? TABLED : 0)) {
+        case BITS2: unpack_group(group, BITS2, NULL, zero, out); break;
+        case BITS3: unpack_group(group, BITS3, NULL, zero, out); break;
+        case BITS4: unpack_group(group, BITS4, NULL, zero, out); break;
+        case BITS4 + TABLED: unpack_group(group, BITS4 | TABLED, w->table, zero, out); break;
+        case BITS5: unpack_group(group, BITS5, NULL, zero, out); break;
+        case BITS6: unpack_group(group, BITS6, NULL, zero, out); break;
+        default: unpack_group(group, BITS8, NULL, zero, out);
         }
 }
 
+/* Without minima, the number for zero is 1 << zero_bit(). */
+static int zero_bit(const weights *w) { return w->table ? 7 : (int)w->bits - 1; }
+
 /* One row as floats, to look up an embedding. */
 static void read_row(const weights *w, int64_t row, float *out) {
-    int64_t block = row / BLOCK, lane = row % BLOCK, parts = GROUP / w->shared, zero = w->minimum ? 0 : 1 << (w->bits - 1);
+    int64_t block = row / BLOCK, lane = row % BLOCK, parts = GROUP / w->shared, zero = w->minimum ? 0 : 1 << zero_bit(w);
     for (int64_t g = 0; g < w->groups; g++) {
         int64_t at = block * w->groups + g;
         uint8_t byte[GROUP * BLOCK];
-        unpack_block(&(weights){.number = w->number + at * group_bytes(w->bits), .groups = 1, .bits = w->bits}, 0, 0, byte);
+        weights one = {.number = w->number + at * group_bytes(w->bits), .table = w->table, .groups = 1, .bits = w->bits};
+        unpack_block(&one, 0, 0, byte);
         for (int64_t k = 0; k < GROUP; k++) {
             int64_t scale = (at * parts + k / w->shared) * BLOCK + lane;
             float number = (float)(byte[k / 4 * STRIP + lane * 4 + k % 4] - zero);
