@@ -309,7 +309,7 @@ def bench(
     measure(settings, quick=quick, json=json, compare_with=compare, plot=plot)
 
 
-Name = Annotated[str, typer.Argument(help="Catalog name, or org/name[@revision] on the Hugging Face hub.")]
+Name = Annotated[str, typer.Argument(help="Catalog name, or org/name[:quant][@revision] on the Hugging Face hub.")]
 
 
 class Dialect(StrEnum):
@@ -422,7 +422,9 @@ def recommend() -> None:
 
 @models_app.command(epilog="Example: pellucid models pull qwen2.5-coder-0.5b-instruct smollm2-135m-instruct")
 def pull(
-    names: Annotated[list[str], typer.Argument(help="Catalog names, or org/name[@revision] of the Hugging Face hub.")],
+    names: Annotated[
+        list[str], typer.Argument(help="Catalog names, or org/name[:quant][@revision] of the Hugging Face hub.")
+    ],
     accept_terms: Annotated[
         bool, typer.Option("--accept-terms", help="Accept the terms of models that have terms: read the terms first.")
     ] = False,

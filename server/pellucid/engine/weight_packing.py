@@ -57,8 +57,8 @@ def choose_scheme(quant: str, device: str, config: DecoderConfig) -> str:
         obstacle = "The kernels do not support this model's shape." if calls.available() else calls.reason()
         if quant != "auto":
             raise ConfigError(f"quant {quant} needs the native kernels: use quant auto. {obstacle}")
-        _log.warning("Without native kernels, the model runs several times slower, in more memory. %s", obstacle)
         require_torch("A model without the native kernels")
+        _log.warning("Without native kernels, the model runs several times slower, in more memory. %s", obstacle)
     require_torch(f"quant {quant} on {device}")
     from pellucid.engine.decoders import torch_packing
 

@@ -129,7 +129,7 @@ def read_card(folder: Path, name: str | None = None) -> AdapterCard:
 
 
 def _last_part(name: str) -> str:
-    return name.rpartition("/")[2].lower().removesuffix(".gguf")
+    return name.rpartition("/")[2].lower().partition(":")[0].removesuffix(".gguf")
 
 
 def _read_card(folder: Path, name: str) -> AdapterCard:

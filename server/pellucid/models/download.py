@@ -11,6 +11,7 @@ from pellucid.models import wheels
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource
 from pellucid.models.hub import Hub, Listing, RemoteFile
 from pellucid.models.manifest import Manifest, StoredFile
+from pellucid.models.untrusted_files import shown
 from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
 
@@ -58,10 +59,12 @@ def _download_source(
     return _manifest(entry.name, listing, entry.licence, remote.name, [remote])
 
 
-def download_repository(name: str, repo: str, revision: str, folder: Path, progress: Progress) -> Manifest:
+def download_repository(
+    name: str, repo: str, quant: str | None, revision: str, folder: Path, progress: Progress
+) -> Manifest:
     hub = Hub()
     listing = hub.list(repo, revision)
-    files, model = _choose(listing, progress)
+    files, model = _choose(listing, quant, progress)
     atomic_files.require_space(folder, sum(file.size for file in files if not (folder / file.name).exists()))
     for file in files:
         target = folder / file.name
@@ -70,9 +73,14 @@ def download_repository(name: str, repo: str, revision: str, folder: Path, progr
     return _manifest(name, listing, listing.licence, model, files)
 
 
-def _choose(listing: Listing, progress: Progress) -> tuple[list[RemoteFile], str]:
-    """Return the needed files and the model: safetensors, else a GGUF file or all its parts."""
+def _choose(listing: Listing, quant: str | None, progress: Progress) -> tuple[list[RemoteFile], str]:
+    """Return the needed files and the model: safetensors, else a GGUF file or all its parts.
+
+    With ``quant``, such as Q4_K_M, the name of the GGUF file ends in this word.
+    """
     names = [file.name for file in listing.files]
+    if quant is not None:
+        return _of_quant(listing, quant)
     if "config.json" in names and any(name.endswith(".safetensors") and "/" not in name for name in names):
         return [file for file in listing.files if _FOLDER_FILES.fullmatch(file.name)], "."
     ggufs = _gguf_files(listing)
@@ -85,7 +93,7 @@ def _choose(listing: Listing, progress: Progress) -> tuple[list[RemoteFile], str
         return files, files[0].name
     if ggufs:
         raise ModelError(
-            f"{listing.repo} has several GGUF models ({several}): download one yourself and give its path."
+            f"{listing.repo} has several GGUF models ({several}): name one of them, as in {listing.repo}:Q8_0."
         )
     if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
         raise ModelError(
@@ -97,11 +105,27 @@ def _choose(listing: Listing, progress: Progress) -> tuple[list[RemoteFile], str
     )
 
 
+def _of_quant(listing: Listing, quant: str) -> tuple[list[RemoteFile], str]:
+    ggufs = _gguf_files(listing)
+    whole = [files for name, files in ggufs.items() if name.casefold() == quant.casefold()]
+    ends = re.compile(rf".*[-_.]{re.escape(quant)}", re.IGNORECASE)
+    found = whole or [files for name, files in ggufs.items() if ends.fullmatch(name)]
+    if len(found) != 1:
+        raise ModelError(
+            f"{listing.repo} has {len(found)} GGUF models {shown(quant)} instead of one, and no adapter here has this "
+            f"name: the repository has {', '.join(ggufs) or 'no GGUF models'}."
+        )
+    return found[0], found[0][0].name
+
+
 def _gguf_files(listing: Listing) -> dict[str, list[RemoteFile]]:
-    """Return the files of each GGUF model, in order, by the name without ending and part."""
+    """Return the files of each GGUF model, in order, by the name without ending and part.
+
+    A part for images (mmproj) is no model.
+    """
     found: dict[str, list[RemoteFile]] = {}
     for file in sorted(listing.files, key=lambda file: file.name):
-        if (match := _GGUF.fullmatch(file.name)) is not None:
+        if (match := _GGUF.fullmatch(file.name)) and not match["name"].lower().startswith("mmproj"):
             found.setdefault(match["name"], []).append(file)
     return found
 

@@ -34,7 +34,7 @@ from pellucid.models.formats.safetensors_folder import weight_files
 from pellucid.models.packed_weights_file import DamagedFileError, PackedWeights, read_packed, write_packed
 from pellucid.models.saved_prefixes import PrefixFile, prefix_key
 from pellucid.models.served_model import ModelFacts, ServedModel
-from pellucid.models.store import Store, could_be_remote, local_name, local_path
+from pellucid.models.store import Store, could_be_remote, local_name, local_path, plain_name
 from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.models.untrusted_files import damaged, require_memory
@@ -80,7 +80,7 @@ def served_name(name_or_path: str) -> str:
     """Return the name of a served model, with the quant in the name if given."""
     model, quant = split_quant(name_or_path)
     path = local_path(model)
-    name = model if path is None else path.stem if path.is_file() else path.name
+    name = plain_name(model) if path is None else path.stem if path.is_file() else path.name
     return name if quant is None else f"{name}@{quant}"
 
 
@@ -123,7 +123,7 @@ def load(
         model = _load_by_transformers(path, target, quant, progress)
     else:
         form = weight_packing.choose_scheme(quant, target, config)
-        require_memory(path, (config.body_parameters + config.head_parameters) // 2)  # At least four bits each.
+        require_memory(path, (config.body_parameters + config.head_parameters) // 4)  # At least two bits each.
         if not form.endswith("-native"):
             _prepare_torch(path.name)
         with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as reader:

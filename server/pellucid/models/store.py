@@ -28,7 +28,8 @@ from pellucid.system.progress import Progress
 
 _CALIBRATIONS = ("calibrations", f"calibrations/{EDITS}")
 _MANIFEST = "manifest.json"
-_REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
+_HUB = re.compile(r"hf:|(https://)?(hf|huggingface)\.co/(?=[\w.-]+/)")
+_REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(:(?P<quant>[\w.-]+))?(@(?P<revision>[\w./-]+))?")
 _MAX_NAME = 200  # In bytes: part of the names of folders and locks.
 _LOOKS_LOCAL = re.compile(r"(~|\.{0,2}[/\\]).*|.*\.gguf|[A-Za-z]:[/\\].*")
 
@@ -85,7 +86,7 @@ class Store:
     def find(self, name: str) -> Path | None:
         """Return the file or folder of a model on this machine, if any. Never uses the network.
 
-        Raises NotFoundError for a name that is neither known nor ``org/name[@revision]``.
+        Raises NotFoundError for a name that is neither known nor ``org/name[:quant][@revision]``.
         """
         self._check(name)
         return self._record(name).path
@@ -99,6 +100,7 @@ class Store:
         path = self.find(name)
         if path is not None:
             return path
+        name = plain_name(name)
         from pellucid.models import download  # The HTTP client's import would delay every start with stored models.
 
         entry = catalog().get(name)
@@ -117,10 +119,10 @@ class Store:
             if entry is not None:
                 manifest = download.download_entry(entry, folder, progress)
             else:
-                match = _REPOSITORY.fullmatch(name)
+                match = _repository(name)
                 assert match is not None
                 revision = match["revision"] or "main"
-                manifest = download.download_repository(name, match["repo"], revision, folder, progress)
+                manifest = download.download_repository(name, match["repo"], match["quant"], revision, folder, progress)
             with atomic_files.errors_explained(folder):
                 atomic_files.write_text(folder / _MANIFEST, json.dumps(asdict(manifest), indent=2))
                 _tidy(folder, manifest)
@@ -234,7 +236,7 @@ class Store:
         """Raise NotFoundError for an invalid name: the folder of "" would hold all models."""
         if (
             name in catalog()
-            or (_REPOSITORY.fullmatch(name) and len(name.encode()) <= _MAX_NAME)
+            or (_repository(name) and len(name.encode()) <= _MAX_NAME)
             or any(manifest.name == name for manifest in self._manifests())
         ):
             return
@@ -306,7 +308,7 @@ def local_path(name: str) -> Path | None:
 
 def could_be_remote(name: str) -> bool:
     """Return whether a folder's name could also be a hub name."""
-    return _REPOSITORY.fullmatch(name) is not None and _LOOKS_LOCAL.fullmatch(name) is None
+    return _repository(name) is not None and _LOOKS_LOCAL.fullmatch(name) is None
 
 
 def as_argument(path: Path) -> str:
@@ -327,6 +329,19 @@ def _slug(name: str) -> str:
     """Return a name as a file name.
 
     The result is unique: hub names have one slash, and catalog names never have two hyphens in a
-    row.
+    row. All spellings of a hub name have the same file name.
     """
-    return re.sub(r"[^\w.@-]", "--", name)
+    return re.sub(r"[^\w.@=-]", "--", plain_name(name).replace(":", "="))
+
+
+def plain_name(name: str) -> str:
+    """Return a hub name without the hub's address, with the quantization in capitals."""
+    match = _repository(name)
+    if match is None or match["quant"] is None:
+        return match[0] if match else name
+    return f"{match['repo']}:{match['quant'].upper()}" + (f"@{match['revision']}" if match["revision"] else "")
+
+
+def _repository(name: str) -> re.Match[str] | None:
+    hub = _HUB.match(name)
+    return _REPOSITORY.fullmatch(name[hub.end() :] if hub else name)

@@ -35,12 +35,13 @@ def ids(*markers: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", catalog())
 def test_entry_states_what_a_fetch_needs(name: str) -> None:
-    """Entries have sources, wheels a size and SHA-256, and no name looks like a repository."""
+    """Entries have sources, wheels a size and SHA-256, and a shape whose speed can be estimated."""
     entry = catalog()[name]
     assert entry.sources
     assert "/" not in name
     assert entry.file.endswith(".gguf")
     assert entry.context >= 2048
+    assert entry.shape.bits in (4, 8)
     if any(isinstance(source, WheelSource) for source in entry.sources):
         assert entry.size
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256 or "")

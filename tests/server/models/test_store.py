@@ -618,6 +618,19 @@ def test_middle_quantization_is_chosen(models: Store, remote: StandInHub) -> Non
     assert progress.notes == ["Of the GGUF models of org/tiny (a-Q4_K_M, a-q8_0), a-Q4_K_M is taken."]
 
 
+@pytest.mark.parametrize("hub", ["", "hf:", "hf.co/", "https://huggingface.co/"])
+def test_a_quantization_may_be_named(models: Store, remote: StandInHub, hub: str) -> None:
+    """A quantization chooses a GGUF file by the name's end; all spellings are one model."""
+    names = ("a-IQ4_K_M.gguf", "a-Q4_K_M.gguf", "mmproj-a-Q4_K_M.gguf", "config.json", "x.safetensors")
+    remote.files = dict.fromkeys(names, b"x")
+    path = models.pull(f"{hub}org/tiny:q4_k_m", Silent())
+    assert path.name == "a-Q4_K_M.gguf"
+    assert models.find("org/tiny:q4_k_m") == models.find("hf:org/tiny:Q4_K_M") == path
+    assert models.find("org/tiny") is None
+    with pytest.raises(ModelError, match=r"has 0 GGUF models 'Q2_K' instead of one.* has a-IQ4_K_M, a-Q4_K_M\."):
+        models.pull("org/tiny:Q2_K", Silent())
+
+
 def test_all_files_of_a_split_model_are_downloaded(models: Store, remote: StandInHub) -> None:
     """A model split into several GGUF files is a single model, and the first file is opened."""
     parts = [f"a-Q4_K_M-0000{number}-of-00002.gguf" for number in (1, 2)]

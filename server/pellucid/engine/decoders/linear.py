@@ -39,7 +39,7 @@ class LowRankLinear(Linear):
         device: torch.device,
     ) -> None:
         super().__init__(base.weight, base.bias)
-        self.base = base
+        self.base = base  # Which may have an adapter, too.
         self._parts: list[tuple[slice, Tensor, Tensor]] = []
         at = 0
         for change, count in zip(changes, rows, strict=True):

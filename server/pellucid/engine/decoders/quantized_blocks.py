@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Halves = NDArray[np.float16]
 
-
 SHARED_COLUMNS = 32
 """Columns that share a scale after rounding by Pellucid."""
 
@@ -27,8 +26,8 @@ class Blocks:
     """A matrix: ``numbers`` uint8 (rows, columns), ``scale`` and ``minimum`` float16.
 
     Scales have shape (rows, columns / shared). A weight is number * scale + minimum, or without a
-    minimum (number - 2^(bits - 1)) * scale. With a ``table`` uint8 (16,), a number of 4 bits stands
-    for the table's byte of this number, and a weight is (byte - 128) * scale.
+    minimum (number - 2^(bits - 1)) * scale. With a ``table`` uint8 (16,), numbers of 4 bits are
+    indices of bytes in the table, and a weight is (byte - 128) * scale.
     """
 
     numbers: NDArray[np.uint8]

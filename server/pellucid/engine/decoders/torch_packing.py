@@ -1,4 +1,4 @@
-"""Packed weights for torch, and the decoder made of them."""
+"""Weights packed for torch, and the torch decoder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TorchForm:
         self.dtype: np.dtype[Any] = np.dtype(np.uint16 if scheme == "bfloat16" else np.float32)
 
     def vector(self, weight: NDArray[Any]) -> NDArray[Any]:
-        return as_array(as_tensor(weight).to(self._dtype).clone())
+        return as_array(as_tensor(weight).to(self._dtype, copy=True))
 
     def matrix(self, name: str, parts: Sequence[Weight]) -> dict[str, NDArray[Any]]:
         tensors = [as_tensor(part.dequantized() if isinstance(part, Blocks) else part) for part in parts]
@@ -39,7 +39,7 @@ class TorchForm:
 
 
 def build(config: DecoderConfig, packed: Mapping[str, NDArray[Any]], device: str) -> Decoder:
-    """Return a decoder that uses and keeps the checked arrays."""
+    """Return a decoder on the checked arrays, which must stay unchanged."""
     tensors = {name: as_tensor(array).to(device) for name, array in packed.items()}
     layers = tuple(_layer(tensors, f"layers.{i}.") for i in range(config.layers))
     embedding, norm = tensors["embedding.weight"], tensors["norm.weight"]

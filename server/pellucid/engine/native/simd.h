@@ -209,7 +209,8 @@ INLINE vf gelu(vf x) {
 
 /* cap * tanh(x / cap) */
 INLINE vf capped(vf x, vf cap) {
-    return cap - (cap + cap) / (splat(1.0f) + exp2_(x / cap * splat(2 * LOG2_E)));
+    vf y = cap - (cap + cap) / (splat(1.0f) + exp2_(x / cap * splat(2 * LOG2_E)));
+    return choose(x == x, y, x); /* NaN stays NaN */
 }
 
 INLINE vf silu(vf x) { return x / (splat(1.0f) + exp2_(x * splat(-LOG2_E))); }

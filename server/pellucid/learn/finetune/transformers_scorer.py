@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from pellucid.learn.finetune.training.loss import capped, head_scale_and_cap
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.prompts import with_bos
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
@@ -40,10 +41,10 @@ class TorchReader:
             input_ids=torch.tensor([ids], device=self._model.device), use_cache=False
         ).last_hidden_state[0]
         tokens = [self._token(0, ids[0], None, None, None, ())]
+        scale, cap = head_scale_and_cap(self._model.config)
         for begin in range(0, len(ids) - 1, LOGIT_ROWS):
-            logprobs = (
-                self._model.lm_head(hidden[begin : min(begin + LOGIT_ROWS, len(ids) - 1)]).float().log_softmax(-1)
-            )
+            logits = self._model.lm_head(hidden[begin : min(begin + LOGIT_ROWS, len(ids) - 1)] * scale).float()
+            logprobs = capped(logits, cap).log_softmax(-1)
             targets = torch.tensor(ids[begin + 1 : begin + 1 + len(logprobs)], device=logprobs.device)
             target_logprobs = logprobs.gather(1, targets[:, None])
             best, first = logprobs.max(-1)

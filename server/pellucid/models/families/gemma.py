@@ -37,6 +37,8 @@ class Gemma2(Gemma):
     """Also norms of outputs, windows in every other layer, and caps of scores and logits."""
 
     whole_text_interval: ClassVar = 2
+    window_of_gguf: ClassVar = 4096
+    """The window of a GGUF file that states no window, as in llama.cpp."""
     usual_caps: ClassVar = (50.0, 30.0)
     scores_by_width: ClassVar = 46
     """The layers of the largest model, whose scores are scaled by the width a head would have.
@@ -45,10 +47,12 @@ class Gemma2(Gemma):
     """
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
+        config = {"sliding_window": 4096, **config}
         scaled, kinds = super().from_json(path, config, shape), windows_by_type(path, config, shape)
         if scaled is None or kinds is None:
             return None
-        interval = whole(path, config, "sliding_window_pattern", 1, MAX_POSITIONS, self.whole_text_interval)
+        pattern = "sliding_window_pattern" if self.architecture == "gemma3" else ""  # Gemma 2 ignores the pattern.
+        interval = whole(path, config, pattern, 1, MAX_POSITIONS, self.whole_text_interval)
         score_cap, logit_cap = (
             0.0 if key in config and config[key] is None else real(path, config, key, 0, _LARGEST_CAP, usual)
             for key, usual in zip(("attn_logit_softcapping", "final_logit_softcapping"), self.usual_caps, strict=True)
@@ -66,11 +70,12 @@ class Gemma2(Gemma):
             return real(file.path, file.metadata, f"{self.architecture}.{key}_logit_softcapping", 0, 1e6, usual)
 
         prefix, interval = f"{self.architecture}.attention.sliding_window", self.whole_text_interval
-        window = whole(file.path, file.metadata, prefix, 0, MAX_POSITIONS, 4096) or None
+        window = whole(file.path, file.metadata, prefix, 0, MAX_POSITIONS, self.window_of_gguf) or None
+        interval = whole(file.path, file.metadata, f"{prefix}_pattern", 1, MAX_POSITIONS, interval)
         width = shape.hidden_size // shape.heads if shape.layers == self.scores_by_width else shape.head_dim
         return replace(
             _with_output_norms(_scaled(shape)),
-            kinds=every_nth_whole(shape, file.get(f"{prefix}_pattern", interval), window),
+            kinds=every_nth_whole(shape, interval, window),
             attention_scale=width**-0.5,
             score_cap=cap("attn", self.usual_caps[0]),
             logit_cap=cap("final", self.usual_caps[1]),
@@ -90,6 +95,7 @@ class Gemma3(Gemma2):
     """Norms of queries and keys instead of caps; layers with a window rotate by their own base."""
 
     whole_text_interval: ClassVar = 6
+    window_of_gguf: ClassVar = 0
     usual_caps: ClassVar = (0.0, 0.0)
     scores_by_width: ClassVar = 62
 

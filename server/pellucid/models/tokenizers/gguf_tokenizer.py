@@ -158,7 +158,11 @@ def _sentencepiece(file: GGUF, texts: list[str], types: list[PieceType], vocab_s
             f"{file.path} has {len(texts)} tokens and {len(scores)} scores: it is damaged; download it again."
         )
     # A file may have user-defined pieces with spaces (Gemma 3); sentencepiece looks for U+2581.
-    marked = [text.replace(" ", metaspace.SPACE) for text in texts]
+    known = set(texts)
+    marked = [
+        spaces if text.isspace() and (spaces := text.replace(" ", metaspace.SPACE)) not in known else text
+        for text in texts
+    ]
     pieces, special = metaspace.split_markers(
         [VocabularyPiece(*piece) for piece in zip(marked, scores, types, strict=True)]
     )

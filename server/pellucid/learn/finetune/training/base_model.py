@@ -50,7 +50,10 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
     config_json(checkpoint.family, checkpoint.config, ())  # Raises for a shape that cannot be trained.
     progress.start(f"reading {checkpoint.name}", None)
     dtype = training_dtype(where)
-    weights = {name: (weight - checkpoint.family.shift(name)).to(dtype) for name, weight in checkpoint.weights()}
+    weights = {
+        name: (weight - shift if (shift := checkpoint.family.shift(name)) else weight).to(dtype)
+        for name, weight in checkpoint.weights()
+    }
     model = build(checkpoint.family, checkpoint.config, weights, where)
     tokenizer = checkpoint.tokenizer(checkpoint.config.vocab_size)
     return Base(
@@ -71,8 +74,8 @@ def build(
     make: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
     dtype = weights["norm.weight"].dtype
     with torch.device("meta"):
-        # The library caps scores in its slow attention alone.
-        model = make(shape, attn_implementation="eager" if config.score_cap else "sdpa", dtype=dtype)
+        # The library runs a Gemma 2, whose scores have a cap, only by its slow attention.
+        model = make(shape, attn_implementation="eager" if shape.model_type == "gemma2" else "sdpa", dtype=dtype)
     head = weights.get("lm_head.weight", weights["embed_tokens.weight"])
     body_weights = {name: weight for name, weight in weights.items() if name != "lm_head.weight"}
     named = {f"model.{family.stored_name(name)}": weight for name, weight in body_weights.items()}

@@ -22,7 +22,9 @@ class _HeadLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor, cap: float
+    ) -> tuple[Tensor, Tensor]:
         """Return the weighted sum, and -log p (n,).
 
         Shapes: hidden (n, width), head (vocabulary, width), targets (n,), weights (n,).
@@ -31,20 +33,32 @@ class _HeadLoss(torch.autograd.Function):
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         for begin in range(0, len(hidden), LOGIT_ROWS):
             rows = slice(begin, begin + LOGIT_ROWS)
-            logprobs = F.linear(hidden[rows], head).float().log_softmax(-1)
+            logits = capped(F.linear(hidden[rows], head).float(), cap)
+            logprobs = logits.log_softmax(-1)
             chosen = targets[rows, None]
             losses[rows] = -logprobs.gather(1, chosen)[:, 0]
             if ctx.needs_input_grad[0]:
                 slope = logprobs.exp_().scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=torch.float32))
+                if cap:
+                    slope *= 1 - (logits / cap).square()
                 gradient[rows] = F.linear(slope.mul_(weights[rows, None]).to(head.dtype), head.T)
         ctx.save_for_backward(gradient)
         ctx.mark_non_differentiable(losses)
         return (losses * weights).sum(), losses
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * gradients[0].to(gradient.dtype), None, None, None
+        return gradient * gradients[0].to(gradient.dtype), None, None, None, None
+
+
+def capped(logits: Tensor, cap: float) -> Tensor:
+    return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def head_scale_and_cap(config: Any) -> tuple[float, float]:
+    """Return the factor of logits, and the cap or 0, as the library applies both after the head."""
+    return 1 / getattr(config, "logits_scaling", 1.0), getattr(config, "final_logit_softcapping", None) or 0.0
 
 
 def batch_loss(model: nn.Module, samples: Sequence[Sample], weights: Sequence[float]) -> tuple[Tensor, list[float]]:
@@ -64,7 +78,9 @@ def batch_loss(model: nn.Module, samples: Sequence[Sample], weights: Sequence[fl
     weighed = torch.cat([torch.full((s.labels,), weight) for s, weight in zip(samples, weights, strict=True)]).to(
         head.device
     )
-    total, losses = _HeadLoss.apply(hidden.flatten(0, 1)[rows.to(head.device)], head, targets, weighed)  # type: ignore[no-untyped-call]
+    scale, cap = head_scale_and_cap(core.config)
+    labelled = hidden.flatten(0, 1)[rows.to(head.device)] * scale
+    total, losses = _HeadLoss.apply(labelled, head, targets, weighed, cap)  # type: ignore[no-untyped-call]
     return total, [float(part.sum()) for part in losses.detach().split([s.labels for s in samples])]
 
 
