@@ -74,7 +74,7 @@ def build(
     make: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
     dtype = weights["norm.weight"].dtype
     with torch.device("meta"):
-        # The library runs a Gemma 2, whose scores have a cap, only by its slow attention.
+        # For a Gemma 2, with a cap of scores, the library has slow attention alone.
         model = make(shape, attn_implementation="eager" if shape.model_type == "gemma2" else "sdpa", dtype=dtype)
     head = weights.get("lm_head.weight", weights["embed_tokens.weight"])
     body_weights = {name: weight for name, weight in weights.items() if name != "lm_head.weight"}
