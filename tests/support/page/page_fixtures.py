@@ -235,8 +235,9 @@ class Tab:
         fold = self.page.locator("#pl-settings button.label-wrap", has_text=name)
         if "open" not in (await fold.get_attribute("class") or "").split():
             await fold.click()
-            # One frame after a group opens for the first time, Gradio sets its fields again.
-            await self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            # One frame after a group opens for the first time, Gradio sets its fields again; on a busy machine later.
+            frames = "requestAnimationFrame(() => requestAnimationFrame(() => requestIdleCallback(done)))"
+            await self.page.evaluate(f"new Promise((done) => {frames})")
 
     async def set_number(self, label: str, value: Any) -> None:
         """Set the first control with this label."""
