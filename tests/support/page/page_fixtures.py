@@ -235,7 +235,8 @@ class Tab:
         fold = self.page.locator("#pl-settings button.label-wrap", has_text=name)
         if "open" not in (await fold.get_attribute("class") or "").split():
             await fold.click()
-            # One frame after a group opens for the first time, Gradio sets its fields again; on a busy machine later.
+            # One frame after a group opens for the first time, or later on a busy machine,
+            # Gradio sets its fields again.
             frames = "requestAnimationFrame(() => requestAnimationFrame(() => requestIdleCallback(done)))"
             await self.page.evaluate(f"new Promise((done) => {frames})")
 
