@@ -13,7 +13,7 @@ place.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,15 +66,25 @@ def choose_scheme(quant: str, device: str, config: DecoderConfig) -> str:
 
 
 def pack(config: DecoderConfig, weights: Iterable[tuple[str, Weight]], scheme: str) -> dict[str, Array]:
+    """Pack a checkpoint in memory; see ``packed_pieces``."""
+    return dict(packed_pieces(config, weights, scheme))
+
+
+def packed_pieces(
+    config: DecoderConfig, weights: Iterable[tuple[str, Weight]], scheme: str
+) -> Iterator[tuple[str, Array]]:
     """Pack a checkpoint: names as in transformers without "model.", floats or blocks in any order.
 
-    A matrix is packed when complete, so a generator keeps memory low. Without ``lm_head.weight``
-    the head is the embedding.
+    A matrix is yielded when complete, so a generator keeps memory low. Without ``lm_head.weight``
+    the head is the embedding. Raises ModelError for wrong or missing tensors.
     """
     packer = _Packer(config, scheme)
     for name, weight in weights:
         packer.add(name, weight)
-    return packer.finish()
+        yield from packer.packed.items()
+        packer.packed.clear()
+    packer.finish()
+    yield from packer.packed.items()
 
 
 def check(config: DecoderConfig, specs: Mapping[str, Spec], scheme: str) -> None:
@@ -174,8 +184,8 @@ class _Packer:
             else:
                 self.packed[_norm_name(name)] = vector
 
-    def finish(self) -> dict[str, Array]:
-        """Raise ModelError if tensors are missing."""
+    def finish(self) -> None:
+        """Pack the biases. Raise ModelError if tensors are missing."""
         missing = [name for name in self.shapes if name not in self.seen and not name.endswith(OPTIONAL)]
         if missing:
             raise ModelError(f"The model lacks {len(missing)} tensors, the first of them {missing[0]!r}.")
@@ -185,7 +195,6 @@ class _Packer:
                 rows = [self.biases.get(bias, np.zeros(self.shapes[bias], self.form.dtype)) for bias in biases]
                 interleaved = self.native and name == "gate_up"
                 self.packed[f"{prefix}{name}.bias"] = interleave(*rows) if interleaved else np.concatenate(rows)
-        return self.packed
 
 
 def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:

@@ -15,7 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from pellucid.engine import weight_packing
 from pellucid.engine.decoders.decoder_config import DecoderConfig
@@ -295,15 +297,20 @@ class _Packed:
             self._store.verify(self._name, progress)  # Packing would hide damage.
         float_bytes = 4 * (self._config.body_parameters + self._config.head_parameters)
         progress.start(f"packing {self._name} ({self.scheme})", float_bytes)
-        packed = weight_packing.pack(
+        packed = weight_packing.packed_pieces(
             self._config, _counted(source.weights(blocks=self.scheme.endswith("-native")), progress), self.scheme
         )
-        atomic_files.require_space(path.parent, sum(array.nbytes for array in packed.values()))
-        with atomic_files.errors_explained(path.parent):
+        with atomic_files.errors_explained(path.parent), atomic_files.written_whole(path) as part:
             for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
                 stale.unlink()  # Of an older version of the source or of the form.
-            with atomic_files.written_whole(path) as part:
-                write_packed(part, packed, made_of)
+            write_packed(part, _fitting(packed, path.parent), made_of)
+
+
+def _fitting(tensors: Iterable[tuple[str, NDArray[Any]]], folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield tensors; raise ModelError for a tensor for which the folder has no space."""
+    for name, array in tensors:
+        atomic_files.require_space(folder, array.nbytes)
+        yield name, array
 
 
 def _counted(weights: Iterable[tuple[str, Weight]], progress: Progress) -> Iterator[tuple[str, Weight]]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from pellucid.engine.check_packed_weights import Spec
 from pellucid.errors import ModelError
-from pellucid.models.tensor_file import UNREADABLE, TensorFile
+from pellucid.models.tensor_file import DTYPE_NAMES, UNREADABLE, TensorFile
 from pellucid.system.large_pages import large_pages
 
 ALIGNMENT = 64  # Bytes of a cache line, and of the widest vector.
+_HEADER_BYTES = (1 << 20) - 8
+"""Enough for the header of two hundred layers; with the length of the header, a multiple of 64."""
 
 
 class DamagedFileError(Exception):
@@ -39,12 +41,32 @@ class PackedWeights:
     checksum: str
 
 
-def write_packed(path: Path, tensors: Mapping[str, NDArray[Any]], made_of: str) -> None:
-    """Write packed tensors; ``made_of`` identifies the model and the form of the weights."""
-    whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    specs = {name: (array.dtype, array.shape) for name, array in whole.items()}
-    checksum = _combined(specs, {name: _crc32(array) for name, array in whole.items()})
-    save_file(whole, path, {"made_of": made_of, "checksum": checksum})
+def write_packed(path: Path, tensors: Iterable[tuple[str, NDArray[Any]]], made_of: str) -> None:
+    """Write packed tensors; ``made_of`` identifies the model and the form of the weights.
+
+    Each tensor is written when it comes, because all tensors together may exceed the memory. The
+    header, which is the beginning of the file, is written last.
+    """
+    specs: dict[str, Spec] = {}
+    sums, entries, at = {}, {}, 0
+    with path.open("wb") as file:
+        file.seek(8 + _HEADER_BYTES)
+        for name, array in tensors:
+            content = np.ascontiguousarray(array)
+            file.write(content.reshape(-1).view(np.uint8).data)
+            specs[name], sums[name], end = (content.dtype, content.shape), _crc32(content), at + content.nbytes
+            entries[name] = {
+                "dtype": DTYPE_NAMES[content.dtype],
+                "shape": content.shape,
+                "data_offsets": (at, end),
+            }
+            at = end
+        metadata = {"made_of": made_of, "checksum": _combined(specs, sums)}
+        header = json.dumps({"__metadata__": metadata, **entries}).encode()
+        if len(header) > _HEADER_BYTES:
+            raise ModelError(f"{path.name} has too many tensors to be packed ({len(entries)}): use a smaller model.")
+        file.seek(0)
+        file.write(struct.pack("<Q", _HEADER_BYTES) + header.ljust(_HEADER_BYTES))
 
 
 def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], None]) -> PackedWeights:

@@ -41,6 +41,9 @@ _DTYPES = {
     "I64": np.int64,
 }
 
+DTYPE_NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+"""The name under which numbers of a numpy dtype are written."""
+
 
 class UnknownDtypeError(ValueError):
     """A tensor of a dtype that numpy and Pellucid do not read, such as an eight-bit float."""

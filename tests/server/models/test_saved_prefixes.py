@@ -413,7 +413,7 @@ def two_arrays() -> dict[str, Content]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A packed file with two tensors."""
-    write_packed(tmp_path / "some.safetensors", two_arrays(), "model")
+    write_packed(tmp_path / "some.safetensors", two_arrays().items(), "model")
     return tmp_path / "some.safetensors"
 
 
@@ -428,7 +428,7 @@ def test_tensors_are_those_that_were_saved(tmp_path: Path) -> None:
         "int32": np.arange(9, dtype=np.int32),
         "empty": np.empty((0, 4), np.float32),
     }
-    write_packed(tmp_path / "some.safetensors", arrays, "model")
+    write_packed(tmp_path / "some.safetensors", arrays.items(), "model")
     found = read(tmp_path / "some.safetensors").tensors
     assert found.keys() == arrays.keys()
     for name, array in arrays.items():
@@ -458,10 +458,10 @@ def test_checksum_is_of_the_tensors_alone(path: Path, tmp_path: Path) -> None:
     ]
     first = read(path).checksum
     for made_of, tensors in same.items():
-        write_packed(tmp_path / "same", tensors, made_of)
+        write_packed(tmp_path / "same", tensors.items(), made_of)
         assert read(tmp_path / "same", made_of).checksum == first
     for tensors in different:
-        write_packed(tmp_path / "different", tensors, "model")
+        write_packed(tmp_path / "different", tensors.items(), "model")
         assert read(tmp_path / "different").checksum != first
 
 
