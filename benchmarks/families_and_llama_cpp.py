@@ -67,6 +67,8 @@ class Case:
 
 
 GEMMA: Mapping[str, Any] = {"tie_word_embeddings": True, "sliding_window": 20, "query_pre_attn_scalar": 32}
+EXPERTS: Mapping[str, Any] = {"num_experts": 16, "num_experts_per_tok": 4}
+IN_TURN = ["sliding_attention", "full_attention"] * 4
 
 CASES = {
     "Llama": Case("llama", tiny.tiny_llama, {}),
@@ -91,6 +93,11 @@ CASES = {
     "Gemma 1": Case("gemma", tiny.tiny_gemma, {"tie_word_embeddings": True}, HALF_ROUNDING),
     "Gemma 2": Case("gemma2", tiny.tiny_gemma2, GEMMA, HALF_ROUNDING),
     "Gemma 3": Case("gemma3", tiny.tiny_gemma3, GEMMA, HALF_ROUNDING),
+    "Qwen3 with experts": Case("qwen3moe", tiny.tiny_qwen3_moe, EXPERTS),
+    "Mixtral": Case("llama", tiny.tiny_mixtral, {}),
+    "Mellum 2": Case("mellum", tiny.tiny_mellum2, {**EXPERTS, "layer_types": IN_TURN, "sliding_window": 20}),
+    "OLMoE": Case("olmoe", tiny.tiny_olmoe, {"num_key_value_heads": 8}),
+    "Granite with experts": Case("granitemoe", tiny.tiny_granite_moe, {}),
 }
 
 
@@ -122,7 +129,9 @@ def main() -> None:
 def compared(case: Case, folder: Path, path: Path) -> list[str]:
     """Return the cells of a family's row."""
     sizes = {
-        name: size for name, size in SIZES.items() if name != "head_dim" or case.architecture not in ("qwen2", "phi3")
+        name: size
+        for name, size in SIZES.items()
+        if name != "head_dim" or case.architecture not in ("qwen2", "phi3", "granitemoe")
     }
     model = case.make(5, **{**sizes, **case.sizes})
     ids = torch.randint(WORDS, (PROMPTS[-1],), generator=torch.Generator().manual_seed(9)).tolist()

@@ -48,7 +48,11 @@ def _vectors(config: DecoderConfig, dtype: np.dtype[Any]) -> dict[str, Spec]:
     for prefix in _layers(config):
         sizes |= {f"{prefix}{norm}.weight": size for norm, size in config.norm_sizes.items()}
         sizes |= {f"{prefix}{matrix}.bias": sum(config.rows[part] for part in parts) for matrix, parts in FUSED.items()}
-    return {name: (dtype, (size,)) for name, size in sizes.items()}
+    vectors: dict[str, Spec] = {name: (dtype, (size,)) for name, size in sizes.items()}
+    if config.experts is not None:
+        shape = (config.experts.count, config.hidden_size)
+        vectors |= {f"{prefix}router.weight": (dtype, shape) for prefix in _layers(config)}
+    return vectors
 
 
 def _torch_matrices(config: DecoderConfig, dtype: np.dtype[Any], *, own_head: bool) -> dict[str, Spec]:

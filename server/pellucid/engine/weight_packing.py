@@ -182,7 +182,7 @@ class _Packer:
             if name.endswith(".bias"):
                 self.biases[name] = vector
             else:
-                self.packed[_norm_name(name)] = vector
+                self.packed[_vector_name(name)] = vector
 
     def finish(self) -> None:
         """Pack the biases. Raise ModelError if tensors are missing."""
@@ -210,12 +210,14 @@ def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
             shapes[f"layers.{i}.{name}.bias"] = shape[:1]
         for name, size in c.norm_sizes.items():
             shapes[f"layers.{i}.{NORMS[name]}.weight"] = (size,)
+        if c.experts is not None:
+            shapes[f"layers.{i}.mlp.router.weight"] = (c.experts.count, c.hidden_size)
     shapes["lm_head.weight"] = (c.vocab_size, c.hidden_size)
     return shapes
 
 
-def _norm_name(name: str) -> str:
-    for ours, theirs in NORMS.items():
+def _vector_name(name: str) -> str:
+    for ours, theirs in {**NORMS, "router": "mlp.router"}.items():
         if name.endswith(f".{theirs}.weight"):
             return name.removesuffix(f"{theirs}.weight") + f"{ours}.weight"
     return name

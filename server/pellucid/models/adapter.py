@@ -39,6 +39,7 @@ def _read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
         f"layers.{i}.{part}": (config.rows[part], config.columns[part])
         for i in range(config.layers)
         for part in config.rows
+        if config.experts is None or not part.startswith("mlp.")
     }
     for key, tensor in _tensors(card.path / WEIGHTS):
         match = _KEY.fullmatch(key)

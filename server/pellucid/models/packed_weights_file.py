@@ -10,7 +10,7 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from pellucid.engine.check_packed_weights import Spec
 from pellucid.errors import ModelError
 from pellucid.models.tensor_file import DTYPE_NAMES, UNREADABLE, TensorFile
 from pellucid.system.large_pages import large_pages
+from pellucid.system.memory import available_memory
 
 ALIGNMENT = 64  # Bytes of a cache line, and of the widest vector.
 _HEADER_BYTES = (1 << 20) - 8
@@ -96,9 +97,13 @@ def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], 
 def _read(file: TensorFile) -> PackedWeights:
     """Read all tensors; a second thread computes checksums during the next read.
 
-    If the head is separate, the embedding is mapped: only a few rows are ever read.
+    If the head is separate, the embedding is mapped: only a few rows are ever read. Experts are
+    mapped if they do not fit into the free memory: a token reads only some of them.
     """
     mapped = [name for name in file.specs if name.startswith("embedding.") and "head.0.number" in file.specs]
+    free = available_memory("cpu")
+    if free is not None and sum(map(file.size, file.specs)) > free:
+        mapped += [name for name in file.specs if _is_of_experts(name, file.specs)]
     memory = large_pages(sum(_whole(file.size(name)) for name in file.specs if name not in mapped))
     tensors: dict[str, NDArray[Any]] = {}
     sums: dict[str, Future[int]] = {}
@@ -113,6 +118,11 @@ def _read(file: TensorFile) -> PackedWeights:
             tensors[name] = file.read(name, part)
             sums[name] = checker.submit(_crc32, part)
     return PackedWeights(tensors, _combined(file.specs, {name: future.result() for name, future in sums.items()}))
+
+
+def _is_of_experts(name: str, names: Container[str]) -> bool:
+    layer, _, matrix = name.partition(".gate_up.") if ".gate_up." in name else name.partition(".down.")
+    return bool(matrix) and f"{layer}.router.weight" in names
 
 
 def _crc32(array: NDArray[Any]) -> int:

@@ -28,7 +28,16 @@ from pellucid.engine.native.native_structs import DecoderParts, MaskParts, Nativ
 from pellucid.engine.weight_packing import pack
 from support.models.flat_batches import layers_of, new_storage
 from support.models.tiny_adapters import random_adapter
-from support.models.tiny_decoders import QWEN2, VARIED, batch, distance, in_blocks, largest_products, random_text
+from support.models.tiny_decoders import (
+    EXPERTS,
+    QWEN2,
+    VARIED,
+    batch,
+    distance,
+    in_blocks,
+    largest_products,
+    random_text,
+)
 
 pytestmark = pytest.mark.process
 
@@ -210,7 +219,7 @@ def hard_values() -> Array:
 def work(folder: Path) -> Work:
     kernels = RecordingKernels(folder)
     add, add_pointers, first = kernels.memory.add, kernels.memory.add_pointers, kernels.memory.first
-    for config, rank in itertools.product((QWEN2, VARIED), (0, 5)):
+    for config, rank in itertools.product((QWEN2, VARIED, EXPERTS), (0, 5)):
         run_decoder(config, rank, kernels)
     for form in FORMS:
         run_largest_products(form, kernels)

@@ -22,6 +22,7 @@ from pellucid.engine.weight_packing import pack
 from support.models.flat_batches import layers_of, new_storage
 from support.models.tiny_adapters import random_adapter
 from support.models.tiny_decoders import (
+    EXPERTS,
     QWEN2,
     QWEN3,
     VARIED,
@@ -55,6 +56,7 @@ SHAPES: Mapping[str, DecoderConfig] = {
         kinds=(LayerKind(7),),
         rotated_dims=16,
     ),
+    "experts": replace(EXPERTS, intermediate_size=32),
     "a head wider than the rest": replace(
         QWEN3, hidden_size=32, intermediate_size=224, heads=2, kv_heads=2, head_dim=112, vocab_size=3
     ),

@@ -153,6 +153,8 @@ def test_a_variant_takes_its_adapter_only(loaded: LoadedModel, tmp_path: Path) -
     assert variant.model.weights.embedding is loaded.model.weights.embedding
     assert variant.model.weights.layers[0].qkv.base is loaded.model.weights.layers[0].qkv  # type: ignore[attr-defined]
     assert variant.model.weight_bytes == 4 * adapter.parameters
+    assert variant.model.cost is not None
+    assert loaded.model.cost is not None
     assert variant.model.cost.read_bytes == loaded.model.cost.read_bytes + 4 * adapter.parameters
     assert variant.tokenizer is loaded.tokenizer
 

@@ -9,22 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file, save_file
 from transformers import PreTrainedModel
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
+from pellucid.engine.weight_packing import build, pack
 from pellucid.errors import ModelError, NotSupportedError
+from pellucid.models.families import folder_decoder
 from pellucid.models.families.folder_decoder import config_json, shape_by
 from pellucid.models.families.registry import BY_MODEL_TYPE
+from support.models.model_files import logprobs
 from support.models.tiny_models import (
+    random_ids,
+    reference_logprobs,
     tiny_dense_hybrid,
     tiny_granite,
+    tiny_granite_moe,
     tiny_llama,
+    tiny_mellum2,
     tiny_mistral,
+    tiny_mixtral,
     tiny_olmo3,
+    tiny_olmoe,
     tiny_phi3,
     tiny_qwen2,
+    tiny_qwen3_moe,
     tiny_smollm3,
 )
+from support.models.transformers_and_own_models import close
 
 PATH = Path("config.json")
 YARN = {"rope_type": "yarn", "factor": 2.0}
@@ -53,6 +65,10 @@ def read(model: PreTrainedModel, *without: str, **fields: Any) -> DecoderConfig:
         (tiny_dense_hybrid, {"layer_types": ["full_attention", "linear_attention", "full_attention"]}),
         (tiny_smollm3, {"layer_types": ["linear_attention"] * 4}),
         (tiny_olmo3, {"rope_parameters": {"full_attention": {}, "sliding_attention": YARN}}),
+        (tiny_qwen3_moe, {"mlp_only_layers": [1]}),
+        (tiny_qwen3_moe, {"decoder_sparse_step": 2}),
+        (tiny_olmoe, {"clip_qkv": 8.0}),
+        (tiny_mellum2, {"mlp_layer_types": ["dense", "sparse", "sparse"]}),
     ],
 )
 def test_other_shapes_are_left_to_transformers(make: Callable[[], PreTrainedModel], fields: dict[str, Any]) -> None:
@@ -99,6 +115,8 @@ def test_rotation() -> None:
         (tiny_granite, {"logits_scaling": 0}, "0 for logits_scaling"),
         (tiny_smollm3, {"no_rope_layers": [2]}, "for no_rope_layers; it must be a list of 4 zeros and ones"),
         (tiny_olmo3, {"layer_types": ["full_attention"]}, "for layer_types; it must be a list of 4 names"),
+        (tiny_mixtral, {"num_experts_per_tok": 5}, "its tokens use 5 of 4 experts"),
+        (tiny_qwen3_moe, {"num_local_experts": 1 << 40}, "for num_local_experts"),
     ],
 )
 def test_bad_numbers_are_named(make: Callable[[], PreTrainedModel], fields: dict[str, Any], sentence: str) -> None:
@@ -106,6 +124,30 @@ def test_bad_numbers_are_named(make: Callable[[], PreTrainedModel], fields: dict
     with pytest.raises(ModelError, match=sentence) as caught:
         shape_by(PATH, stated(make(), **fields))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [tiny_qwen3_moe, tiny_mixtral, tiny_olmoe, tiny_mellum2, tiny_granite_moe])
+def test_experts_of_a_folder(tmp_path: Path, make: Callable[[], PreTrainedModel]) -> None:
+    """Experts in tensors of their own, in several files, have the library's probabilities."""
+    model, ids = make(), random_ids(40)
+    model.save_pretrained(tmp_path, max_shard_size="60KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    config = folder_decoder.read_config(tmp_path)
+    assert config is not None
+    packed = pack(config, folder_decoder.read_weights(tmp_path), "float32")
+    close(logprobs(build(config, packed, "float32", "cpu"), ids), reference_logprobs(model, ids))
+
+
+def test_a_missing_expert(tmp_path: Path) -> None:
+    """A folder without a tensor of an expert is refused."""
+    tiny_mixtral().save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["model.layers.0.block_sparse_moe.experts.2.w1.weight"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    config = folder_decoder.read_config(tmp_path)
+    assert config is not None
+    with pytest.raises(ModelError, match=r"lacks 1 tensors, the first of them 'layers\.0\.mlp\.gate_proj\.weight'"):
+        pack(config, folder_decoder.read_weights(tmp_path), "float32")
 
 
 def test_a_shape_is_written_whole_or_not_at_all() -> None:
@@ -118,6 +160,7 @@ def test_a_shape_is_written_whole_or_not_at_all() -> None:
         ("llama", replace(read(tiny_llama()), kinds=(LayerKind(), LayerKind(5), LayerKind()))),
         ("llama", replace(read(tiny_llama()), rotated_dims=8)),
         ("phi3", read(tiny_phi3())),
+        ("qwen3_moe", read(tiny_qwen3_moe())),
     ):
         with pytest.raises(NotSupportedError, match="cannot be trained or written to a folder"):
             config_json(BY_MODEL_TYPE[model_type], shape, ())

@@ -28,13 +28,18 @@ from support.models.tiny_models import (
     tiny_gemma2,
     tiny_gemma3,
     tiny_granite,
+    tiny_granite_moe,
     tiny_llama,
+    tiny_mellum2,
     tiny_ministral3,
+    tiny_mixtral,
     tiny_olmo2,
     tiny_olmo3,
+    tiny_olmoe,
     tiny_phi3,
     tiny_qwen2,
     tiny_qwen3,
+    tiny_qwen3_moe,
     tiny_smollm3,
 )
 from support.trial_counts import trial_count
@@ -71,6 +76,11 @@ def build(path: Path) -> Model:
         ("gemma", partial(tiny_gemma, tie_word_embeddings=True)),
         ("gemma2", partial(tiny_gemma2, query_pre_attn_scalar=16, tie_word_embeddings=True)),
         ("gemma3", tiny_gemma3),
+        ("qwen3moe", tiny_qwen3_moe),
+        ("mellum", tiny_mellum2),
+        ("llama", tiny_mixtral),
+        ("olmoe", tiny_olmoe),
+        ("granitemoe", tiny_granite_moe),
     ],
 )
 def test_logits_are_those_of_transformers(tmp_path: Path, arch: str, make: Callable[[], PreTrainedModel]) -> None:

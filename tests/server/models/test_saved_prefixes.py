@@ -28,7 +28,10 @@ from pellucid.engine.kv_snapshot import Content, KVSnapshot
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import CacheShape
 from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.native.native_decoder import NativeDecoder
+from pellucid.engine.weight_packing import pack
 from pellucid.errors import ModelError
+from pellucid.models import packed_weights_file
 from pellucid.models import saved_prefixes as module
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.packed_weights_file import DamagedFileError, PackedWeights, read_packed, write_packed
@@ -38,7 +41,7 @@ from pellucid.models.tensor_file import TensorFile
 from pellucid.system.progress import Silent
 from support.models.computed_prompt_tokens import answer
 from support.models.model_files import byte_level_bpe, write_gguf
-from support.models.tiny_decoders import QWEN2
+from support.models.tiny_decoders import EXPERTS, QWEN2, batch, in_blocks, random_text
 from support.models.tiny_models import random_ids, tiny_llama
 
 SHAPE = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype="float16")
@@ -435,6 +438,22 @@ def test_tensors_are_those_that_were_saved(tmp_path: Path) -> None:
         assert found[name].dtype == array.dtype
         assert np.array_equal(found[name], array)
         assert array.size == 0 or found[name].ctypes.data % 64 == 0
+
+
+def test_experts_are_mapped_if_memory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Experts that exceed the free memory stay in the file, with the same bits."""
+    arrays = pack(EXPERTS, in_blocks(EXPERTS).items(), "int8-native")
+    write_packed(tmp_path / "some.safetensors", arrays.items(), "model")
+    whole = read(tmp_path / "some.safetensors")
+    monkeypatch.setattr(packed_weights_file, "available_memory", lambda _: 1 << 10)
+    found = read(tmp_path / "some.safetensors")
+    assert found.checksum == whole.checksum
+    mapped = {name for name, array in found.tensors.items() if isinstance(array, np.memmap)}
+    assert {name.split(".")[2] for name in mapped if name.startswith("layers.")} == {"gate_up", "down"}
+    part = batch([(0, 0, random_text(EXPERTS, 9))])
+    models = [NativeDecoder(EXPERTS, each.tensors) for each in (whole, found)]
+    first, second = (model.forward(part, model.new_storage(1, 16)) for model in models)
+    assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("keep", [0, 5, 20, 400])

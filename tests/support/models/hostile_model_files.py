@@ -50,11 +50,14 @@ from support.models.tiny_models import (
     tiny_dense_hybrid,
     tiny_gemma3,
     tiny_granite,
+    tiny_granite_moe,
     tiny_llama,
     tiny_ministral3,
+    tiny_mixtral,
     tiny_olmo3,
     tiny_phi3,
     tiny_qwen2,
+    tiny_qwen3_moe,
     tiny_smollm3,
 )
 from support.servers.http_servers import ADAPTER, TINY, live, tiny_adapters, tiny_assistant
@@ -166,6 +169,8 @@ _FAMILIES: dict[str, Callable[..., Any]] = {
     "phi3": tiny_phi3,
     "gemma3": tiny_gemma3,
     "mistral3": tiny_ministral3,
+    "qwen3moe": tiny_qwen3_moe,
+    "granitemoe": tiny_granite_moe,
 }
 """Makers of small models, by the architecture of a GGUF file."""
 
@@ -185,7 +190,7 @@ def write_base_gguf(path: Path, architecture: str = "llama") -> bytes:
 def write_base_folders(root: Path) -> list[Path]:
     """Write complete small models to folders, with various kinds of tokenizers and weights."""
     kinds: dict[str, Callable[..., Any]] = dict.fromkeys(("bpe", "metaspace", "unigram", "sentencepiece"), tiny_llama)
-    kinds.update({"gpt2": _tiny_gpt2, "hybrid": tiny_dense_hybrid}, **_FAMILIES)
+    kinds.update({"gpt2": _tiny_gpt2, "hybrid": tiny_dense_hybrid, "mixtral": tiny_mixtral}, **_FAMILIES)
     folders = [root / name for name in kinds]
     for folder in folders:
         model = kinds[folder.name](vocab_size=512)

@@ -154,6 +154,8 @@ def write_gguf(
         (
             writer.add_string
             if isinstance(value, str)
+            else writer.add_array
+            if isinstance(value, list)
             else writer.add_float32
             if isinstance(value, float)
             else writer.add_uint32
@@ -213,12 +215,18 @@ def _close(writer: gguf.GGUFWriter) -> None:
 
 
 def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[arch.upper()], model.config.num_hidden_layers)
-    tensors = {}
+    known = "qwen3moe" if arch == "mellum" else arch  # The package does not know Mellum 2, whose names are the same.
+    stated = next(stated for stated, name in gguf.MODEL_ARCH_NAMES.items() if name == known)
+    names = gguf.get_tensor_name_map(stated, model.config.num_hidden_layers)
+    tensors: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}
     for name, tensor in model.state_dict().items():
+        if ".experts." in name:
+            tensors |= _expert_tensors(name, tensor)
+            continue
         if name == "lm_head.weight" and model.config.tie_word_embeddings:
             continue
-        stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        saved = name.replace("_moe.router.weight", "_moe.router.layer.weight")
+        stored = names.get_name(saved, try_suffixes=(".weight", ".bias"))
         assert stored is not None, name
         tensor = tensor + BY_ARCHITECTURE[arch].shift(name)
         if BY_ARCHITECTURE[arch].adjacent_pairs and (".q_proj." in name or ".k_proj." in name):
@@ -231,6 +239,15 @@ def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str,
     return tensors
 
 
+def _expert_tensors(name: str, tensor: Tensor) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Return the matrices (experts, rows, columns) of a layer's experts."""
+    prefix = f"blk.{name.split('.')[2]}.ffn"
+    if name.endswith("down_proj"):
+        return {f"{prefix}_down_exps.weight": tensor.numpy()}
+    gate, up = tensor.chunk(2, dim=1)
+    return {f"{prefix}_gate_exps.weight": gate.numpy().copy(), f"{prefix}_up_exps.weight": up.numpy().copy()}
+
+
 def rope_theta(config: PretrainedConfig) -> float:
     """Return the base of the rotation, of layers that see the whole text if others differ."""
     parameters: dict[str, Any] = config.rope_parameters
@@ -241,8 +258,15 @@ def rope_theta(config: PretrainedConfig) -> float:
 def _own_metadata(model: PreTrainedModel) -> dict[str, Any]:
     """Return a family's own metadata, as llama.cpp's conversion writes the metadata."""
     config = model.config
-    if config.model_type == "granite":
-        return {
+    if getattr(config, "num_local_experts", None) and config.model_type != "granitemoe":
+        return _windows(config) | {
+            "expert_count": config.num_local_experts,
+            "expert_used_count": config.num_experts_per_tok,
+            "expert_feed_forward_length": getattr(config, "moe_intermediate_size", config.intermediate_size),
+        }
+    if config.model_type in ("granite", "granitemoe"):
+        experts = getattr(config, "num_local_experts", 0)
+        return ({"expert_count": experts, "expert_used_count": config.num_experts_per_tok} if experts else {}) | {
             "embedding_scale": config.embedding_multiplier,
             "attention__scale": config.attention_multiplier,
             "residual_scale": config.residual_multiplier,
@@ -285,6 +309,16 @@ def _own_metadata(model: PreTrainedModel) -> dict[str, Any]:
             "rope__scaling__yarn_log_multiplier": rope["mscale_all_dim"],
         }
     return {}
+
+
+def _windows(config: PretrainedConfig) -> dict[str, Any]:
+    """Return the metadata of windows by layer."""
+    if config.model_type != "mellum":
+        return {}
+    return {
+        "attention__sliding_window": config.sliding_window,
+        "attention__sliding_window_pattern": [kind == "sliding_attention" for kind in config.layer_types],
+    }
 
 
 def _interleaved(tensor: Tensor, heads: int) -> Tensor:

@@ -24,12 +24,15 @@ ATTENTION = ("q_proj", "v_proj")
 def random_adapter(
     config: DecoderConfig, rank: int = 4, targets: Sequence[str] = EVERYTHING, seed: int = 0, size: float = 0.5
 ) -> Adapter:
-    """Return an adapter with products about ``size`` times as large as a tiny model's matrices."""
+    """Return an adapter with products about ``size`` times as large as a tiny model's matrices.
+
+    Experts are not changed.
+    """
     generator = torch.Generator().manual_seed(seed)
     changes = {}
     for i in range(config.layers):
         for part, rows in config.rows.items():
-            if part.rpartition(".")[2] in targets:
+            if part.rpartition(".")[2] in targets and (config.experts is None or not part.startswith("mlp.")):
                 down = torch.randn(rank, config.columns[part], generator=generator) / config.columns[part] ** 0.5
                 up = torch.randn(rows, rank, generator=generator) * size / rank**0.5
                 changes[f"layers.{i}.{part}"] = LowRank(down.numpy(), up.numpy())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.engine.decoders.decoder import Decoder
-from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
+from pellucid.engine.decoders.decoder_config import DecoderConfig, Experts, LayerKind
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.engine.model import Batch, BatchSpan, Hidden, Indices, Logprobs
 from pellucid.engine.native.kernel_layout import FORMS, Form
@@ -68,6 +68,16 @@ VARIED = replace(
 window, norms of outputs, four scales, queries that grow, two caps, a gelu.
 """
 
+EXPERTS = replace(
+    QWEN3,
+    intermediate_size=96,
+    layers=2,
+    norms=("input_norm", "post_norm", "mlp_norm"),
+    residual_scale=0.8,
+    experts=Experts(3, 3, normalized=False),
+)
+"""Three experts that all compute every token: a choice of experts would turn on rounding."""
+
 
 def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, NDArray[Any]]:
     """Return random weights under a checkpoint's names, large enough to have an effect."""
@@ -89,7 +99,9 @@ def in_blocks(config: DecoderConfig, seed: int = 0) -> dict[str, Weight]:
     """Return the random checkpoint with blocks of all supported forms, in turn."""
     forms = itertools.cycle(FORMS)
     return {
-        name: random_blocks((weight.shape[0], weight.shape[1]), next(forms), index) if weight.ndim == 2 else weight
+        name: random_blocks((weight.shape[0], weight.shape[1]), next(forms), index)
+        if weight.ndim == 2 and "router" not in name
+        else weight
         for index, (name, weight) in enumerate(checkpoint(config, seed).items())
     }
 

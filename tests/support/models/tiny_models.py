@@ -15,17 +15,22 @@ from transformers import (
     Gemma3TextConfig,
     GemmaConfig,
     GraniteConfig,
+    GraniteMoeConfig,
     GraniteMoeHybridConfig,
     LlamaConfig,
+    MellumConfig,
     Ministral3Config,
     MistralConfig,
+    MixtralConfig,
     Olmo2Config,
     Olmo3Config,
+    OlmoeConfig,
     Phi3Config,
     PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
     SmolLM3Config,
 )
 
@@ -50,6 +55,13 @@ _SHAPE: dict[str, Any] = {
     "eos_token_id": 1,
     "pad_token_id": None,
     "tie_word_embeddings": False,
+}
+
+_GRANITE_SCALES = {
+    "embedding_multiplier": 3.0,
+    "attention_multiplier": 0.4,
+    "residual_multiplier": 0.7,
+    "logits_scaling": 1.5,
 }
 
 
@@ -95,13 +107,7 @@ def tiny_qwen3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
 
 def tiny_granite(seed: int = 0, **overrides: Any) -> PreTrainedModel:
     """Return a Granite with four scales, all different from one."""
-    scales = {
-        "embedding_multiplier": 3.0,
-        "attention_multiplier": 0.4,
-        "residual_multiplier": 0.7,
-        "logits_scaling": 1.5,
-    }
-    return tiny(GraniteConfig(**(_SHAPE | scales | overrides)), seed)
+    return tiny(GraniteConfig(**(_SHAPE | _GRANITE_SCALES | overrides)), seed)
 
 
 def tiny_dense_hybrid(seed: int = 0, **overrides: Any) -> PreTrainedModel:
@@ -156,6 +162,47 @@ def tiny_gemma3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
     }
     own = {"num_hidden_layers": 7, "sliding_window": 7, "query_pre_attn_scalar": 16, "rope_parameters": rope}
     return tiny(Gemma3TextConfig(**(_SHAPE | {"hidden_size": 64} | own | overrides)), seed)
+
+
+def tiny_qwen3_moe(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a Qwen3 with six experts, of which two compute a token."""
+    own = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True}
+    return tiny(Qwen3MoeConfig(**(_SHAPE | own | overrides)), seed)
+
+
+def tiny_olmoe(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return an OLMoE with five experts, of which three compute a token."""
+    own = {"hidden_size": 64, "num_experts": 5, "num_experts_per_tok": 3}
+    return tiny(OlmoeConfig(**(_SHAPE | own | overrides)), seed)
+
+
+def tiny_mixtral(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a Mixtral with four experts, of which two compute a token."""
+    return tiny(MixtralConfig(**(_SHAPE | {"num_local_experts": 4} | overrides)), seed)
+
+
+def tiny_granite_moe(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a Granite with five experts, of which two compute a token, and four scales."""
+    own = {"num_local_experts": 5, "num_experts_per_tok": 2, "hidden_size": 64}
+    shape = {name: value for name, value in _SHAPE.items() if name != "head_dim"}
+    return tiny(GraniteMoeConfig(**(shape | own | _GRANITE_SCALES | overrides)), seed)
+
+
+def tiny_mellum2(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a Mellum 2 with six experts; the first and the last layer have windows of 7 tokens.
+
+    All layers rotate by the same base, as GGUF files have no other.
+    """
+    rope = {"rope_type": "default", "rope_theta": 10000.0}
+    own = {
+        "num_experts": 6,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "sliding_window": 7,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "rope_parameters": {"full_attention": rope, "sliding_attention": rope},
+    }
+    return tiny(MellumConfig(**(_SHAPE | own | overrides)), seed)
 
 
 def tiny_phi3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
@@ -221,7 +268,7 @@ def _layer(tensors: Mapping[str, Tensor], prefix: str) -> Layer:
 
     linears: dict[str, Any] = {name: fused(name) for name in FUSED}
     norms: dict[str, Any] = {name: tensors.get(f"{prefix}{stored}.weight") for name, stored in NORMS.items()}
-    return Layer(**linears, **norms)
+    return Layer(**linears, **norms, router=tensors.get(f"{prefix}mlp.router.weight"))
 
 
 @torch.inference_mode()

@@ -16,14 +16,19 @@ from support.models.tiny_models import (
     tiny_gemma2,
     tiny_gemma3,
     tiny_granite,
+    tiny_granite_moe,
     tiny_llama,
+    tiny_mellum2,
     tiny_ministral3,
     tiny_mistral,
+    tiny_mixtral,
     tiny_olmo2,
     tiny_olmo3,
+    tiny_olmoe,
     tiny_phi3,
     tiny_qwen2,
     tiny_qwen3,
+    tiny_qwen3_moe,
     tiny_smollm3,
     to_decoder,
 )
@@ -72,6 +77,13 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
     "gemma2": tiny_gemma2,
     "gemma3": tiny_gemma3,
     "ministral3": tiny_ministral3,
+    "qwen3 with experts": tiny_qwen3_moe,
+    "qwen3 with experts whose weights are not normalized": lambda seed: tiny_qwen3_moe(seed, norm_topk_prob=False),
+    "mixtral": tiny_mixtral,
+    "olmoe": tiny_olmoe,
+    "mellum 2": tiny_mellum2,
+    "mellum 2 with two bases": lambda seed: tiny_mellum2(seed, rope_parameters=None),
+    "granite with experts": tiny_granite_moe,
 }
 
 

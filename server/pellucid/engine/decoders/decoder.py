@@ -37,6 +37,7 @@ class Layer:
     o: Linear
     attention_norm: Tensor | None
     post_norm: Tensor | None
+    router: Tensor | None
     gate_up: Linear
     down: Linear
     mlp_norm: Tensor | None
@@ -107,7 +108,9 @@ class Decoder(DecoderSizes, TorchModel):
         return self._matrix_bytes + (0 if tied else embedding.nbytes) - self._shared
 
     @property
-    def cost(self) -> TokenCost:
+    def cost(self) -> TokenCost | None:
+        if self.config.experts is not None:
+            return None
         return TokenCost(
             self._matrix_bytes, self.config.body_parameters, self.config.head_parameters, dtype_name(self.dtype)
         )
@@ -127,7 +130,7 @@ class Decoder(DecoderSizes, TorchModel):
         assert isinstance(kv, TensorStorage)
         c = self.config
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and c.experts is None:  # The choice of experts is read by the CPU.
             shape = shape_of(batch.spans, kv.keys[0].shape[2])
             hidden = None if shape is None else self._graphs_of(kv).run(partial(self.decode, kv=kv), shape, batch)
             if hidden is not None:
@@ -183,10 +186,31 @@ class Decoder(DecoderSizes, TorchModel):
                 q = q * (1 + growth * torch.log1p(intervals)).to(self.dtype)[:, None, None]
             mixed = layer.o(attention(q, k, v, keys, values, kind).flatten(1))
             x = x + _normed(mixed, layer.attention_norm, eps) * scale
-            gate, up = layer.gate_up(_normed(x, layer.post_norm, eps)).chunk(2, dim=-1)
-            gated = (F.gelu(gate, approximate="tanh") if self.config.gelu else F.silu(gate)) * up
-            x = x + _normed(layer.down(gated), layer.mlp_norm, eps) * scale
+            x = x + _normed(self._mlp(layer, _normed(x, layer.post_norm, eps)), layer.mlp_norm, eps) * scale
         return x
+
+    def _mlp(self, layer: Layer, x: Tensor) -> Tensor:
+        experts = self.config.experts
+        if experts is None:
+            return layer.down(self._gated(layer.gate_up(x)))
+        assert layer.router is not None
+        scores = F.linear(x, layer.router).softmax(-1, dtype=torch.float32)  # (T, experts)
+        weights, chosen = scores.topk(experts.active, dim=-1)
+        if experts.normalized:
+            weights = weights / weights.sum(-1, keepdim=True)
+        inputs = layer.gate_up.weight.view(2, experts.count, -1, x.shape[1])  # (2, experts, width, hidden)
+        outputs = layer.down.weight.view(experts.count, x.shape[1], -1)  # (experts, hidden, width)
+        total = torch.zeros_like(x)
+        for expert in sorted(set(chosen.flatten().tolist())):
+            tokens, place = torch.where(chosen == expert)
+            gated = self._gated(F.linear(x[tokens], inputs[:, expert].flatten(0, 1)))
+            added = F.linear(gated, outputs[expert]) * weights[tokens, place, None].to(x.dtype)
+            total.index_add_(0, tokens, added)
+        return total
+
+    def _gated(self, both: Tensor) -> Tensor:
+        gate, up = both.chunk(2, dim=-1)
+        return (F.gelu(gate, approximate="tanh") if self.config.gelu else F.silu(gate)) * up
 
     def _projected(self, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim)."""

@@ -50,6 +50,20 @@ class LayerKind:
 
 
 @dataclass(frozen=True, slots=True)
+class Experts:
+    """The experts of every layer's MLP, each with its own three matrices.
+
+    A router scores all experts for a token; the ``active`` experts with the highest scores compute
+    the token. Their outputs are added, each times the softmax of its score; ``normalized`` weights
+    are divided by their sum (Fedus et al. 2021, arXiv 2101.03961).
+    """
+
+    count: int
+    active: int
+    normalized: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class DecoderConfig:
     """The shape of a decoder.
 
@@ -67,6 +81,9 @@ class DecoderConfig:
     ``norms`` are the norms of a layer: ``input_norm`` and ``post_norm`` of the inputs of attention
     and MLP, ``attention_norm`` and ``mlp_norm`` of the outputs. Norms of queries and keys are
     optional, and with ``norms_projections`` over all heads together.
+
+    With ``experts``, ``intermediate_size`` is the width of an expert. A matrix of the MLP has the
+    rows of all experts, one expert below the other.
     """
 
     vocab_size: int
@@ -93,6 +110,7 @@ class DecoderConfig:
     score_cap: float = 0.0
     logit_cap: float = 0.0
     gelu: bool = False
+    experts: Experts | None = None
 
     @property
     def layer_kinds(self) -> tuple[LayerKind, ...]:
@@ -114,20 +132,20 @@ class DecoderConfig:
 
     @property
     def body_parameters(self) -> int:
-        attention = 2 * self.head_dim * (self.heads + self.kv_heads)
-        return self.layers * self.hidden_size * (attention + 3 * self.intermediate_size)
+        return self.layers * sum(rows * self.columns[name] for name, rows in self.rows.items())
 
     @property
     def rows(self) -> dict[str, int]:
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        experts = self.experts.count if self.experts else 1
         return {
             "self_attn.q_proj": queries,
             "self_attn.k_proj": keys,
             "self_attn.v_proj": keys,
             "self_attn.o_proj": self.hidden_size,
-            "mlp.gate_proj": self.intermediate_size,
-            "mlp.up_proj": self.intermediate_size,
-            "mlp.down_proj": self.hidden_size,
+            "mlp.gate_proj": experts * self.intermediate_size,
+            "mlp.up_proj": experts * self.intermediate_size,
+            "mlp.down_proj": experts * self.hidden_size,
         }
 
     @property

@@ -52,4 +52,4 @@ def _layer(packed: Mapping[str, Tensor], prefix: str) -> Layer:
         name: Linear(packed[f"{prefix}{name}.weight"], packed.get(f"{prefix}{name}.bias")) for name in FUSED
     }
     norms: dict[str, Any] = {norm: packed.get(f"{prefix}{norm}.weight") for norm in NORMS}
-    return Layer(**linears, **norms)
+    return Layer(**linears, **norms, router=packed.get(f"{prefix}router.weight"))

@@ -46,6 +46,7 @@ class DecoderTensorPointers:
             vocab=head.blocks * BLOCK,  # The width of logits, including padding
             rotated=config.rotary_width,
             gelu=config.gelu,
+            **self._experts(),
             low=max((adapter.projections * adapter.padded for adapter in self._adapters), default=0),
             eps=config.rms_norm_eps,
             embedding_scale=config.embedding_scale,
@@ -73,13 +74,19 @@ class DecoderTensorPointers:
 
     def _layer(self, prefix: str, kind: LayerKind) -> NativeLayer:
         matrices = {name: self._matrix(prefix + name) for name in ("qkv", "o", "gate_up", "down")}
-        norms = {name: self._pointer(f"{prefix}{name}.weight") for name in NORMS}
+        floats = {name: self._pointer(f"{prefix}{name}.weight") for name in (*NORMS, "router")}
         return NativeLayer(
             **matrices,
-            **norms,
+            **floats,
             norms_heads=not self._config.norms_projections,
             window=min(kind.window or _NO_WINDOW, _NO_WINDOW),
         )
+
+    def _experts(self) -> dict[str, int]:
+        experts = self._config.experts
+        if experts is None:
+            return {}
+        return {"experts": experts.count, "active": experts.active, "normalized": experts.normalized}
 
     def _matrix(self, name: str) -> Matrix:
         parts = [self._weights(f"{name}.{i}") for i in range(MAX_PARTS) if f"{name}.{i}.number" in self._packed]

@@ -9,16 +9,17 @@ enum { GUARD = 0 };
 #endif
 
 #include "attention.h"
+#include "experts.h"
 #include "logit_scores.h"
 #include "memory_reading.h"
 #include "token_mask.h"
-#include "matrix.h"
 #include "thread_pool.h"
 
 typedef struct {
     matrix qkv, o, gate_up, down; /* gate_up: its parts' blocks in turn */
     /* Norms, or NULL: of attention's input, of queries and keys, of the MLP's input, and of both outputs. */
     const float *input_norm, *q_norm, *k_norm, *post_norm, *attention_norm, *mlp_norm;
+    const float *router; /* (experts, hidden), or NULL */
     int64_t norms_heads; /* 0: queries of all heads are normed together, and keys */
     const float *cosine, *sine; /* (context, rotated), or NULL: queries and keys are not rotated */
     int64_t window;  /* the most recent positions that a token sees */
@@ -28,6 +29,8 @@ typedef struct {
     int64_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab;
     int64_t rotated; /* of a head's dimensions, the first */
     int64_t gelu;    /* 0: the gate of the MLP is a silu */
+    int64_t experts, active; /* 0 without experts; a matrix of the MLP then has one expert's rows below the other's */
+    int64_t normalized;      /* the weights of a token's experts add up to one */
     int64_t low; /* the most that the activations of a token are lowered to, 0 without an adapter */
     float eps;
     float embedding_scale, attention_scale, residual_scale, logit_scale;
@@ -59,6 +62,10 @@ typedef struct {
     quantized q;       /* the next input of a matrix; as wide as the widest row */
     quantized gated;   /* (tokens, intermediate) */
     float *low;        /* (tokens, low) */
+    choices choices;   /* (tokens, active) */
+    shares shares;     /* of the experts */
+    float *route;      /* (threads, hidden + experts): a token's normed row and its scores */
+    float *added;      /* (rows of the experts, hidden): their outputs */
     attention_scratch *attention; /* one a thread */
     uint8_t *unpacked;            /* (threads, panel): the numbers of the widest matrix's panel */
     int64_t panel;                /* bytes */
@@ -122,9 +129,17 @@ static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, int64_t e
     s->branch = cut(memory, &at, norms_outputs(d) ? f * tokens * d->hidden : 0);
     s->parts = split_parts(tokens, end);
     s->mixed = cut_mixture(memory, &at, s->parts * tokens * d->heads, d->head_dim);
-    s->q = cut_quantized(memory, &at, tokens, most(d->hidden, d->heads * d->head_dim));
-    s->gated = cut_quantized(memory, &at, tokens, d->intermediate);
+    int64_t inputs = d->experts ? expert_rows(tokens, d->experts, d->active) : tokens; /* of the MLP */
+    s->q = cut_quantized(memory, &at, inputs, most(d->hidden, d->heads * d->head_dim));
+    s->gated = cut_quantized(memory, &at, inputs, d->intermediate);
     s->low = cut(memory, &at, f * tokens * d->low);
+    s->choices.expert = cut(memory, &at, sizeof(int32_t) * tokens * d->active);
+    s->choices.weight = cut(memory, &at, f * tokens * d->active);
+    s->choices.row = cut(memory, &at, sizeof(int64_t) * tokens * d->active);
+    s->shares.begin = cut(memory, &at, sizeof(int64_t) * d->experts);
+    s->shares.count = cut(memory, &at, sizeof(int64_t) * d->experts);
+    s->route = cut(memory, &at, d->experts ? f * p->threads * (d->hidden + d->experts) : 0);
+    s->added = cut(memory, &at, d->experts ? f * inputs * d->hidden : 0);
     attention_scratch *all = cut(memory, &at, sizeof(attention_scratch) * p->threads);
     s->attention = all;
     for (int i = 0; i < p->threads; i++) {
@@ -319,6 +334,76 @@ static void add_output(const pass *p, const matrix *m, quantized a, int64_t rows
     run(p->pool, add_normed, &now);
 }
 
+static void route_all(void *argument, int thread) {
+    const step *now = argument;
+    const pass *p = now->p;
+    const decoder *d = p->decoder;
+    float *row = p->s.route + thread * (d->hidden + d->experts), *score = row + d->hidden;
+    const float *router = d->layer[now->layer].router;
+    for (int64_t i; (i = take(p->pool)) < now->rows;) {
+        const float *x = now->x + i * d->hidden;
+        float factor = now->norm ? norm_factor(x, d->hidden, d->eps) : 1;
+        for (int64_t k = 0; k < d->hidden; k++) row[k] = x[k] * factor * (now->norm ? now->norm[k] : 1);
+        for (int64_t e = 0; e < d->experts; e++) {
+            vf sum = splat(0);
+            for (int64_t k = 0; k < d->hidden; k += LANES) sum = fma_(load(router + e * d->hidden + k), load(row + k), sum);
+            score[e] = sum_lanes(sum);
+        }
+        choose_experts(score, d->experts, d->active, d->normalized, p->s.choices.expert + i * d->active, p->s.choices.weight + i * d->active);
+    }
+}
+
+/* A token's row, normed if there is a norm, as the input of each of its experts. */
+static void quantize_routed(void *argument, int thread) {
+    (void)thread;
+    const step *now = argument;
+    const pass *p = now->p;
+    const decoder *d = p->decoder;
+    for (int64_t i; (i = take(p->pool)) < now->rows;) {
+        const float *x = now->x + i * d->hidden;
+        float factor = now->norm ? norm_factor(x, d->hidden, d->eps) : 1;
+        for (int64_t k = i * d->active; k < (i + 1) * d->active; k++) quantize(p->s.q, p->s.choices.row[k], d->hidden, x, factor, now->norm);
+    }
+}
+
+static void multiply_routed(void *argument, int thread) {
+    const projection *j = argument;
+    const scratch *s = &j->p->s;
+    multiply_experts(j->p->pool, j->m, j->a, s->shares, j->p->decoder->experts, &j->to, s->unpacked + thread * s->panel);
+}
+
+/* Adds the weighted outputs of each token's experts, normed if there is a norm, to the residual stream. */
+static void add_routed(void *argument, int thread) {
+    const step *now = argument;
+    const pass *p = now->p;
+    const decoder *d = p->decoder;
+    float *sum = p->s.route + thread * (d->hidden + d->experts);
+    const float *norm = d->layer[now->layer].mlp_norm;
+    for (int64_t i; (i = take(p->pool)) < now->rows;) {
+        for (int64_t k = 0; k < d->hidden; k++) sum[k] = 0;
+        for (int64_t c = i * d->active; c < (i + 1) * d->active; c++) {
+            const float *added = p->s.added + p->s.choices.row[c] * d->hidden;
+            for (int64_t k = 0; k < d->hidden; k++) sum[k] += added[k] * p->s.choices.weight[c];
+        }
+        float factor = (norm ? norm_factor(sum, d->hidden, d->eps) : 1) * d->residual_scale;
+        for (int64_t k = 0; k < d->hidden; k++) now->residual[i * d->hidden + k] += sum[k] * factor * (norm ? norm[k] : 1);
+    }
+}
+
+/* The MLP of experts on rows of the residual stream. */
+static void add_experts(const step *now) {
+    const pass *p = now->p;
+    const decoder *d = p->decoder;
+    const layer *l = d->layer + now->layer;
+    const scratch *s = &p->s;
+    run(p->pool, route_all, (void *)now);
+    share_out(s->choices, s->shares, now->rows, d->experts, d->active);
+    run(p->pool, quantize_routed, (void *)now);
+    run(p->pool, multiply_routed, &(projection){p, &l->gate_up, s->q, 0, {.sink = GATE, .gated = s->gated, .gelu = d->gelu}});
+    run(p->pool, multiply_routed, &(projection){p, &l->down, s->gated, 0, {.sink = STORE, .out = s->added, .width = d->hidden}});
+    run(p->pool, add_routed, (void *)now);
+}
+
 static void run_layer(const pass *p, int index) {
     const decoder *d = p->decoder;
     const batch *b = p->batch;
@@ -339,6 +424,10 @@ static void run_layer(const pass *p, int index) {
     now = (step){.p = p, .layer = index, .x = x, .rows = rows, .norm = l->post_norm, .only = last ? b->row : NULL, .residual = x};
     run(p->pool, quantize_mixed, &now);
     add_output(p, &l->o, s->q, rows, x, l->attention_norm);
+    if (l->router) {
+        add_experts(&now);
+        return;
+    }
     run(p->pool, quantize_normed, &now);
     project(p, &l->gate_up, s->q, rows, (target){.sink = GATE, .gated = s->gated, .gelu = d->gelu});
     add_output(p, &l->down, s->gated, rows, x, l->mlp_norm);

@@ -302,24 +302,56 @@ static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t 
     }
 }
 
-/* One phase: (tokens, columns) times the matrix. */
-static void multiply(pool *p, const matrix *m, quantized a, int64_t tokens, const target *to, uint8_t *unpacked) {
-    int64_t panels = (m->blocks + PANEL - 1) / PANEL;
+/* The pieces of work of threads that share several matrices: the matrices' pieces, one matrix after the other. */
+typedef struct {
+    pool *pool;
+    int64_t piece;   /* taken by this thread */
+    int64_t skipped; /* pieces of the earlier matrices */
+} pieces;
+
+/* What this thread takes of the matrix times the tokens ``from``..``to``, where a tile begins at ``from``. */
+static void multiply_pieces(pieces *w, const matrix *m, quantized a, int64_t from, int64_t to, const target *t, uint8_t *unpacked) {
+    int64_t panels = (m->blocks + PANEL - 1) / PANEL, tokens = to - from, threads = w->pool->threads;
     if (!tokens) return; /* there is nothing to cut into pieces */
     /* Enough pieces that no thread waits long for the last one: runs of panels for few tokens, as memory is read faster in
        order; else a panel times some tokens, in whole tiles. */
-    int64_t run = tokens > TILE || panels < 32 * p->threads ? 1 : panels / (16 * p->threads), runs = (panels + run - 1) / run;
-    int64_t wanted = (8 * p->threads + runs - 1) / runs, all = whole_tiles(tokens) / TILE;
+    int64_t run = tokens > TILE || panels < 32 * threads ? 1 : panels / (16 * threads), runs = (panels + run - 1) / run;
+    int64_t wanted = (8 * threads + runs - 1) / runs, all = whole_tiles(tokens) / TILE;
     int64_t chunk = (all + wanted - 1) / wanted * TILE, chunks = (tokens + chunk - 1) / chunk;
+    w->skipped += runs * chunks;
+    if (w->piece >= w->skipped) return;
 #if AMX
     if (tokens > UNPACK_ABOVE) shape_registers();
 #endif
-    for (int64_t i; (i = take(p)) < runs * chunks;) {
+    for (; w->piece < w->skipped; w->piece = take(w->pool)) {
+        int64_t i = w->piece - w->skipped + runs * chunks;
         int64_t first = i % runs * run, last = first + run < panels ? first + run : panels;
-        int64_t begin = i / runs * chunk, end = begin + chunk < tokens ? begin + chunk : tokens;
-        for (int64_t panel = first; panel < last; panel++) multiply_panel(m, panel * PANEL, a, begin, end, to, unpacked);
+        int64_t begin = from + i / runs * chunk, end = begin + chunk < to ? begin + chunk : to;
+        for (int64_t panel = first; panel < last; panel++) multiply_panel(m, panel * PANEL, a, begin, end, t, unpacked);
     }
 #if AMX
     if (tokens > UNPACK_ABOVE) _tile_release(); /* or the system would save the registers whenever it interrupts this thread */
 #endif
+}
+
+/* One phase: (tokens, columns) times the matrix. */
+static void multiply(pool *p, const matrix *m, quantized a, int64_t tokens, const target *to, uint8_t *unpacked) {
+    pieces w = {p, take(p), 0};
+    multiply_pieces(&w, m, a, 0, tokens, to, unpacked);
+}
+
+/* Some blocks of a matrix: the rows of an expert. */
+static matrix blocks_of(const matrix *m, int64_t first, int64_t count) {
+    matrix some = *m;
+    some.blocks = count;
+    for (int64_t i = 0; i < m->parts; i++) {
+        weights *w = some.part + i;
+        int64_t from = first / m->parts * w->groups, scales = from * (GROUP / w->shared) * BLOCK;
+        w->blocks = count / m->parts;
+        w->number += from * group_bytes(w->bits);
+        w->scale += scales;
+        if (w->minimum) w->minimum += scales;
+    }
+    if (m->bias) some.bias += first * BLOCK;
+    return some;
 }

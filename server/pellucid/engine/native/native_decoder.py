@@ -126,7 +126,9 @@ class NativeDecoder(DecoderSizes):
         return sum(array.nbytes for arrays in self._low_rank.values() for array in arrays.values())
 
     @property
-    def cost(self) -> TokenCost:
+    def cost(self) -> TokenCost | None:
+        if self.config.experts is not None:
+            return None
         has_head = "head.0.number" in self._packed  # Otherwise, the embedding is the head.
         embedding = sum(array.nbytes for name, array in self._packed.items() if name.startswith("embedding."))
         read_bytes = self._base_bytes - (embedding if has_head else 0) + self._adapter_bytes

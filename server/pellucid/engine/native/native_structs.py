@@ -45,7 +45,7 @@ class NativeLayer(Structure):
 
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "gate_up", "down")),
-        *((name, c_void_p) for name in NORMS),
+        *((name, c_void_p) for name in (*NORMS, "router")),
         ("norms_heads", c_int64),
         *((name, c_void_p) for name in ("cosine", "sine")),
         ("window", c_int64),
@@ -60,7 +60,7 @@ class DecoderParts(Structure):
             (name, c_int64)
             for name in (
                 *("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab"),
-                *("rotated", "gelu", "low"),
+                *("rotated", "gelu", "experts", "active", "normalized", "low"),
             )
         ),
         *(

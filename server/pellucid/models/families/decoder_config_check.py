@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.errors import ModelError
+from pellucid.models.families.experts import MAX_EXPERTS
 from pellucid.models.families.family import MAX_POSITIONS
 
 MAX_TOKENS = 1 << 22
@@ -50,6 +51,8 @@ def check(path: Path, config: DecoderConfig) -> DecoderConfig:
     for kind in config.kinds:
         if kind.window is not None and not 1 <= kind.window <= MAX_POSITIONS:
             raise _refused(path, f"its sliding_window is {kind.window}")
+    if config.experts is not None and not 1 <= config.experts.active <= config.experts.count <= MAX_EXPERTS:
+        raise _refused(path, f"its tokens use {config.experts.active} of {config.experts.count} experts")
     _check_scaling(path, config)
     return replace(config, context=min(config.context, max(1, _TABLE_NUMBERS // config.head_dim)))
 

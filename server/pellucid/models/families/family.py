@@ -38,7 +38,8 @@ class Family:
     obeys ``partial_rotary_factor``, as in the transformers library. ``rotary_tensors`` of a GGUF
     file are read by ``from_gguf``, or unused. ``gates`` are the names under ``gate_key`` of the
     MLP's activation, the usual name first. With ``norms_less_one``, a folder has the weights of
-    norms less one.
+    norms less one. ``normalizes_experts`` is true of GGUF files whose experts' weights add up to
+    one.
     """
 
     model_types: tuple[str, ...]
@@ -52,6 +53,7 @@ class Family:
     gate_key: str = "hidden_act"
     gates: tuple[str, ...] = ("silu",)
     norms_less_one: bool = False
+    normalizes_experts: bool = True
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
         """Return a Llama's shape with the family's own fields of config.json.

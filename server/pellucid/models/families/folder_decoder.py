@@ -14,6 +14,7 @@ from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import floats
 from pellucid.errors import ModelError, NotSupportedError
 from pellucid.models.families.decoder_config_check import MAX_TOKENS, check
+from pellucid.models.families.experts import gathered
 from pellucid.models.families.family import MAX_POSITIONS, Family
 from pellucid.models.families.registry import BY_MODEL_TYPE
 from pellucid.models.formats.safetensors_folder import weight_files
@@ -61,8 +62,10 @@ def shape_by(path: Path, config: Json) -> DecoderConfig | None:
 def config_json(family: Family, shape: DecoderConfig, names: Collection[str]) -> dict[str, Any]:
     """Return config.json of a shape, for weights with these names.
 
-    Raises NotSupportedError if the family's config.json cannot state the shape.
+    Raises NotSupportedError for experts, or if the family's config.json cannot state the shape.
     """
+    if shape.experts is not None:
+        raise NotSupportedError("A model with experts cannot be trained or written to a folder: use another model.")
     fields = family.to_json(shape, names)
     found = shape_by(Path("config.json"), fields)
     if found is None or _comparable(found) != _comparable(shape):
@@ -93,8 +96,14 @@ def read_weights(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
 
     A tied head has no ``lm_head.weight``.
     """
-    family, shape = family_of(folder), read_config(folder)
+    shape = read_config(folder)
     assert shape is not None, "models of other shapes are read by the transformers library"
+    with damage_explained(folder):
+        yield from gathered(_parts(folder, shape), shape)
+
+
+def _parts(folder: Path, shape: DecoderConfig) -> Iterator[tuple[str, NDArray[Any]]]:
+    family = family_of(folder)
     for file, stored, name in _stored(folder):
         with damage_explained(file.path):
             weight = file.read(stored, np.empty(file.size(stored), np.uint8))

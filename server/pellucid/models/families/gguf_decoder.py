@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.engine.decoders.decoder_config import DecoderConfig, inverse_frequencies
+from pellucid.engine.decoders.decoder_config import DecoderConfig, Experts, inverse_frequencies
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.errors import ModelError
 from pellucid.models.families.decoder_config_check import check
@@ -44,8 +44,13 @@ _INNER = {
     "ffn_gate.weight": "mlp.gate_proj.weight",
     "ffn_up.weight": "mlp.up_proj.weight",
     "ffn_down.weight": "mlp.down_proj.weight",
+    "ffn_gate_inp.weight": "mlp.router.weight",
+    "ffn_gate_exps.weight": "mlp.gate_proj.weight",
+    "ffn_up_exps.weight": "mlp.up_proj.weight",
+    "ffn_down_exps.weight": "mlp.down_proj.weight",
 }
 _ROPE_FACTORS = "rope_freqs.weight"
+_SOFTMAX = 1  # llama.cpp's number of the function of the router's scores.
 
 
 def read_config(file: GGUF) -> DecoderConfig:
@@ -85,6 +90,7 @@ def _read_config(file: GGUF) -> DecoderConfig:
         rope_theta=file.get(f"{arch}.rope.freq_base", 10000.0),
         context=file.require(f"{arch}.context_length", int),
     )
+    config = _with_experts(file, arch, config, normalized=family.normalizes_experts)
     check(file.path, config)  # First, because families and scaling compute with the values.
     config = family.from_gguf(file, config)
     if config.layers > len(file.tensors):
@@ -92,6 +98,20 @@ def _read_config(file: GGUF) -> DecoderConfig:
             f"{file.path} is damaged: it has {config.layers} layers by its metadata, but {len(file.tensors)} tensors."
         )
     return check(file.path, _with_scaling(file, arch, config))
+
+
+def _with_experts(file: GGUF, arch: str, config: DecoderConfig, *, normalized: bool) -> DecoderConfig:
+    count = file.get(f"{arch}.expert_count", 0)
+    if not count:
+        return config
+    for name, usual in (("expert_gating_func", _SOFTMAX), ("expert_group_count", 0), ("expert_weights_scale", 0.0)):
+        if (stated := file.get(f"{arch}.{name}", usual)) not in (usual, type(usual)(1)):
+            raise ModelError(f"{file.path} has {stated:g} for {name}, which is not supported: use another model.")
+    return replace(
+        config,
+        intermediate_size=file.get(f"{arch}.expert_feed_forward_length", config.intermediate_size),
+        experts=Experts(count, file.require(f"{arch}.expert_used_count", int), normalized),
+    )
 
 
 def family_of(file: GGUF) -> Family:
@@ -134,6 +154,8 @@ def _read_weight(
     if name is None:
         raise ModelError(f"{file.path} has a tensor {shown(stored)}, which is not supported for its architecture.")
     weight: Weight = (as_blocks(*file.stored_rows(stored)) if blocks else None) or file.floats(stored)
+    if stored.endswith("_exps.weight") and not isinstance(weight, Blocks):
+        weight = weight.reshape(-1, weight.shape[-1])  # (experts, rows, columns)
     if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
         if weight.shape[0] % config.head_dim:
             raise ModelError(

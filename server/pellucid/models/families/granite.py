@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
+from pellucid.models.families.experts import expert_parts, routed
 from pellucid.models.families.family import MAX_POSITIONS, Family, W, rows_of
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json, real, whole
@@ -31,7 +32,7 @@ class Granite(Family):
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
         def scale(key: str) -> float:
             """Return a scale, or 0: as in llama.cpp, the scale is not used."""
-            name = f"granite.{key}"
+            name = f"{self.architecture}.{key}"
             if not file.metadata.get(name):
                 return 0.0
             return real(file.path, file.metadata, name, 1 / _LARGEST_SCALE, _LARGEST_SCALE)
@@ -42,7 +43,7 @@ class Granite(Family):
             attention_scale=scale("attention.scale") or None,
             residual_scale=scale("residual_scale") or 1.0,
             logit_scale=1 / (scale("logit_scale") or 1.0),
-            kinds=() if file.get("granite.rope.scaling.finetuned", True) else _unrotated(shape),
+            kinds=() if file.get(f"{self.architecture}.rope.scaling.finetuned", True) else _unrotated(shape),
         )
 
     def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
@@ -81,9 +82,30 @@ class DenseHybrid(Granite):
             yield name.replace("shared_mlp.output_linear", "mlp.down_proj"), weight
 
 
+class GraniteExperts(Granite):
+    def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
+        scaled = Granite.from_json(self, path, config, shape)
+        assert scaled is not None
+        return routed(path, config, scaled, normalized=True)
+
+    def parts(self, name: str, weight: W, shape: DecoderConfig) -> Iterator[tuple[str, W]]:
+        return expert_parts(name, weight, shape)
+
+
 def _unrotated(shape: DecoderConfig) -> tuple[LayerKind, ...]:
     return (LayerKind(rotates=False),) * shape.layers
 
 
 GRANITE = Granite(("granite",), "granite", adjacent_pairs=True)
 GRANITE_DENSE_HYBRID = DenseHybrid(("granitemoehybrid",), "")
+GRANITE_MOE = GraniteExperts(
+    ("granitemoe",),
+    "granitemoe",
+    adjacent_pairs=True,
+    names=(
+        ("block_sparse_moe.input_linear.weight", "mlp.experts.gate_up_proj"),
+        ("block_sparse_moe.output_linear.weight", "mlp.experts.down_proj"),
+        ("block_sparse_moe.router.layer.", "mlp.router."),
+        ("block_sparse_moe.", "mlp."),
+    ),
+)
