@@ -117,6 +117,7 @@ def write_prefix(settings: Settings, model: str) -> tuple[Path, int]:
     loaded = load(model, device="cpu", quant="auto", store=Store(settings.cache), progress=Silent())
     assert loaded.prefixes is not None
     shape = loaded.model.cache_shape
-    content = np.zeros((2 * shape.layers, shape.kv_heads, 40, shape.head_dim), shape.dtype)
+    dtype = np.uint16 if shape.dtype == "bfloat16" else np.dtype(shape.dtype)  # Numpy has no bfloat16.
+    content = np.zeros((2 * shape.layers, shape.kv_heads, 40, shape.head_dim), dtype)
     loaded.prefixes.write([KVSnapshot(np.arange(40), content)])
     return loaded.prefixes.path, content.nbytes
