@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pellucid.config import load_settings
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
+from pellucid.models.other_programs import found_models
 from pellucid.models.store import ModelRecord, Store
 from pellucid.system.atomic_files import human
 from pellucid.system.memory import available_memory
@@ -45,7 +47,14 @@ def show_all() -> None:
             "?" if entry is None else "yes" if entry.tried else "no",
             _here(record),
         )
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(table)
+    if others := found_models():
+        console.print("\nDownloaded by other programs, for example for pellucid serve --model:")
+        more = Table(box=None, pad_edge=False, show_header=False)
+        for model in others:
+            more.add_row(model.program, human(model.size), Text(model.argument, overflow="fold"))
+        console.print(more)
 
 
 def recommend() -> None:

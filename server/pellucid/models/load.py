@@ -82,7 +82,10 @@ def served_name(name_or_path: str) -> str:
     """Return the name of a served model, with the quant in the name if given."""
     model, quant = split_quant(name_or_path)
     path = local_path(model)
-    name = plain_name(model) if path is None else path.stem if path.is_file() else path.name
+    if path is None or model.startswith("ollama:"):
+        name = plain_name(model)
+    else:
+        name = path.stem if path.is_file() else path.name
     return name if quant is None else f"{name}@{quant}"
 
 

@@ -22,6 +22,7 @@ from pellucid.errors import ModelError, NotFoundError
 from pellucid.models.calibrations import EDITS
 from pellucid.models.catalog import CatalogEntry, catalog
 from pellucid.models.manifest import Manifest, StoredFile
+from pellucid.models.other_programs import ollama_model
 from pellucid.models.untrusted_files import printable, reason, shown
 from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
@@ -279,8 +280,13 @@ def local_path(name: str) -> Path | None:
 
     A catalog name is never a folder, nor is a name without a slash, unless the name ends in .gguf:
     write ``./name`` for a folder in the working directory. A name such as ``run/gpt`` is a path if
-    the folder exists, else a hub name. Raises ModelError for a path that does not exist.
+    the folder exists, else a hub name; ``ollama:NAME`` is a file of ollama. Raises ModelError for a
+    path that does not exist.
     """
+    if name.startswith("ollama:"):
+        if (file := ollama_model(name)) is None:
+            raise ModelError(f"There is no model {printable(name)}: see pellucid models list.")
+        return file
     looks_local = _LOOKS_LOCAL.fullmatch(name) is not None
     if name in catalog() or not (looks_local or "/" in name or name in (".", "..")):
         return None
