@@ -95,6 +95,7 @@ CASES = {
     "Gemma 3": Case("gemma3", tiny.tiny_gemma3, GEMMA, HALF_ROUNDING),
     "Qwen3 with experts": Case("qwen3moe", tiny.tiny_qwen3_moe, EXPERTS),
     "Mixtral": Case("llama", tiny.tiny_mixtral, {}),
+    "gpt-oss": Case("gpt-oss", tiny.tiny_gpt_oss, {**EXPERTS, "sliding_window": 20}),
     "Mellum 2": Case("mellum", tiny.tiny_mellum2, {**EXPERTS, "layer_types": IN_TURN, "sliding_window": 20}),
     "OLMoE": Case("olmoe", tiny.tiny_olmoe, {"num_key_value_heads": 8}),
     "Granite with experts": Case("granitemoe", tiny.tiny_granite_moe, {}),

@@ -46,12 +46,13 @@ def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str,
 def _vectors(config: DecoderConfig, dtype: np.dtype[Any]) -> dict[str, Spec]:
     sizes = {"norm.weight": config.hidden_size}
     for prefix in _layers(config):
-        sizes |= {f"{prefix}{norm}.weight": size for norm, size in config.norm_sizes.items()}
+        sizes |= {f"{prefix}{name}.weight": size for name, size in config.vector_sizes.items()}
         sizes |= {f"{prefix}{matrix}.bias": sum(config.rows[part] for part in parts) for matrix, parts in FUSED.items()}
     vectors: dict[str, Spec] = {name: (dtype, (size,)) for name, size in sizes.items()}
     if config.experts is not None:
         shape = (config.experts.count, config.hidden_size)
         vectors |= {f"{prefix}router.weight": (dtype, shape) for prefix in _layers(config)}
+        vectors |= {f"{prefix}router.bias": (dtype, shape[:1]) for prefix in _layers(config)}
     return vectors
 
 

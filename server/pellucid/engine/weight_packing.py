@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.engine.check_packed_weights import OPTIONAL, Spec, check_packed
-from pellucid.engine.decoders.decoder_config import FUSED, NORMS, DecoderConfig
+from pellucid.engine.decoders.decoder_config import FUSED, VECTORS, DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight, floats, round_to_blocks
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
@@ -179,7 +179,7 @@ class _Packer:
                 self.packed |= self.form.matrix(prefix + target, [self.parts.pop(part) for part in names])
         else:
             vector = self.form.vector(weight.dequantized() if isinstance(weight, Blocks) else weight)
-            if name.endswith(".bias"):
+            if name.endswith(".bias") and f"{name.removesuffix('bias')}weight" in self.targets:
                 self.biases[name] = vector
             else:
                 self.packed[_vector_name(name)] = vector
@@ -208,16 +208,17 @@ def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
         for name, shape in matrices.items():
             shapes[f"layers.{i}.{name}.weight"] = shape
             shapes[f"layers.{i}.{name}.bias"] = shape[:1]
-        for name, size in c.norm_sizes.items():
-            shapes[f"layers.{i}.{NORMS[name]}.weight"] = (size,)
+        for name, size in c.vector_sizes.items():
+            shapes[f"layers.{i}.{VECTORS[name]}.weight"] = (size,)
         if c.experts is not None:
             shapes[f"layers.{i}.mlp.router.weight"] = (c.experts.count, c.hidden_size)
+            shapes[f"layers.{i}.mlp.router.bias"] = (c.experts.count,)
     shapes["lm_head.weight"] = (c.vocab_size, c.hidden_size)
     return shapes
 
 
 def _vector_name(name: str) -> str:
-    for ours, theirs in {**NORMS, "router": "mlp.router"}.items():
-        if name.endswith(f".{theirs}.weight"):
-            return name.removesuffix(f"{theirs}.weight") + f"{ours}.weight"
+    for ours, theirs in {**VECTORS, "router": "mlp.router"}.items():
+        if f".{theirs}." in name:
+            return name.replace(f".{theirs}.", f".{ours}.")
     return name

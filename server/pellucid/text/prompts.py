@@ -39,6 +39,9 @@ CHATML = (
 )
 """The template for models with ChatML's markers and without a template."""
 
+HARMONY_TURN, HARMONY_ANSWER = "<|start|>assistant", "<|channel|>final<|message|>"
+"""The end of a prompt of gpt-oss, and the beginning of an answer without reasoning."""
+
 MAX_TEMPLATE_CHARACTERS = 2**18
 """Well-known models' templates have at most about 30,000 characters."""
 
@@ -139,13 +142,13 @@ class ChatTemplate:
         variables = {
             **chat,
             "add_generation_prompt": True,
+            "enable_thinking": False,
             "bos_token": self._marker(self._tokenizer.bos_id),
             "eos_token": self._marker(min(self._tokenizer.eos_ids, default=None)),
         }
         try:
-            return (
-                self._renderer.render(variables, MAX_RENDERED_CHARACTERS + 4 * sum(map(len, strings_in(chat)))) + begun
-            )
+            text = self._renderer.render(variables, MAX_RENDERED_CHARACTERS + 4 * sum(map(len, strings_in(chat))))
+            return text + (HARMONY_ANSWER if text.endswith(HARMONY_TURN) else "") + begun
         except RenderingError as error:
             raise self._refusal(error) from None
 

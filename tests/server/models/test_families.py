@@ -23,6 +23,7 @@ from support.models.tiny_models import (
     random_ids,
     reference_logprobs,
     tiny_dense_hybrid,
+    tiny_gpt_oss,
     tiny_granite,
     tiny_granite_moe,
     tiny_llama,
@@ -126,7 +127,9 @@ def test_bad_numbers_are_named(make: Callable[[], PreTrainedModel], fields: dict
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("make", [tiny_qwen3_moe, tiny_mixtral, tiny_olmoe, tiny_mellum2, tiny_granite_moe])
+@pytest.mark.parametrize(
+    "make", [tiny_qwen3_moe, tiny_mixtral, tiny_olmoe, tiny_mellum2, tiny_granite_moe, tiny_gpt_oss]
+)
 def test_experts_of_a_folder(tmp_path: Path, make: Callable[[], PreTrainedModel]) -> None:
     """Experts in tensors of their own, in several files, have the library's probabilities."""
     model, ids = make(), random_ids(40)

@@ -27,6 +27,7 @@ from support.models.tiny_models import (
     tiny_gemma,
     tiny_gemma2,
     tiny_gemma3,
+    tiny_gpt_oss,
     tiny_granite,
     tiny_granite_moe,
     tiny_llama,
@@ -78,6 +79,7 @@ def build(path: Path) -> Model:
         ("gemma3", tiny_gemma3),
         ("qwen3moe", tiny_qwen3_moe),
         ("mellum", tiny_mellum2),
+        ("gpt-oss", tiny_gpt_oss),
         ("llama", tiny_mixtral),
         ("olmoe", tiny_olmoe),
         ("granitemoe", tiny_granite_moe),
@@ -98,6 +100,8 @@ def test_blocks_have_the_values_of_their_format(kind: str) -> None:
     stored = draw.integers(0, 256, (6, 4, size), dtype=np.uint8)
     for at in {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,)}.get(kind, (0, 2)):  # Where halves may be.
         stored[:, :, at : at + 2] = draw.random((6, 4, 1)).astype(np.float16).view(np.uint8)
+    if kind == "MXFP4":  # A byte is the exponent of the scale.
+        stored[:, :, 0] = draw.integers(120, 136, (6, 4))
     expected = gguf.quants.dequantize(stored.reshape(6, -1), type)
     found = gguf_blocks.as_blocks(stored.reshape(6, -1), kind)
     assert found is not None
@@ -284,7 +288,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
 def test_tensor_that_the_decoder_has_no_use_for_is_refused(tmp_path: Path) -> None:
     """A tensor without a use would change the output, so the file is refused."""
     path = write_gguf(
-        tmp_path / "model.gguf", tiny_llama(), "llama", extra={"blk.0.attn_sinks.weight": np.ones(4, np.float32)}
+        tmp_path / "model.gguf", tiny_llama(), "llama", extra={"blk.0.ffn_norm_exps.weight": np.ones(4, np.float32)}
     )
-    with pytest.raises(ModelError, match=r"blk\.0\.attn_sinks\.weight"):
+    with pytest.raises(ModelError, match=r"blk\.0\.ffn_norm_exps\.weight"):
         list(gguf_decoder.read_weights(GGUF(path)))

@@ -50,6 +50,13 @@ def test_a_chat_is_rendered_as_the_template_says() -> None:
     )
 
 
+def test_no_model_reasons() -> None:
+    """Thinking is off if a template can turn it off, and gpt-oss begins with its answer."""
+    thinking = "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+    assert template(thinking).render(CHAT) == "<think></think>"
+    assert template("<|start|>assistant").render(CHAT) == "<|start|>assistant<|channel|>final<|message|>"
+
+
 def test_a_benign_chat_has_the_ids_of_its_text() -> None:
     """Without markers in messages, the ids are the ids of the rendered text."""
     chat = template(None)

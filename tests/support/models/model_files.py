@@ -221,13 +221,14 @@ def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str,
     tensors: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}
     for name, tensor in model.state_dict().items():
         if ".experts." in name:
-            tensors |= _expert_tensors(name, tensor)
+            tensors |= _expert_tensors(name, tensor, in_turn=arch == "gpt-oss")
             continue
         if name == "lm_head.weight" and model.config.tie_word_embeddings:
             continue
         saved = name.replace("_moe.router.weight", "_moe.router.layer.weight")
         stored = names.get_name(saved, try_suffixes=(".weight", ".bias"))
         assert stored is not None, name
+        stored = stored if stored.endswith((".weight", ".bias")) else f"{stored}.weight"
         tensor = tensor + BY_ARCHITECTURE[arch].shift(name)
         if BY_ARCHITECTURE[arch].adjacent_pairs and (".q_proj." in name or ".k_proj." in name):
             tensor = _interleaved(tensor, tensor.shape[0] // head_dim)
@@ -239,13 +240,18 @@ def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str,
     return tensors
 
 
-def _expert_tensors(name: str, tensor: Tensor) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
-    """Return the matrices (experts, rows, columns) of a layer's experts."""
-    prefix = f"blk.{name.split('.')[2]}.ffn"
-    if name.endswith("down_proj"):
-        return {f"{prefix}_down_exps.weight": tensor.numpy()}
-    gate, up = tensor.chunk(2, dim=1)
-    return {f"{prefix}_gate_exps.weight": gate.numpy().copy(), f"{prefix}_up_exps.weight": up.numpy().copy()}
+def _expert_tensors(name: str, tensor: Tensor, *, in_turn: bool) -> dict[str, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Return the matrices (experts, rows, columns) and biases (experts, rows) of a layer's experts.
+
+    With ``in_turn``, the columns of gate and gated rows come in turn, and matrices are transposed.
+    """
+    prefix, end = f"blk.{name.split('.')[2]}.ffn", "bias" if name.endswith("bias") else "weight"
+    if in_turn and tensor.dim() == 3:
+        tensor = tensor.transpose(1, 2)
+    if "down_proj" in name:
+        return {f"{prefix}_down_exps.{end}": tensor.numpy().copy()}
+    gate, up = (tensor[:, ::2], tensor[:, 1::2]) if in_turn else tensor.chunk(2, dim=1)
+    return {f"{prefix}_gate_exps.{end}": gate.numpy().copy(), f"{prefix}_up_exps.{end}": up.numpy().copy()}
 
 
 def rope_theta(config: PretrainedConfig) -> float:
@@ -259,11 +265,15 @@ def _own_metadata(model: PreTrainedModel) -> dict[str, Any]:
     """Return a family's own metadata, as llama.cpp's conversion writes the metadata."""
     config = model.config
     if getattr(config, "num_local_experts", None) and config.model_type != "granitemoe":
-        return _windows(config) | {
-            "expert_count": config.num_local_experts,
-            "expert_used_count": config.num_experts_per_tok,
-            "expert_feed_forward_length": getattr(config, "moe_intermediate_size", config.intermediate_size),
-        }
+        return (
+            _windows(config)
+            | _yarn(config)
+            | {
+                "expert_count": config.num_local_experts,
+                "expert_used_count": config.num_experts_per_tok,
+                "expert_feed_forward_length": getattr(config, "moe_intermediate_size", config.intermediate_size),
+            }
+        )
     if config.model_type in ("granite", "granitemoe"):
         experts = getattr(config, "num_local_experts", 0)
         return ({"expert_count": experts, "expert_used_count": config.num_experts_per_tok} if experts else {}) | {
@@ -301,18 +311,30 @@ def _own_metadata(model: PreTrainedModel) -> dict[str, Any]:
         return {
             "attention__temperature_scale": rope["llama_4_scaling_beta"],
             "rope__dimension_count": config.head_dim,
-            "rope__scaling__type": "yarn",
-            "rope__scaling__factor": rope["factor"],
-            "rope__scaling__original_context_length": rope["original_max_position_embeddings"],
             "rope__scaling__yarn_beta_fast": rope["beta_fast"],
             "rope__scaling__yarn_beta_slow": rope["beta_slow"],
             "rope__scaling__yarn_log_multiplier": rope["mscale_all_dim"],
+            **_yarn(config),
         }
     return {}
 
 
+def _yarn(config: PretrainedConfig) -> dict[str, Any]:
+    """Return the metadata of positions scaled by yarn."""
+    rope = config.rope_parameters
+    if rope.get("rope_type") != "yarn":
+        return {}
+    return {
+        "rope__scaling__type": "yarn",
+        "rope__scaling__factor": rope["factor"],
+        "rope__scaling__original_context_length": rope["original_max_position_embeddings"],
+    }
+
+
 def _windows(config: PretrainedConfig) -> dict[str, Any]:
     """Return the metadata of windows by layer."""
+    if config.model_type == "gpt_oss":
+        return {"attention__sliding_window": config.sliding_window}
     if config.model_type != "mellum":
         return {}
     return {

@@ -62,10 +62,11 @@ VARIED = replace(
     query_interval=50,
     score_cap=2.0,
     logit_cap=3.0,
-    gelu=True,
+    sinks=True,
+    gate="gelu",
 )
 """QWEN3 with what other families have: rotation of a part of a head, by two bases, or not at all, a
-window, norms of outputs, four scales, queries that grow, two caps, a gelu.
+window, norms of outputs, four scales, queries that grow, two caps, sinks, a gelu.
 """
 
 EXPERTS = replace(
@@ -74,6 +75,7 @@ EXPERTS = replace(
     layers=2,
     norms=("input_norm", "post_norm", "mlp_norm"),
     residual_scale=0.8,
+    gate="limited",
     experts=Experts(3, 3, normalized=False),
 )
 """Three experts that all compute every token: a choice of experts would turn on rounding."""
@@ -84,10 +86,10 @@ def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, NDArray[Any]]:
     generator = torch.Generator().manual_seed(seed)
     weights = {}
     for name, shape in checkpoint_shapes(config).items():
-        absent = ("q_norm", "k_norm", "lm_head") if config is QWEN2 else (".bias",)
-        if any(part in name for part in absent) or (
-            name.endswith(".bias") and not any(part in name for part in ("q_proj", "k_proj", "v_proj"))
-        ):
+        biased = ("q_proj", "k_proj", "v_proj") if config is QWEN2 else ("mlp.",) if config.experts else ()
+        if config is QWEN2 and any(part in name for part in ("q_norm", "k_norm", "lm_head")):
+            continue
+        if name.endswith(".bias") and not any(part in name for part in biased):
             continue
         noise = torch.randn(shape, generator=generator)
         weight = noise / shape[1] ** 0.5 if len(shape) == 2 else 0.3 * noise + ("norm" in name)

@@ -14,6 +14,7 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
+    GptOssConfig,
     GraniteConfig,
     GraniteMoeConfig,
     GraniteMoeHybridConfig,
@@ -35,7 +36,7 @@ from transformers import (
 )
 
 from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
-from pellucid.engine.decoders.decoder_config import FUSED, NORMS
+from pellucid.engine.decoders.decoder_config import FUSED, VECTORS
 from pellucid.engine.decoders.linear import Linear
 from pellucid.models.families.folder_decoder import shape_by
 from pellucid.models.families.registry import BY_MODEL_TYPE
@@ -205,6 +206,13 @@ def tiny_mellum2(seed: int = 0, **overrides: Any) -> PreTrainedModel:
     return tiny(MellumConfig(**(_SHAPE | own | overrides)), seed)
 
 
+def tiny_gpt_oss(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a gpt-oss: sinks, experts with biases, a window of 7 tokens in two of three layers."""
+    rope = {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 16}
+    own = {"num_local_experts": 6, "num_experts_per_tok": 2, "sliding_window": 7, "hidden_size": 64}
+    return tiny(GptOssConfig(**(_SHAPE | own | {"rope_parameters": rope} | overrides)), seed)
+
+
 def tiny_phi3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
     """Return a Phi 3: fused matrices, half of a head rotated, a window, divisors of the angles."""
     rope = {
@@ -267,8 +275,10 @@ def _layer(tensors: Mapping[str, Tensor], prefix: str) -> Layer:
         return Linear(weight, torch.cat(biases) if biases else None)
 
     linears: dict[str, Any] = {name: fused(name) for name in FUSED}
-    norms: dict[str, Any] = {name: tensors.get(f"{prefix}{stored}.weight") for name, stored in NORMS.items()}
-    return Layer(**linears, **norms, router=tensors.get(f"{prefix}mlp.router.weight"))
+    vectors: dict[str, Any] = {name: tensors.get(f"{prefix}{stored}.weight") for name, stored in VECTORS.items()}
+    scores = tensors.get(f"{prefix}mlp.router.weight")
+    router = None if scores is None else Linear(scores, tensors.get(f"{prefix}mlp.router.bias"))
+    return Layer(**linears, **vectors, router=router)
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ from support.models.tiny_models import (
     tiny_gemma,
     tiny_gemma2,
     tiny_gemma3,
+    tiny_gpt_oss,
     tiny_granite,
     tiny_granite_moe,
     tiny_llama,
@@ -84,6 +85,7 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
     "mellum 2": tiny_mellum2,
     "mellum 2 with two bases": lambda seed: tiny_mellum2(seed, rope_parameters=None),
     "granite with experts": tiny_granite_moe,
+    "gpt-oss": tiny_gpt_oss,
 }
 
 

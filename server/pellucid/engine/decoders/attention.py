@@ -6,6 +6,8 @@ once, with shapes independent of positions.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,28 +24,30 @@ def store(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, spans: tuple[Batch
         values[span.slot, :, span.start : span.end] = v[rows].transpose(0, 1)
 
 
-def attend(
-    q: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    spans: tuple[BatchSpan, ...],
-    *,
-    scale: float,
-    window: int | None = None,
-    softcap: float = 0.0,
-) -> Tensor:
+class Scoring(NamedTuple):
+    """The weights of values, from products of queries and keys.
+
+    ``scale`` multiplies the products. ``window`` is the number of visible positions, including the
+    query's own. ``softcap`` limits the scores. ``sinks`` (heads,) are one more score of each head,
+    which weighs no value.
+    """
+
+    scale: float
+    window: int | None = None
+    softcap: float = 0.0
+    sinks: Tensor | None = None
+
+
+def attend(q: Tensor, keys: Tensor, values: Tensor, spans: tuple[BatchSpan, ...], scoring: Scoring) -> Tensor:
     """Attend causally from queries (T, heads, head_dim) to one layer's storage.
 
-    The storage is (slots, kv_heads, capacity, head_dim). ``window`` is the number of visible
-    positions, including the query's own. ``softcap`` limits the scores. Returns (T, heads, head_dim
-    of the values).
+    The storage is (slots, kv_heads, capacity, head_dim). Returns (T, heads, head_dim of the
+    values).
     """
     out = q.new_empty(*q.shape[:2], values.shape[-1])
     for span in spans:
-        rows = slice(span.offset, span.offset + span.count)
-        out[rows] = _attend_one(
-            q[rows], keys[span.slot, :, : span.end], values[span.slot, :, : span.end], span, scale, window, softcap
-        )
+        rows, kept = slice(span.offset, span.offset + span.count), (span.slot, slice(None), slice(span.end))
+        out[rows] = _attend_one(q[rows], keys[kept], values[kept], span, scoring)
     return out
 
 
@@ -53,26 +57,18 @@ def store_rows(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, rows: DecodeR
     values[rows.slots, :, rows.positions] = v
 
 
-def attend_rows(
-    q: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    rows: DecodeRows,
-    *,
-    scale: float,
-    window: int | None = None,
-    softcap: float = 0.0,
-) -> Tensor:
+def attend_rows(q: Tensor, keys: Tensor, values: Tensor, rows: DecodeRows, scoring: Scoring) -> Tensor:
     """Attend like :func:`attend` for one token per sequence. Returns (R, heads, head_dim)."""
     count, heads, dim = q.shape
     position = torch.arange(rows.length, device=q.device)
     visible = position <= rows.positions[:, None]
-    if window is not None:
-        visible &= position > rows.positions[:, None] - window
+    if scoring.window is not None:
+        visible &= position > rows.positions[:, None] - scoring.window
     # Beyond a text, the storage may hold NaN: the weight is 0, but 0 times NaN is NaN.
     k, v = (kept[rows.slots, :, : rows.length].masked_fill(~visible[:, None, :, None], 0.0) for kept in (keys, values))
     folded = q.view(count, k.shape[1], heads // k.shape[1], dim)
-    return _mixed(folded, k, v, visible[:, None, None], scale, softcap).reshape(count, heads, -1)
+    sinks = None if scoring.sinks is None else scoring.sinks.view(k.shape[1], -1)
+    return _mixed(folded, k, v, visible[:, None, None], scoring, sinks).reshape(count, heads, -1)
 
 
 def capped(x: Tensor, cap: float) -> Tensor:
@@ -80,11 +76,9 @@ def capped(x: Tensor, cap: float) -> Tensor:
     return cap * torch.tanh(x / cap)
 
 
-def _attend_one(
-    q: Tensor, k: Tensor, v: Tensor, span: BatchSpan, scale: float, window: int | None, softcap: float
-) -> Tensor:
+def _attend_one(q: Tensor, k: Tensor, v: Tensor, span: BatchSpan, scoring: Scoring) -> Tensor:
     count, heads, dim = q.shape
-    kv_heads = k.shape[0]
+    kv_heads, window, sinks = k.shape[0], scoring.window, scoring.sinks
     if window is not None and span.end > window:
         first = max(0, span.start + 1 - window)  # Skip keys invisible to the oldest query.
         k, v = k[:, first:], v[:, first:]
@@ -96,17 +90,24 @@ def _attend_one(
     mask = None
     if count > 1 or (window is not None and span.end - first > window):
         mask = _visible(span, first, window, q.device).repeat(heads // kv_heads, 1)
-    out = _mixed(folded[None], k[None], v[None], mask, scale, softcap)[0]
+    if sinks is not None:
+        sinks = sinks.view(kv_heads, -1, 1).expand(-1, -1, count).flatten(1)
+    out = _mixed(folded[None], k[None], v[None], mask, scoring, sinks)[0]
     return out.reshape(heads, count, -1).transpose(0, 1)
 
 
-def _mixed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float, softcap: float) -> Tensor:
-    if not softcap:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-    scores = capped(torch.matmul(q.float(), k.float().transpose(-1, -2)) * scale, softcap)
+def _mixed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scoring: Scoring, sinks: Tensor | None) -> Tensor:
+    """Mix values; ``sinks`` (kv_heads, rows of q)."""
+    if not scoring.softcap and sinks is None:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scoring.scale)
+    scores = torch.matmul(q.float(), k.float().transpose(-1, -2)) * scoring.scale
+    if scoring.softcap:
+        scores = capped(scores, scoring.softcap)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    return torch.matmul(scores.softmax(-1).to(v.dtype), v)
+    if sinks is not None:
+        scores = torch.cat((scores, sinks.float().expand(scores.shape[:-1])[..., None]), dim=-1)
+    return torch.matmul(scores.softmax(-1)[..., : k.shape[-2]].to(v.dtype), v)
 
 
 def _visible(span: BatchSpan, first: int, window: int | None, device: torch.device) -> Tensor:

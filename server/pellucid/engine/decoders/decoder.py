@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.engine.decoders.attention import attend, attend_rows, capped, store, store_rows
+from pellucid.engine.decoders.attention import Scoring, attend, attend_rows, capped, store, store_rows
 from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, shape_of
-from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, DecoderSizes, LayerKind, rotary_tables
+from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, DecoderSizes, rotary_tables
 from pellucid.engine.decoders.linear import Linear, LowRankLinear
 from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.decoders.torch_model import TensorStorage, TorchModel, dtype_name
@@ -37,10 +37,11 @@ class Layer:
     o: Linear
     attention_norm: Tensor | None
     post_norm: Tensor | None
-    router: Tensor | None
+    router: Linear | None
     gate_up: Linear
     down: Linear
     mlp_norm: Tensor | None
+    sinks: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,10 @@ class DecoderWeights:
     head: Linear
 
 
-Attention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, LayerKind], Tensor]
+Attention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Scoring], Tensor]
 """Writes k and v into a layer's storage and attends over the storage.
 
-Takes q, k, v, the storage's keys and values, and the layer's kind; returns (T, heads, head_dim).
+Takes q, k, v, and the storage's keys and values; returns (T, heads, head_dim).
 """
 
 
@@ -136,9 +137,9 @@ class Decoder(DecoderSizes, TorchModel):
             if hidden is not None:
                 return hidden
 
-        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, kind: LayerKind) -> Tensor:
+        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
             store(keys, values, k, v, batch.spans)
-            return attend(q, keys, values, batch.spans, scale=c.score_scale, window=kind.window, softcap=c.score_cap)
+            return attend(q, keys, values, batch.spans, scoring)
 
         ids, positions, rows = self.indices(batch)
         x = self._layers(ids, positions, attention, kv)
@@ -147,12 +148,11 @@ class Decoder(DecoderSizes, TorchModel):
     @torch.inference_mode()
     def decode(self, rows: DecodeRows, kv: TensorStorage) -> Tensor:
         """Run one token per sequence; return all hidden states (R, hidden)."""
-        c = self.config
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
 
-        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, kind: LayerKind) -> Tensor:
+        def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, scoring: Scoring) -> Tensor:
             store_rows(keys, values, k, v, rows)
-            return attend_rows(q, keys, values, rows, scale=c.score_scale, window=kind.window, softcap=c.score_cap)
+            return attend_rows(q, keys, values, rows, scoring)
 
         x = self._layers(rows.ids, rows.positions, attention, kv)
         return rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
@@ -184,7 +184,8 @@ class Decoder(DecoderSizes, TorchModel):
                 q, k = rotate(q, *waves[kind.rope_theta]), rotate(k, *waves[kind.rope_theta])
             if growth:
                 q = q * (1 + growth * torch.log1p(intervals)).to(self.dtype)[:, None, None]
-            mixed = layer.o(attention(q, k, v, keys, values, kind).flatten(1))
+            scoring = Scoring(self.config.score_scale, kind.window, self.config.score_cap, layer.sinks)
+            mixed = layer.o(attention(q, k, v, keys, values, scoring).flatten(1))
             x = x + _normed(mixed, layer.attention_norm, eps) * scale
             x = x + _normed(self._mlp(layer, _normed(x, layer.post_norm, eps)), layer.mlp_norm, eps) * scale
         return x
@@ -194,23 +195,31 @@ class Decoder(DecoderSizes, TorchModel):
         if experts is None:
             return layer.down(self._gated(layer.gate_up(x)))
         assert layer.router is not None
-        scores = F.linear(x, layer.router).softmax(-1, dtype=torch.float32)  # (T, experts)
+        scores = layer.router(x).softmax(-1, dtype=torch.float32)  # (T, experts)
         weights, chosen = scores.topk(experts.active, dim=-1)
         if experts.normalized:
             weights = weights / weights.sum(-1, keepdim=True)
         inputs = layer.gate_up.weight.view(2, experts.count, -1, x.shape[1])  # (2, experts, width, hidden)
         outputs = layer.down.weight.view(experts.count, x.shape[1], -1)  # (experts, hidden, width)
+        biases = [
+            None if each.bias is None else each.bias.view(parts, experts.count, -1)
+            for each, parts in ((layer.gate_up, 2), (layer.down, 1))
+        ]
         total = torch.zeros_like(x)
         for expert in sorted(set(chosen.flatten().tolist())):
             tokens, place = torch.where(chosen == expert)
-            gated = self._gated(F.linear(x[tokens], inputs[:, expert].flatten(0, 1)))
-            added = F.linear(gated, outputs[expert]) * weights[tokens, place, None].to(x.dtype)
+            first, second = (None if bias is None else bias[:, expert].flatten() for bias in biases)
+            gated = self._gated(F.linear(x[tokens], inputs[:, expert].flatten(0, 1), first))
+            added = F.linear(gated, outputs[expert], second) * weights[tokens, place, None].to(x.dtype)
             total.index_add_(0, tokens, added)
         return total
 
     def _gated(self, both: Tensor) -> Tensor:
         gate, up = both.chunk(2, dim=-1)
-        return (F.gelu(gate, approximate="tanh") if self.config.gelu else F.silu(gate)) * up
+        if self.config.gate == "limited":
+            gate, up = gate.clamp(max=7.0), up.clamp(-7.0, 7.0)
+            return gate * torch.sigmoid(1.702 * gate) * (up + 1)
+        return (F.gelu(gate, approximate="tanh") if self.config.gate == "gelu" else F.silu(gate)) * up
 
     def _projected(self, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim)."""

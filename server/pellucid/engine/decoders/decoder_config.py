@@ -24,15 +24,19 @@ FUSED = {
 }
 """The fused matrices of a layer, and the checkpoint matrices with the same input that form each."""
 
-NORMS = {
+VECTORS = {
     "input_norm": "input_layernorm",
     "q_norm": "self_attn.q_norm",
     "k_norm": "self_attn.k_norm",
     "post_norm": "post_attention_layernorm",
     "attention_norm": "self_attn.output_norm",
     "mlp_norm": "mlp.output_norm",
+    "sinks": "self_attn.sinks",
 }
-"""The norms of a layer, and the names in a checkpoint: Llama's names, where Llama has the norm."""
+"""The vectors of a layer, and the names in a checkpoint: a Llama's names, if a Llama has them."""
+
+GATES = ("silu", "gelu", "limited")
+"""The functions of an MLP's gate; see ``DecoderConfig``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,11 @@ class DecoderConfig:
     what attention and MLP add to the residual stream, and the logits. Queries are multiplied by 1 +
     ``query_growth`` * ln(1 + i), where i is the number of whole ``query_interval`` positions before
     the query. Scores x become ``score_cap`` * tanh(x / ``score_cap``), and logits likewise; 0 is no
-    cap. The MLP's gate is a silu, or ``gelu`` by its tanh formula.
+    cap. With ``sinks``, a head's softmax has one more score, which weighs no value.
+
+    ``gate`` is the function of the MLP's gate: silu, gelu by its tanh formula, or limited: for
+    numbers up to 7, x times the logistic function of 1.702 x, times one more than what is gated,
+    which is limited to -7 and 7 (gpt-oss).
 
     ``norms`` are the norms of a layer: ``input_norm`` and ``post_norm`` of the inputs of attention
     and MLP, ``attention_norm`` and ``mlp_norm`` of the outputs. Norms of queries and keys are
@@ -109,7 +117,8 @@ class DecoderConfig:
     query_interval: int = 1
     score_cap: float = 0.0
     logit_cap: float = 0.0
-    gelu: bool = False
+    sinks: bool = False
+    gate: str = "silu"
     experts: Experts | None = None
 
     @property
@@ -149,11 +158,11 @@ class DecoderConfig:
         }
 
     @property
-    def norm_sizes(self) -> dict[str, int]:
-        """The widths of a layer's norms, the optional norms of queries and keys included."""
+    def vector_sizes(self) -> dict[str, int]:
+        """The widths of a layer's vectors, the optional norms of queries and keys included."""
         heads = (self.heads, self.kv_heads) if self.norms_projections else (1, 1)
         inner = {name: count * self.head_dim for name, count in zip(("q_norm", "k_norm"), heads, strict=True)}
-        return dict.fromkeys(self.norms, self.hidden_size) | inner
+        return dict.fromkeys(self.norms, self.hidden_size) | inner | ({"sinks": self.heads} if self.sinks else {})
 
     @property
     def columns(self) -> dict[str, int]:

@@ -28,7 +28,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from pellucid.engine.decoders.attention import attend, store
+from pellucid.engine.decoders.attention import Scoring, attend, store
 from pellucid.engine.decoders.torch_model import TensorStorage, TorchModel, dtype_name
 from pellucid.engine.model import Batch, BatchSpan, CacheShape, KVStorage, TokenCost
 from pellucid.errors import ModelError
@@ -116,7 +116,6 @@ def flat_attention(
     """
     unsupported = {
         "an attention mask": attention_mask,
-        "attention sinks": kwargs.get("s_aux"),
         "a position bias": kwargs.get("position_bias"),
     }
     for name, given in unsupported.items():
@@ -133,12 +132,17 @@ def flat_attention(
     flat.windows[layer_idx] = sliding_window
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     run: Callable[..., Tensor] = partial(_attend_latent, module) if hasattr(module, "expand_kv") else attend
-    out = run(query[0].transpose(0, 1), *stored, flat.spans, scale=scale, window=sliding_window, softcap=softcap or 0.0)
+    out = run(
+        query[0].transpose(0, 1),
+        *stored,
+        flat.spans,
+        Scoring(scale, sliding_window, softcap or 0.0, kwargs.get("s_aux")),
+    )
     return out[None], None
 
 
 def _attend_latent(
-    module: nn.Module, q: Tensor, first: Tensor, second: Tensor, spans: tuple[BatchSpan, ...], **how: Any
+    module: nn.Module, q: Tensor, first: Tensor, second: Tensor, spans: tuple[BatchSpan, ...], scoring: Scoring
 ) -> Tensor:
     """Attend over latents expanded by the module.
 
@@ -148,9 +152,8 @@ def _attend_latent(
     outs = []
     for span in spans:
         keys, values = expand(*(latents[span.slot : span.slot + 1, :, : span.end] for latents in (first, second)))
-        outs.append(
-            attend(q[span.offset : span.offset + span.count], keys, values, (replace(span, slot=0, offset=0),), **how)
-        )
+        rows = slice(span.offset, span.offset + span.count)
+        outs.append(attend(q[rows], keys, values, (replace(span, slot=0, offset=0),), scoring))
     return torch.cat(outs)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
-from pellucid.engine.decoders.decoder_config import FUSED, NORMS, DecoderConfig
+from pellucid.engine.decoders.decoder_config import FUSED, VECTORS, DecoderConfig
 from pellucid.engine.decoders.linear import Linear
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.engine.decoders.torch_model import as_array, as_tensor, dtype_name
@@ -51,5 +51,7 @@ def _layer(packed: Mapping[str, Tensor], prefix: str) -> Layer:
     linears: dict[str, Any] = {
         name: Linear(packed[f"{prefix}{name}.weight"], packed.get(f"{prefix}{name}.bias")) for name in FUSED
     }
-    norms: dict[str, Any] = {norm: packed.get(f"{prefix}{norm}.weight") for norm in NORMS}
-    return Layer(**linears, **norms, router=packed.get(f"{prefix}router.weight"))
+    vectors: dict[str, Any] = {name: packed.get(f"{prefix}{name}.weight") for name in VECTORS}
+    scores = packed.get(f"{prefix}router.weight")
+    router = None if scores is None else Linear(scores, packed.get(f"{prefix}router.bias"))
+    return Layer(**linears, **vectors, router=router)

@@ -96,6 +96,14 @@ static void fold(mixture whole, mixture part, int64_t rows, int64_t head_dim) {
     }
 }
 
+/* Adds to a row a score that weighs no value. */
+static void add_sink(mixture row, float score, int64_t head_dim) {
+    float most = *row.most > score ? *row.most : score;
+    vf kept = splat(exp2_(splat(*row.most - most))[0]);
+    *row.total = *row.total * kept[0] + exp2_(splat(score - most))[0];
+    for (int64_t i = 0; i < head_dim; i += LANES) store(row.out + i, load(row.out + i) * kept);
+}
+
 /* The keys and values of a block, ``count`` of each. */
 typedef struct {
     const half *key, *value;

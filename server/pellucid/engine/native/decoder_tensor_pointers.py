@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from pellucid.engine.decoders.decoder_config import FUSED, NORMS, DecoderConfig, Floats, LayerKind
+from pellucid.engine.decoders.decoder_config import FUSED, GATES, VECTORS, DecoderConfig, Floats, LayerKind
 from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, Array
 from pellucid.engine.native.native_structs import MAX_PARTS, DecoderParts, LowRanks, Matrix, NativeLayer, Weights
 
@@ -45,7 +45,7 @@ class DecoderTensorPointers:
             head_dim=config.head_dim,
             vocab=head.blocks * BLOCK,  # The width of logits, including padding
             rotated=config.rotary_width,
-            gelu=config.gelu,
+            gate=GATES.index(config.gate),
             **self._experts(),
             low=max((adapter.projections * adapter.padded for adapter in self._adapters), default=0),
             eps=config.rms_norm_eps,
@@ -74,7 +74,8 @@ class DecoderTensorPointers:
 
     def _layer(self, prefix: str, kind: LayerKind) -> NativeLayer:
         matrices = {name: self._matrix(prefix + name) for name in ("qkv", "o", "gate_up", "down")}
-        floats = {name: self._pointer(f"{prefix}{name}.weight") for name in (*NORMS, "router")}
+        floats = {name: self._pointer(f"{prefix}{name}.weight") for name in (*VECTORS, "router")}
+        floats["router_bias"] = self._pointer(f"{prefix}router.bias")
         return NativeLayer(
             **matrices,
             **floats,

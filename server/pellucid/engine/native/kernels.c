@@ -19,7 +19,8 @@ typedef struct {
     matrix qkv, o, gate_up, down; /* gate_up: its parts' blocks in turn */
     /* Norms, or NULL: of attention's input, of queries and keys, of the MLP's input, and of both outputs. */
     const float *input_norm, *q_norm, *k_norm, *post_norm, *attention_norm, *mlp_norm;
-    const float *router; /* (experts, hidden), or NULL */
+    const float *sinks; /* (heads) one more score of each head, which weighs no value, or NULL */
+    const float *router, *router_bias; /* (experts, hidden) and (experts), or NULL */
     int64_t norms_heads; /* 0: queries of all heads are normed together, and keys */
     const float *cosine, *sine; /* (context, rotated), or NULL: queries and keys are not rotated */
     int64_t window;  /* the most recent positions that a token sees */
@@ -28,7 +29,7 @@ typedef struct {
 typedef struct {
     int64_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab;
     int64_t rotated; /* of a head's dimensions, the first */
-    int64_t gelu;    /* 0: the gate of the MLP is a silu */
+    int64_t gate;    /* of the MLP, in matrix.h */
     int64_t experts, active; /* 0 without experts; a matrix of the MLP then has one expert's rows below the other's */
     int64_t normalized;      /* the weights of a token's experts add up to one */
     int64_t low; /* the most that the activations of a token are lowered to, 0 without an adapter */
@@ -274,6 +275,8 @@ static void quantize_mixed(void *argument, int thread) {
         clear(whole, d->heads, d->head_dim);
         for (int64_t part = 0; part < p->s.parts; part++)
             fold(whole, from_row(p->s.mixed, (part * p->batch->tokens + from) * d->heads, d->head_dim), d->heads, d->head_dim);
+        const float *sinks = d->layer[now->layer].sinks;
+        for (int64_t h = 0; sinks && h < d->heads; h++) add_sink(from_row(whole, h, d->head_dim), sinks[h] * LOG2_E, d->head_dim);
         for (int64_t h = 0; h < d->heads; h++)
             for (int64_t k = 0; k < d->head_dim; k++) whole.out[h * d->head_dim + k] /= whole.total[h];
         quantize(p->s.q, i, d->heads * d->head_dim, whole.out, 1, NULL);
@@ -339,7 +342,7 @@ static void route_all(void *argument, int thread) {
     const pass *p = now->p;
     const decoder *d = p->decoder;
     float *row = p->s.route + thread * (d->hidden + d->experts), *score = row + d->hidden;
-    const float *router = d->layer[now->layer].router;
+    const float *router = d->layer[now->layer].router, *bias = d->layer[now->layer].router_bias;
     for (int64_t i; (i = take(p->pool)) < now->rows;) {
         const float *x = now->x + i * d->hidden;
         float factor = now->norm ? norm_factor(x, d->hidden, d->eps) : 1;
@@ -347,7 +350,7 @@ static void route_all(void *argument, int thread) {
         for (int64_t e = 0; e < d->experts; e++) {
             vf sum = splat(0);
             for (int64_t k = 0; k < d->hidden; k += LANES) sum = fma_(load(router + e * d->hidden + k), load(row + k), sum);
-            score[e] = sum_lanes(sum);
+            score[e] = sum_lanes(sum) + (bias ? bias[e] : 0);
         }
         choose_experts(score, d->experts, d->active, d->normalized, p->s.choices.expert + i * d->active, p->s.choices.weight + i * d->active);
     }
@@ -399,7 +402,7 @@ static void add_experts(const step *now) {
     run(p->pool, route_all, (void *)now);
     share_out(s->choices, s->shares, now->rows, d->experts, d->active);
     run(p->pool, quantize_routed, (void *)now);
-    run(p->pool, multiply_routed, &(projection){p, &l->gate_up, s->q, 0, {.sink = GATE, .gated = s->gated, .gelu = d->gelu}});
+    run(p->pool, multiply_routed, &(projection){p, &l->gate_up, s->q, 0, {.sink = GATE, .gated = s->gated, .gate = d->gate}});
     run(p->pool, multiply_routed, &(projection){p, &l->down, s->gated, 0, {.sink = STORE, .out = s->added, .width = d->hidden}});
     run(p->pool, add_routed, (void *)now);
 }
@@ -429,7 +432,7 @@ static void run_layer(const pass *p, int index) {
         return;
     }
     run(p->pool, quantize_normed, &now);
-    project(p, &l->gate_up, s->q, rows, (target){.sink = GATE, .gated = s->gated, .gelu = d->gelu});
+    project(p, &l->gate_up, s->q, rows, (target){.sink = GATE, .gated = s->gated, .gate = d->gate});
     add_output(p, &l->down, s->gated, rows, x, l->mlp_norm);
 }
 

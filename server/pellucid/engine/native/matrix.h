@@ -218,15 +218,16 @@ static multiplier multiplier_of(const weights *w, int is_unpacked) {
     }
 }
 
-/* The use of the products: stored; added to the output; or a gate's silu or gelu times the rows that it gates, quantized. */
+/* The use of the products: stored; added to the output; or a function of a gate times the rows that it gates, quantized. */
 typedef enum { STORE, ADD, GATE } sink;
+enum { SILU, GELU, LIMITED };
 
 typedef struct {
     sink sink;
     float *out; /* (tokens, width), for STORE and ADD */
     int64_t width;
     float scale;       /* for ADD */
-    int64_t gelu;      /* for GATE */
+    int64_t gate;      /* for GATE: SILU, GELU or LIMITED */
     quantized gated; /* for GATE */
     const float *low; /* the result of lower(), if the matrix has an adapter */
 } target;
@@ -241,7 +242,8 @@ static void finish_gate(const matrix *m, int64_t block, const float (*product)[T
     for (int i = 0; i < PIECES; i++) {
         int64_t b = i / VECTORS * 2, lane = i % VECTORS * LANES, row = (block + b) * BLOCK + lane;
         vf gate = biased(m, row, product[b][t] + lane);
-        value[i] = (to->gelu ? gelu(gate) : silu(gate)) * biased(m, row + BLOCK, product[b + 1][t] + lane);
+        vf up = biased(m, row + BLOCK, product[b + 1][t] + lane);
+        value[i] = to->gate == LIMITED ? limited(gate, up) : (to->gate == GELU ? gelu(gate) : silu(gate)) * up;
     }
     quantize_group(to->gated, token, m->blocks * BLOCK / 2 / GROUP, block / PANEL, value);
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import POINTER, Structure, c_double, c_float, c_int64, c_void_p
 
-from pellucid.engine.decoders.decoder_config import NORMS
+from pellucid.engine.decoders.decoder_config import VECTORS
 
 MAX_PARTS = 3
 """Maximum number of matrices computed as one."""
@@ -45,7 +45,7 @@ class NativeLayer(Structure):
 
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "gate_up", "down")),
-        *((name, c_void_p) for name in (*NORMS, "router")),
+        *((name, c_void_p) for name in (*VECTORS, "router", "router_bias")),
         ("norms_heads", c_int64),
         *((name, c_void_p) for name in ("cosine", "sine")),
         ("window", c_int64),
@@ -60,7 +60,7 @@ class DecoderParts(Structure):
             (name, c_int64)
             for name in (
                 *("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab"),
-                *("rotated", "gelu", "experts", "active", "normalized", "low"),
+                *("rotated", "gate", "experts", "active", "normalized", "low"),
             )
         ),
         *(

@@ -215,6 +215,13 @@ INLINE vf capped(vf x, vf cap) {
 
 INLINE vf silu(vf x) { return x / (splat(1.0f) + exp2_(x * splat(-LOG2_E))); }
 
+/* A gate and what it gates, both limited, as in gpt-oss. */
+INLINE vf limited(vf gate, vf up) {
+    gate = smaller(gate, splat(7.0f));
+    up = larger(smaller(up, splat(7.0f)), splat(-7.0f));
+    return gate / (splat(1.0f) + exp2_(gate * splat(-1.702f * LOG2_E))) * (up + splat(1.0f));
+}
+
 /* Dot products of four bytes in each lane. The weights' numbers are unsigned, as VNNI wants one factor to be; what that adds
    is taken off by the correction that the sum starts with. Numbers of eight bits are turned into signed ones where signed
    factors are as good, and the sum starts at zero.

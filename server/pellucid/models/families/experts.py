@@ -1,4 +1,4 @@
-"""Families whose MLPs have experts: Qwen3's, Mixtral, OLMoE and Mellum 2.
+"""Families whose MLPs have experts: Qwen3's, Mixtral, OLMoE, Mellum 2 and gpt-oss.
 
 A folder has a tensor for each expert or a tensor of three dimensions for all experts of a layer;
 the decoder has a matrix with all experts, one expert below the other.
@@ -150,8 +150,48 @@ class Mellum2(ExpertFamily):
         return iter(()) if name.startswith("mtp.") else super().parts(name, weight, shape)
 
 
+class GptOss(ExpertFamily):
+    """Experts with biases and limited gates; every head has a sink."""
+
+    def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
+        if config.get("swiglu_limit", 7.0) != 7 or config.get("swiglu_alpha", 1.702) != 1.702:
+            return None
+        kinds = windows_by_type(path, config, shape) or _every_second(shape, window_of(path, config))
+        return routed(path, config, replace(_limited(shape), kinds=kinds), normalized=True)
+
+    def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
+        window = file.get("gpt-oss.attention.sliding_window", 0) or None
+        return replace(_limited(shape), kinds=_every_second(shape, window))
+
+    def parts(self, name: str, weight: W, shape: DecoderConfig) -> Iterator[tuple[str, W]]:
+        all_rows: Any = weight
+        prefix, _, kind = name.partition("experts.")
+        if kind == "gate_up_proj":  # (experts, hidden, 2 * width): columns of the gate and of the gated in turn.
+            yield f"{prefix}gate_proj.weight", all_rows[:, :, ::2].swapaxes(1, 2).reshape(-1, weight.shape[1])
+            yield f"{prefix}up_proj.weight", all_rows[:, :, 1::2].swapaxes(1, 2).reshape(-1, weight.shape[1])
+        elif kind == "gate_up_proj_bias":
+            yield f"{prefix}gate_proj.bias", all_rows[:, ::2].reshape(-1)
+            yield f"{prefix}up_proj.bias", all_rows[:, 1::2].reshape(-1)
+        elif kind == "down_proj":
+            yield f"{prefix}down_proj.weight", all_rows.swapaxes(1, 2).reshape(-1, weight.shape[1])
+        elif kind == "down_proj_bias":
+            yield f"{prefix}down_proj.bias", all_rows.reshape(-1)
+        else:  # A GGUF file calls the norm of the MLP's input a norm of attention's output.
+            yield name.replace("self_attn.output_norm", "post_attention_layernorm"), weight
+
+
+def _limited(shape: DecoderConfig) -> DecoderConfig:
+    return replace(shape, sinks=True, gate="limited")
+
+
+def _every_second(shape: DecoderConfig, window: int | None) -> tuple[LayerKind, ...]:
+    """Return the kinds of layers: the first layer has the window, the second has not, and so on."""
+    return tuple(LayerKind(None if index % 2 else window) for index in range(shape.layers))
+
+
 _ROUTER = ("mlp.gate.", "mlp.router.")
 QWEN3_MOE = Qwen3Experts(("qwen3_moe",), "qwen3moe", names=(_ROUTER,))
 OLMOE = Olmoe(("olmoe",), "olmoe", names=(_ROUTER,), normalizes_experts=False)
 MELLUM2 = Mellum2(("mellum",), "mellum", names=(_ROUTER,), usual_theta=500000.0)
+GPT_OSS = GptOss(("gpt_oss",), "gpt-oss", names=(("self_attn.sinks", "self_attn.sinks.weight"),), usual_theta=150000.0)
 MIXTRAL = Mixtral(("mixtral",), "", names=(("block_sparse_moe.gate.", "mlp.router."), _ROUTER), usual_theta=1e6)

@@ -116,7 +116,7 @@ class Gemma3(Gemma2):
 
 
 def _scaled(shape: DecoderConfig) -> DecoderConfig:
-    return replace(shape, embedding_scale=shape.hidden_size**0.5, gelu=True)
+    return replace(shape, embedding_scale=shape.hidden_size**0.5, gate="gelu")
 
 
 def _with_output_norms(shape: DecoderConfig) -> DecoderConfig:

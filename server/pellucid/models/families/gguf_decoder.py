@@ -34,6 +34,7 @@ _INNER = {
     "attn_q.bias": "self_attn.q_proj.bias",
     "attn_k.bias": "self_attn.k_proj.bias",
     "attn_v.bias": "self_attn.v_proj.bias",
+    "attn_sinks.weight": "self_attn.sinks.weight",
     "attn_q_norm.weight": "self_attn.q_norm.weight",
     "attn_k_norm.weight": "self_attn.k_norm.weight",
     "post_attention_norm.weight": "self_attn.output_norm.weight",
@@ -45,6 +46,10 @@ _INNER = {
     "ffn_up.weight": "mlp.up_proj.weight",
     "ffn_down.weight": "mlp.down_proj.weight",
     "ffn_gate_inp.weight": "mlp.router.weight",
+    "ffn_gate_inp.bias": "mlp.router.bias",
+    "ffn_gate_exps.bias": "mlp.gate_proj.bias",
+    "ffn_up_exps.bias": "mlp.up_proj.bias",
+    "ffn_down_exps.bias": "mlp.down_proj.bias",
     "ffn_gate_exps.weight": "mlp.gate_proj.weight",
     "ffn_up_exps.weight": "mlp.up_proj.weight",
     "ffn_down_exps.weight": "mlp.down_proj.weight",
@@ -154,8 +159,8 @@ def _read_weight(
     if name is None:
         raise ModelError(f"{file.path} has a tensor {shown(stored)}, which is not supported for its architecture.")
     weight: Weight = (as_blocks(*file.stored_rows(stored)) if blocks else None) or file.floats(stored)
-    if stored.endswith("_exps.weight") and not isinstance(weight, Blocks):
-        weight = weight.reshape(-1, weight.shape[-1])  # (experts, rows, columns)
+    if "_exps." in stored and not isinstance(weight, Blocks):  # (experts, rows, columns) or (experts, rows)
+        weight = weight.reshape(-1) if stored.endswith(".bias") else weight.reshape(-1, weight.shape[-1])
     if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
         if weight.shape[0] % config.head_dim:
             raise ModelError(

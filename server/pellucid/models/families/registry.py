@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pellucid.models.families.experts import MELLUM2, MIXTRAL, OLMOE, QWEN3_MOE
+from pellucid.models.families.experts import GPT_OSS, MELLUM2, MIXTRAL, OLMOE, QWEN3_MOE
 from pellucid.models.families.family import Family
 from pellucid.models.families.gemma import GEMMA, GEMMA2, GEMMA3
 from pellucid.models.families.granite import GRANITE, GRANITE_DENSE_HYBRID, GRANITE_MOE
@@ -16,7 +16,7 @@ from pellucid.models.families.smollm3 import SMOLLM3
 FAMILIES: tuple[Family, ...] = (
     *(LLAMA, QWEN2, QWEN3, GRANITE, GRANITE_DENSE_HYBRID, SMOLLM3, MINISTRAL, OLMO, PHI),
     *(GEMMA, GEMMA2, GEMMA3),
-    *(QWEN3_MOE, MIXTRAL, OLMOE, MELLUM2, GRANITE_MOE),
+    *(QWEN3_MOE, MIXTRAL, OLMOE, MELLUM2, GRANITE_MOE, GPT_OSS),
 )
 
 BY_MODEL_TYPE = {model_type: family for family in FAMILIES for model_type in family.model_types}

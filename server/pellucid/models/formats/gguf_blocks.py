@@ -36,7 +36,8 @@ def as_blocks(rows: Bytes, kind: str) -> Blocks | None:
 
 
 def _halves(values: Floats) -> Halves:
-    return values.astype(np.float16)
+    with np.errstate(over="ignore"):  # A damaged file may have any scale.
+        return values.astype(np.float16)
 
 
 def _half(block: Bytes, at: int) -> Floats:
@@ -113,7 +114,9 @@ def _q6_k(block: Bytes) -> Parts:
 
 
 _IQ4 = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+_FP4 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)  # Twice the numbers of four bits.
 _TABLES = dict.fromkeys(("IQ4_NL", "IQ4_XS"), (np.array(_IQ4) + 128).astype(np.uint8))
+_TABLES["MXFP4"] = (np.array(_FP4) + 128).astype(np.uint8)
 
 READERS: dict[str, tuple[int, int, Callable[[Bytes], Parts]]] = {
     "Q4_0": (4, 18, lambda b: (_nibbles(b[:, 2:]), _half(b, 0), None)),
@@ -125,6 +128,7 @@ READERS: dict[str, tuple[int, int, Callable[[Bytes], Parts]]] = {
     "Q3_K": (3, 110, _q3_k),
     "IQ4_NL": (4, 18, lambda b: (_nibbles(b[:, 2:]), _half(b, 0), None)),
     "IQ4_XS": (4, 136, _iq4_xs),
+    "MXFP4": (4, 17, lambda b: (_nibbles(b[:, 1:]), np.ldexp(np.float32(1), b[:, :1].astype(np.int32) - 128), None)),
     "Q4_K": (4, 144, lambda b: (_k_nibbles(b[:, 16:]), *_k_scales(b))),
     "Q5_K": (5, 176, _q5_k),
     "Q6_K": (6, 210, _q6_k),
