@@ -80,11 +80,8 @@ def packed_pieces(
     """
     packer = _Packer(config, scheme)
     for name, weight in weights:
-        packer.add(name, weight)
-        yield from packer.packed.items()
-        packer.packed.clear()
-    packer.finish()
-    yield from packer.packed.items()
+        yield from packer.add(name, weight).items()
+    yield from packer.finish().items()
 
 
 def check(config: DecoderConfig, specs: Mapping[str, Spec], scheme: str) -> None:
@@ -142,7 +139,6 @@ class _Packer:
         self.config = config
         self.scheme = scheme
         self.form = _form(scheme)
-        self.packed: dict[str, Array] = {}
         self.native = scheme.endswith("-native")
         self.parts: dict[str, Weight] = {}  # Parts of incomplete matrices.
         self.biases: dict[str, Array] = {}
@@ -159,7 +155,8 @@ class _Packer:
     def _part_names(self, prefix: str, matrix: str) -> tuple[str, ...]:
         return tuple(f"{prefix}{part}.weight" for part in FUSED[matrix])
 
-    def add(self, name: str, weight: Weight) -> None:
+    def add(self, name: str, weight: Weight) -> dict[str, Array]:
+        """Return what is complete. Raise ModelError for a tensor that does not fit the model."""
         if name not in self.shapes:
             raise ModelError(f"The model has a tensor {name!r} that the lean decoder does not know.")
         if tuple(weight.shape) != self.shapes[name]:
@@ -167,34 +164,38 @@ class _Packer:
                 f"Tensor {name!r} has shape {tuple(weight.shape)}, "
                 f"but the model's configuration says {self.shapes[name]}."
             )
+        if name in self.seen:
+            raise ModelError(f"The model has two tensors {name!r}.")
         self.seen.add(name)
         if name in ("embed_tokens.weight", "lm_head.weight"):
-            self.packed |= self.form.matrix("head" if name == "lm_head.weight" else "embedding", [weight])
-        elif name in self.targets:
+            return self.form.matrix("head" if name == "lm_head.weight" else "embedding", [weight])
+        if name in self.targets:
             prefix, target = self.targets[name]
             # Integers need less memory than floats while further parts are awaited.
             self.parts[name] = _rounded(weight, 4 if self.scheme.startswith("int4") else 8) if self.native else weight
             names = self._part_names(prefix, target)
-            if all(part in self.parts for part in names):
-                self.packed |= self.form.matrix(prefix + target, [self.parts.pop(part) for part in names])
-        else:
-            vector = self.form.vector(weight.dequantized() if isinstance(weight, Blocks) else weight)
-            if name.endswith(".bias") and f"{name.removesuffix('bias')}weight" in self.targets:
-                self.biases[name] = vector
-            else:
-                self.packed[_vector_name(name)] = vector
+            if any(part not in self.parts for part in names):
+                return {}
+            return self.form.matrix(prefix + target, [self.parts.pop(part) for part in names])
+        vector = self.form.vector(weight.dequantized() if isinstance(weight, Blocks) else weight)
+        if name.endswith(".bias") and f"{name.removesuffix('bias')}weight" in self.targets:
+            self.biases[name] = vector
+            return {}
+        return {_vector_name(name): vector}
 
-    def finish(self) -> None:
-        """Pack the biases. Raise ModelError if tensors are missing."""
+    def finish(self) -> dict[str, Array]:
+        """Return the biases. Raise ModelError if tensors are missing."""
         missing = [name for name in self.shapes if name not in self.seen and not name.endswith(OPTIONAL)]
         if missing:
             raise ModelError(f"The model lacks {len(missing)} tensors, the first of them {missing[0]!r}.")
+        packed = {}
         for prefix, name, parts in self._matrices():
             biases = [part.removesuffix("weight") + "bias" for part in parts]
             if any(bias in self.biases for bias in biases):
                 rows = [self.biases.get(bias, np.zeros(self.shapes[bias], self.form.dtype)) for bias in biases]
                 interleaved = self.native and name == "gate_up"
-                self.packed[f"{prefix}{name}.bias"] = interleave(*rows) if interleaved else np.concatenate(rows)
+                packed[f"{prefix}{name}.bias"] = interleave(*rows) if interleaved else np.concatenate(rows)
+        return packed
 
 
 def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:

@@ -73,7 +73,7 @@ def stored_step_bytes(files: Sequence[Path]) -> int:
 
     An untied embedding is not counted: a step reads only a few rows.
     """
-    source = _GGUFSource(files[0]) if files[0].suffix == ".gguf" else _FolderSource(files[0].parent)
+    source = _FolderSource(files[0].parent) if files[0].name == "config.json" else _GGUFSource(files[0])
     sizes = dict(source.sizes())
     return sum(sizes.values()) - (sizes["embed_tokens.weight"] if "lm_head.weight" in sizes else 0)
 

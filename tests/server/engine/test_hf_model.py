@@ -69,7 +69,6 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "llama": {},
     "cohere": {"logit_scale": 0.3},
-    "qwen3_moe": EXPERTS | {"num_experts": 4, "head_dim": 16},
     # Sinks, and a window in every second layer.
     "gpt_oss": {"head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 7},
     "deepseek_v3": EXPERTS | LATENT,  # The cache holds latents of two sizes.

@@ -113,6 +113,8 @@ def test_wrong_checkpoints_are_named() -> None:
         pack(QWEN2, [("layers.2.mlp.up_proj.weight", np.zeros((128, 64), np.float32))], "float32")
     with pytest.raises(ModelError, match=r"has shape \(95, 64\), but the model's configuration says \(128, 64\)"):
         pack(QWEN2, [("layers.1.mlp.up_proj.weight", np.zeros((95, 64), np.float32))], "float32")
+    with pytest.raises(ModelError, match=r"two tensors 'norm\.weight'"):
+        pack(QWEN2, [*tensors.items(), ("norm.weight", tensors["norm.weight"])], "float32")
 
 
 def test_biases_of_every_matrix_are_kept(scheme: str) -> None:

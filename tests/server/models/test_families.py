@@ -69,6 +69,8 @@ def read(model: PreTrainedModel, *without: str, **fields: Any) -> DecoderConfig:
         (tiny_qwen3_moe, {"mlp_only_layers": [1]}),
         (tiny_qwen3_moe, {"decoder_sparse_step": 2}),
         (tiny_olmoe, {"clip_qkv": 8.0}),
+        (tiny_gpt_oss, {"layer_types": ["chunked_attention"] * 3}),
+        (tiny_gpt_oss, {"swiglu_limit": 5.0}),
         (tiny_mellum2, {"mlp_layer_types": ["dense", "sparse", "sparse"]}),
     ],
 )

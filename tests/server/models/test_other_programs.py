@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import ModelError
-from pellucid.models.load import load, served_name
+from pellucid.models.load import load, served_name, stored_step_bytes
 from pellucid.models.other_programs import FoundModel, found_models
 from pellucid.models.store import Store, local_path
 from pellucid.system.progress import Silent
@@ -31,12 +32,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def add_to_ollama(root: Path, name: str, content: bytes, host: str = "registry.ollama.ai/library") -> Path:
     """Store a model as ollama does, and return the file."""
     model, _, tag = name.partition(":")
-    manifest, file = root / "manifests" / host / model / tag, root / "blobs" / f"sha256-{model}"
+    digest = hashlib.sha256(content).hexdigest()
+    manifest, file = root / "manifests" / host / model / tag, root / "blobs" / f"sha256-{digest}"
     for path in (manifest, file):
         path.parent.mkdir(parents=True, exist_ok=True)
     layers = [
         {"mediaType": "application/vnd.ollama.image.template", "digest": "sha256:other"},
-        {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{model}", "size": len(content)},
+        {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}", "size": len(content)},
     ]
     manifest.write_text(json.dumps({"schemaVersion": 2, "layers": layers}))
     file.write_bytes(content)
@@ -58,11 +60,17 @@ def test_models_of_each_program(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Files, split files and folders are found once, and no parts, projectors or broken files."""
     add_to_ollama(home / ".ollama/models", "coder:7b", b"12345")
     add_to_ollama(home / ".ollama/models", "other:latest", b"1", host="hf.co/org")
-    write(home / ".ollama/models/manifests/registry.ollama.ai/library/broken/latest", 7)
+    library = home / ".ollama/models/manifests/registry.ollama.ai/library"
+    write(library / "broken/latest", 7)
+    (write(library / "deep/latest", 1)).write_text("[" * 100_000)
+    outside = {"mediaType": "application/vnd.ollama.image.model", "digest": "../../outside"}
+    (write(library / "outside/latest", 1)).write_text(json.dumps({"layers": [outside]}))
+    write(home / ".ollama/models/outside", 9)
     studio = write(home / ".lmstudio/models/org/repo/model [v1]-00001-of-00002.gguf", 10)
     write(studio.with_name("model [v1]-00002-of-00002.gguf"), 20)
     write(studio.with_name("mmproj-model.gguf"), 5)
-    (studio.parent / "gone.gguf").symlink_to(studio.parent / "missing")
+    (studio.parent / "gone.gguf").symlink_to("x" * 300)
+    write(studio.with_name("color \x1b[31m.gguf"), 5)
     monkeypatch.setenv("LLAMA_CACHE", str(home / "llama"))
     plain = write(home / "llama/tiny.gguf", 40)
     snapshot = home / ".cache/huggingface/hub/models--org--name/snapshots/abc"
@@ -85,6 +93,7 @@ def test_a_model_of_ollama_is_served_by_its_name(home: Path, monkeypatch: pytest
     file = add_to_ollama(home / "elsewhere", "tiny:latest", written.read_bytes())
     loaded = load("ollama:tiny", device="cpu", store=Store(home / "store"), progress=Silent())
     assert (loaded.name, loaded.path) == ("ollama:tiny", file)
+    assert stored_step_bytes(loaded.files) > 0
     assert served_name("ollama:tiny@int4") == "ollama:tiny@int4"
     with pytest.raises(ModelError, match=r"There is no model ollama:huge:7b: see pellucid models list\."):
         local_path("ollama:huge:7b")

@@ -25,11 +25,11 @@ def store(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, spans: tuple[Batch
 
 
 class Scoring(NamedTuple):
-    """The weights of values, from products of queries and keys.
+    """The computation of scores, and of the softmax, from products of queries and keys.
 
     ``scale`` multiplies the products. ``window`` is the number of visible positions, including the
-    query's own. ``softcap`` limits the scores. ``sinks`` (heads,) are one more score of each head,
-    which weighs no value.
+    query's own. ``softcap`` limits the scores. ``sinks`` (heads,) are one more score in the sum of
+    each head's softmax, without a value.
     """
 
     scale: float

@@ -80,11 +80,11 @@ class DecoderConfig:
     what attention and MLP add to the residual stream, and the logits. Queries are multiplied by 1 +
     ``query_growth`` * ln(1 + i), where i is the number of whole ``query_interval`` positions before
     the query. Scores x become ``score_cap`` * tanh(x / ``score_cap``), and logits likewise; 0 is no
-    cap. With ``sinks``, a head's softmax has one more score, which weighs no value.
+    cap. With ``sinks``, the sum of a head's softmax has one more score, without a value.
 
-    ``gate`` is the function of the MLP's gate: silu, gelu by its tanh formula, or limited: for
-    numbers up to 7, x times the logistic function of 1.702 x, times one more than what is gated,
-    which is limited to -7 and 7 (gpt-oss).
+    ``gate`` is what the MLP makes of a gate g and the gated number u: silu(g) u, gelu(g) u by the
+    tanh formula, or limited: g s(1.702 g) (1 + u) with g at most 7, u from -7 to 7, and s the
+    logistic function (gpt-oss).
 
     ``norms`` are the norms of a layer: ``input_norm`` and ``post_norm`` of the inputs of attention
     and MLP, ``attention_norm`` and ``mlp_norm`` of the outputs. Norms of queries and keys are

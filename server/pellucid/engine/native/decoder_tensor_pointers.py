@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from pellucid.engine.decoders.decoder_config import FUSED, GATES, VECTORS, DecoderConfig, Floats, LayerKind
+from pellucid.engine.decoders.decoder_config import FUSED, GATES, VECTORS, DecoderConfig, Experts, Floats, LayerKind
 from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, Array
 from pellucid.engine.native.native_structs import MAX_PARTS, DecoderParts, LowRanks, Matrix, NativeLayer, Weights
 
@@ -36,6 +36,7 @@ class DecoderTensorPointers:
             *(self._layer(f"layers.{i}.", kind) for i, kind in enumerate(config.layer_kinds))
         )
         head = self._matrix("head") if "head.0.number" in self._packed else self._matrix("embedding")
+        experts = config.experts or Experts(0, 0)
         self.decoder = DecoderParts(
             layers=config.layers,
             hidden=config.hidden_size,
@@ -46,7 +47,9 @@ class DecoderTensorPointers:
             vocab=head.blocks * BLOCK,  # The width of logits, including padding
             rotated=config.rotary_width,
             gate=GATES.index(config.gate),
-            **self._experts(),
+            experts=experts.count,
+            active=experts.active,
+            normalized=experts.normalized,
             low=max((adapter.projections * adapter.padded for adapter in self._adapters), default=0),
             eps=config.rms_norm_eps,
             embedding_scale=config.embedding_scale,
@@ -82,12 +85,6 @@ class DecoderTensorPointers:
             norms_heads=not self._config.norms_projections,
             window=min(kind.window or _NO_WINDOW, _NO_WINDOW),
         )
-
-    def _experts(self) -> dict[str, int]:
-        experts = self._config.experts
-        if experts is None:
-            return {}
-        return {"experts": experts.count, "active": experts.active, "normalized": experts.normalized}
 
     def _matrix(self, name: str) -> Matrix:
         parts = [self._weights(f"{name}.{i}") for i in range(MAX_PARTS) if f"{name}.{i}.number" in self._packed]

@@ -80,7 +80,8 @@ def gathered(weights: Iterable[tuple[str, NDArray[Any]]], shape: DecoderConfig) 
         if len(parts) == count:
             del waiting[whole_name]
             is_mixed = len({part.dtype for part in parts.values()}) > 1
-            yield whole_name, np.concatenate([floats(parts[i]) if is_mixed else parts[i] for i in range(count)])
+            stacked = np.stack([floats(parts[i]) if is_mixed else parts[i] for i in range(count)])
+            yield whole_name, stacked.reshape(-1, stacked.shape[-1])
 
 
 class ExpertFamily(Family):
@@ -125,7 +126,7 @@ class Olmoe(ExpertFamily):
 
 
 class Mellum2(ExpertFamily):
-    """A Qwen3 with experts, whose layers with a window rotate by an own base.
+    """A Qwen3 with experts, whose layers with a window rotate by a base of their own.
 
     In GGUF files as computed by llama.cpp, all layers rotate by the same base.
     """
@@ -156,7 +157,10 @@ class GptOss(ExpertFamily):
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
         if config.get("swiglu_limit", 7.0) != 7 or config.get("swiglu_alpha", 1.702) != 1.702:
             return None
-        kinds = windows_by_type(path, config, shape) or _every_second(shape, window_of(path, config))
+        kinds = windows_by_type(path, config, shape)
+        if kinds is None:
+            return None
+        kinds = kinds or _every_second(shape, window_of(path, config))
         return routed(path, config, replace(_limited(shape), kinds=kinds), normalized=True)
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:

@@ -38,8 +38,8 @@ class Family:
     obeys ``partial_rotary_factor``, as in the transformers library. ``rotary_tensors`` of a GGUF
     file are read by ``from_gguf``, or unused. ``gates`` are the names under ``gate_key`` of the
     MLP's activation, the usual name first. With ``norms_less_one``, a folder has the weights of
-    norms less one. ``normalizes_experts`` is true of GGUF files whose experts' weights add up to
-    one.
+    norms less one. ``normalizes_experts`` says whether the weights of a token's experts add up to
+    one in a GGUF file, which does not state it.
     """
 
     model_types: tuple[str, ...]

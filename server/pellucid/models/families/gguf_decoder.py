@@ -110,7 +110,7 @@ def _with_experts(file: GGUF, arch: str, config: DecoderConfig, *, normalized: b
     if not count:
         return config
     for name, usual in (("expert_gating_func", _SOFTMAX), ("expert_group_count", 0), ("expert_weights_scale", 0.0)):
-        if (stated := file.get(f"{arch}.{name}", usual)) not in (usual, type(usual)(1)):
+        if (stated := file.get(f"{arch}.{name}", usual)) not in (usual, 1):
             raise ModelError(f"{file.path} has {stated:g} for {name}, which is not supported: use another model.")
     return replace(
         config,

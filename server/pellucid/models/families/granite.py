@@ -18,16 +18,7 @@ _LARGEST_SCALE = 1e6
 
 class Granite(Family):
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
-        def scale(key: str) -> float:
-            return real(path, config, key, 1 / _LARGEST_SCALE, _LARGEST_SCALE, 1.0)
-
-        return replace(
-            shape,
-            embedding_scale=scale("embedding_multiplier"),
-            attention_scale=scale("attention_multiplier"),
-            residual_scale=scale("residual_multiplier"),
-            logit_scale=1 / scale("logits_scaling"),
-        )
+        return _scaled(path, config, shape)
 
     def from_gguf(self, file: GGUF, shape: DecoderConfig) -> DecoderConfig:
         def scale(key: str) -> float:
@@ -65,10 +56,8 @@ class DenseHybrid(Granite):
             return None
         if any(type not in ("attention", "full_attention") for type in types):
             return None
-        scaled = Granite.from_json(self, path, config, shape)
-        assert scaled is not None
         return replace(
-            scaled,
+            _scaled(path, config, shape),
             intermediate_size=whole(path, config, "shared_intermediate_size", 0, MAX_POSITIONS),
             kinds=() if config.get("position_embedding_type") == "rope" else _unrotated(shape),
         )
@@ -84,12 +73,23 @@ class DenseHybrid(Granite):
 
 class GraniteExperts(Granite):
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
-        scaled = Granite.from_json(self, path, config, shape)
-        assert scaled is not None
-        return routed(path, config, scaled, normalized=True)
+        return routed(path, config, _scaled(path, config, shape), normalized=True)
 
     def parts(self, name: str, weight: W, shape: DecoderConfig) -> Iterator[tuple[str, W]]:
         return expert_parts(name, weight, shape)
+
+
+def _scaled(path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig:
+    def scale(key: str) -> float:
+        return real(path, config, key, 1 / _LARGEST_SCALE, _LARGEST_SCALE, 1.0)
+
+    return replace(
+        shape,
+        embedding_scale=scale("embedding_multiplier"),
+        attention_scale=scale("attention_multiplier"),
+        residual_scale=scale("residual_multiplier"),
+        logit_scale=1 / scale("logits_scaling"),
+    )
 
 
 def _unrotated(shape: DecoderConfig) -> tuple[LayerKind, ...]:
