@@ -32,7 +32,7 @@ class Review {
       const body = make("div", { class: "pl-body", role: "region", tabindex: "0", "aria-label": `The answer on the ${side}` });
       return { side, body, whole: make("section", {}, make("h3", {}, side === "left" ? "Left" : "Right"), body) };
     });
-    this.verdicts = VERDICTS.map(([verdict, name, key]) => button(name, { "aria-keyshortcuts": key, "data-verdict": verdict, onclick: () => this.judge(verdict) }, `Key ${key}`));
+    this.verdicts = make("div", { class: "pl-row" });
     this.reasons = make("fieldset", { class: "pl-row" });
     this.note = make("input", { class: "pl-field", "aria-label": "Note", placeholder: "Other remarks (saved with the verdict)" });
     this.previousButton = button("Previous pair", { onclick: () => this.drawn && this.ask("show", this.drawn.pair - 1) });
@@ -43,7 +43,7 @@ class Review {
       make("div", { class: "pl-review-sides" }, ...this.sides.map(({ whole }) => whole)),
       this.reasons,
       this.note,
-      make("div", { class: "pl-row" }, ...this.verdicts, this.previousButton),
+      make("div", { class: "pl-row" }, this.verdicts, this.previousButton),
     );
     this.form = new ReviewForm({ status: this.status, say: (text, wrong) => this.say(text, wrong), onMade: openReview });
     this.root = make("section", { class: "pl-review", "aria-label": "Review" }, this.choice, this.status, this.pair, this.results, this.form.element);
@@ -141,14 +141,17 @@ class Review {
     if (!this.drawn) return;
     draw(this.prompt, value.prompt);
     for (const { side, body } of this.sides) draw(body, value[side]);
-    for (const one of this.verdicts) one.setAttribute("aria-pressed", String(one.dataset.verdict === value.chosen));
     this.previousButton.disabled = value.pair === 0;
     if (!isOther) return;
+    if (this.root.contains(document.activeElement)) this.prompt.focus();
+    // New buttons for each pair: a button pressed before its pair changed must not judge the next pair.
+    const { chosen } = value;
+    const made = VERDICTS.map(([verdict, name, key]) => button(name, { "aria-keyshortcuts": key, "aria-pressed": String(verdict === chosen), onclick: () => this.judge(verdict) }, `Key ${key}`));
+    this.verdicts.replaceChildren(...made);
     const boxes = value.reasons.map((reason) => make("label", {}, make("input", { type: "checkbox", value: reason, checked: value.given.includes(reason) }), ` ${reason}`));
     this.reasons.replaceChildren(make("legend", { class: "pl-quiet" }, "Why (optional)"), ...boxes);
     this.note.value = value.note;
     announce(value.status);
-    if (this.root.contains(document.activeElement)) this.prompt.focus();
   }
 }
 
