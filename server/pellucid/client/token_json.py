@@ -35,6 +35,7 @@ def record_of(token: Token) -> dict[str, Any]:
         "sampled": token.sampled,
         "allowed": token.allowed,
         **({} if token.grammar is None else {"grammar": grammar_record(token)}),
+        **({} if token.experts is None else {"experts": token.experts}),
     }
     if token.part is not None:
         record["part"] = {"call": token.part.call, "deltas": [_delta_record(delta) for delta in token.part.deltas]}
@@ -49,7 +50,7 @@ def grammar_record(token: Token) -> dict[str, Any] | None:
 
 
 def token_of(record: Mapping[str, Any]) -> Token:
-    score, bounds = record.get("grammar"), record.get("entropy_range")
+    score, bounds, experts = (record.get(name) for name in ("grammar", "entropy_range", "experts"))
     return Token(
         id=record["id"],
         text=record["token"],
@@ -65,6 +66,7 @@ def token_of(record: Mapping[str, Any]) -> Token:
         part=_part_of(record["part"]) if "part" in record else None,
         grammar=None if score is None else GrammarScore(score["mass"], score["allowed"], score["logprob"]),
         entropy_range=None if bounds is None else (bounds[0], bounds[1]),
+        experts=None if experts is None else tuple(tuple(map(tuple, layer)) for layer in experts),
     )
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pellucid.engine.model import Batch, BatchSpan, Hidden, Interrupt, KVStorage, Logits, Model
+from pellucid.engine.model import Batch, BatchSpan, ExpertChoices, Hidden, Interrupt, KVStorage, Logits, Model
 from pellucid.engine.request import ConstraintError
 from pellucid.engine.sampler import token_scores
 from pellucid.engine.scheduler import PrefillChunk
@@ -45,7 +45,9 @@ class Runner:
         fails, the result is the error. While drawn tokens equal guessed tokens, more tokens follow.
         Raises InterruptedStepError before any draw if ``interrupt`` is set.
         """
-        hidden = self.model.forward(self._batch(chunks, interrupt), self.storage)
+        wants_experts = any(chunk.sequence.request.params.experts for chunk in chunks)
+        choices = ExpertChoices() if wants_experts and self.model.reports_experts else None
+        hidden = self.model.forward(self._batch(chunks, interrupt, choices), self.storage)
         results: list[Result] = []
         rows: list[LogitRow] = []
         at = 0
@@ -59,10 +61,10 @@ class Runner:
         diverged: set[Sequence] = set()
         for first in range(0, len(rows), LOGIT_ROWS):
             part = rows[first : first + LOGIT_ROWS]
-            results += self._score(self.model.logits(_rows(hidden, part)), part, diverged)
+            results += self._score(self.model.logits(_rows(hidden, part)), part, diverged, choices)
         return results
 
-    def _batch(self, chunks: list[PrefillChunk], interrupt: Interrupt | None) -> Batch:
+    def _batch(self, chunks: list[PrefillChunk], interrupt: Interrupt | None, choices: ExpertChoices | None) -> Batch:
         ids: list[int] = []
         positions: list[int] = []
         spans: list[BatchSpan] = []
@@ -74,9 +76,11 @@ class Runner:
             positions += range(chunk.start, chunk.start + len(chunk.ids))
             ids += chunk.ids
         ids_, positions_, rows_ = (np.asarray(values, np.int64) for values in (ids, positions, rows))
-        return Batch(ids_, positions_, tuple(spans), rows_, interrupt)
+        return Batch(ids_, positions_, tuple(spans), rows_, interrupt, choices)
 
-    def _score(self, logits: Logits, rows: list[LogitRow], diverged: set[Sequence]) -> list[Result]:
+    def _score(
+        self, logits: Logits, rows: list[LogitRow], diverged: set[Sequence], choices: ExpertChoices | None
+    ) -> list[Result]:
         """Score the token after each row's position by ``logits`` (rows, vocab).
 
         ``diverged`` holds sequences with a rejected guess or a failed sampler: later rows are
@@ -84,7 +88,7 @@ class Runner:
         """
         failures: list[Result] = []
         scored: list[int] = []
-        choices: list[Choice | None] = []  # None: a prompt token.
+        drawn: list[Choice | None] = []  # None: a prompt token.
         ids: list[int] = []
         skipped = set(diverged)
         for index, (chunk, position, _) in enumerate(rows):
@@ -110,15 +114,19 @@ class Runner:
                     skipped.add(sequence)
             scored.append(index)
             ids.append(id)
-            choices.append(choice)
+            drawn.append(choice)
         kept = [rows[index] for index in scored]
         top = max((row.chunk.sequence.request.params.top_logprobs for row in kept), default=0)
         positions = [row.position + 1 for row in kept]
         scores = token_scores(logits.score(scored, ids, top), positions) if kept else []
         results: list[Result] = []
-        for (chunk, position, _), score, choice in zip(kept, scores, choices, strict=True):
+        for (chunk, position, at), score, choice in zip(kept, scores, drawn, strict=True):
+            params = chunk.sequence.request.params
             if chunk.sequence not in diverged:
-                results.append((chunk.sequence, _completed(score, chunk.sequence.request.params.top_logprobs, choice)))
+                completed = _completed(score, params.top_logprobs, choice)
+                if choices is not None and params.experts:
+                    completed = replace(completed, experts=choices.of(at))
+                results.append((chunk.sequence, completed))
                 if not _as_guessed(chunk, position, score.id):
                     diverged.add(chunk.sequence)
         diverged |= skipped

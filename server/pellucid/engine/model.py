@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pellucid.engine.masked_row import MaskedRow
 from pellucid.engine.token_mask import TokenMask
 from pellucid.engine.token_scores import RowScores
+from pellucid.vocabulary.token import ExpertChoice
 
 ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
@@ -94,12 +95,26 @@ class InterruptedStepError(Exception):
     """An interrupted batch. Its keys and values may be partly written; ignore them."""
 
 
+class ExpertChoices:
+    """Takes the experts of a batch's rows: numbers and weights, both (layers, R, active)."""
+
+    def __init__(self) -> None:
+        self._numbers, self._weights = np.empty((0, 0, 0), np.int32), np.empty((0, 0, 0), np.float32)
+
+    def take(self, numbers: NDArray[np.int32], weights: NDArray[np.float32]) -> None:
+        self._numbers, self._weights = numbers, weights
+
+    def of(self, row: int) -> ExpertChoice:
+        numbers, weights = self._numbers[:, row].tolist(), self._weights[:, row].tolist()
+        return tuple(tuple(zip(*layer, strict=True)) for layer in zip(numbers, weights, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Tokens to run: ``ids`` and ``positions`` (T,), and their spans.
 
     ``rows`` (R,) are the indices of the tokens with needed logits. A model with long steps
-    checks ``interrupt`` between layers.
+    checks ``interrupt`` between layers. A model with experts gives its choice to ``choices``.
     """
 
     ids: Indices
@@ -107,6 +122,7 @@ class Batch:
     spans: tuple[BatchSpan, ...]
     rows: Indices
     interrupt: Interrupt | None = None
+    choices: ExpertChoices | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +184,11 @@ class Model(Protocol):
     @property
     def cost(self) -> TokenCost | None:
         """None if the cost depends on the token (mixture of experts)."""
+        ...
+
+    @property
+    def reports_experts(self) -> bool:
+        """True if ``forward`` fills ``Batch.choices``."""
         ...
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pellucid.vocabulary.token import GrammarScore
+from pellucid.vocabulary.token import ExpertChoice, GrammarScore
 
 MOST_PROBABLE = -1
 """Placeholder for the id of the most probable token."""
@@ -41,6 +41,7 @@ class TokenScore:
     allowed: float = 1.0
     grammar: GrammarScore | None = None
     entropy_range: tuple[float, float] | None = None
+    experts: ExpertChoice | None = None
     predicted: bool = False
 
 

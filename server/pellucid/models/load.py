@@ -65,7 +65,14 @@ class LoadedModel(ServedModel):
 
 
 def facts_of(model: Model) -> ModelFacts:
-    return ModelFacts(model.vocab_size, model.context, model.weight_bytes, model.description, model.cache_shape.device)
+    return ModelFacts(
+        model.vocab_size,
+        model.context,
+        model.weight_bytes,
+        model.description,
+        model.cache_shape.device,
+        model.reports_experts,
+    )
 
 
 def stored_step_bytes(files: Sequence[Path]) -> int:

@@ -16,7 +16,8 @@ class ModelFacts:
     """The facts of a model: number of logits, maximum number of tokens, size in bytes.
 
     ``description`` says how the model is computed, for people. ``device`` is torch's name of this
-    process's device ("cuda:0"), or "cpu" if no device here is used.
+    process's device ("cuda:0"), or "cpu" if no device here is used. ``experts`` says whether the
+    engine reports the experts of tokens.
     """
 
     vocab_size: int
@@ -24,6 +25,7 @@ class ModelFacts:
     weight_bytes: int
     description: str
     device: str = "cpu"
+    experts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,7 @@ class Detokenizer:
             allowed=score.allowed,
             grammar=score.grammar,
             entropy_range=score.entropy_range,
+            experts=score.experts,
         )
 
     def _alternative(self, id: int, logprob: float, typed: bytes) -> Alternative:

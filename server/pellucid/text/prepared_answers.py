@@ -28,6 +28,7 @@ async def prepare_completion(
 ) -> Answer:
     served = models.find(query.model)
     check_completion(served, query)
+    served.check_experts(query.params.experts)
     _check_grammar(query)
     tokenizer = served.tokenizer
     healing: Healing | None = None
@@ -67,6 +68,7 @@ async def prepare_chat(models: ServedModels, query: ChatQuery, cache_salt: str) 
             "tool_choice demands a call, but there are no tools: send some, or omit it.", param="tool_choice"
         )
     served = models.find(query.model)
+    served.check_experts(query.params.experts)
     _check_grammar(query)
     context, tokenizer = served.context, served.tokenizer
     ids = await chat_ids(served, query, context)

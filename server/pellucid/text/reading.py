@@ -28,11 +28,12 @@ from pellucid.vocabulary.query import CompletionQuery, SamplingParams, ScoreQuer
 async def read(models: ServedModels, query: ScoreQuery, keys: RequestKeys, user: CurrentRequest) -> Stream:
     served, key = models.find(query.model), query.terms.key
     user.begin(key)
+    served.check_experts(query.experts)
     context = None if query.windows else served.context
     ids, has_bos, begin = await _ids(served, query, context)
     if len(ids) == begin + has_bos:
         raise InvalidRequestError("There is nothing to score: send at least one token of text.", param="input")
-    params = SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs)
+    params = SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs, experts=query.experts)
     request = Request(ids, params, query.terms, score_from=begin, cache_salt=user.cache_salt)
     detokenizer = Detokenizer(served.tokenizer, strip_space=served.tokenizer.prefix_space, show_markers=True)
     meter = UsageMeter(user)

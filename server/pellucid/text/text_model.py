@@ -123,6 +123,10 @@ class TextModel:
                 param="tokens",
             )
 
+    def check_experts(self, asked: bool) -> None:
+        if asked and not self.model.facts.experts:
+            raise InvalidRequestError(f"{self.name} reports no experts: omit experts.", param="experts")
+
     def card(self) -> ModelCard:
         file = self.model.calibration
         calibration, note = (
@@ -140,6 +144,7 @@ class TextModel:
             chat_template=self.tokenizer.chat_template if self.template.available else None,
             files=self.takes_files,
             next_edit=self.model.next_edit,
+            experts=self.model.facts.experts,
             base=self.model.base,
             adapter=None if self.model.adapter is None else self.model.adapter.name,
             revision=None if file is None else file.key,

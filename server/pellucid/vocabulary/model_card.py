@@ -26,6 +26,7 @@ class ModelCard:
         calibration_note: The reason why no result of ``pellucid calibrate`` is used.
         edit_calibration: For next edits; defaults to the default model's calibration.
         next_edit: The form in which the model was trained to propose next edits.
+        experts: Whether the experts of tokens are reported on request.
     """
 
     name: str
@@ -45,3 +46,4 @@ class ModelCard:
     edit_calibration: Mapping[str, Any] | None = None
     edit_calibration_note: str | None = None
     next_edit: str | None = None
+    experts: bool = False

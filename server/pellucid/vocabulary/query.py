@@ -46,7 +46,7 @@ class SamplingParams:
     tokens in prompt and answer (Keskar et al. 2019, arXiv 1909.05858). ``presence_penalty`` and
     ``frequency_penalty`` are OpenAI's, over the answer. The same ``seed`` gives the same tokens
     alone and in any batch; `None` draws a seed. ``top_logprobs`` is the number of alternatives per
-    token.
+    token. ``experts`` reports the experts of each token; only for a model with experts.
     """
 
     max_tokens: int = 256
@@ -61,6 +61,7 @@ class SamplingParams:
     seed: int | None = None
     ignore_eos: bool = False
     top_logprobs: int = 0
+    experts: bool = False
 
     def __post_init__(self) -> None:
         _require("max_tokens", self.max_tokens, self.max_tokens >= 0, "0 or more")
@@ -219,6 +220,7 @@ class ScoreQuery:
             a line, because a gap within a word changes the tokens. A gap without a suffix is a
             prompt and must be ``special``; markers are then read in prompt and text.
         continued: A conversation with a last message of the assistant, which the text continues.
+        experts: Whether to report the experts of each token; see SamplingParams.
     """
 
     text: str | Sequence[int] | Sequence[Message]
@@ -231,3 +233,4 @@ class ScoreQuery:
     windows: bool = False
     gap: CompletionQuery | None = None
     continued: Sequence[Message] = ()
+    experts: bool = False

@@ -15,6 +15,10 @@ MAX_ALTERNATIVES = 20
 """Maximum number of alternatives per token (OpenAI's limit for ``top_logprobs``)."""
 
 
+ExpertChoice = tuple[tuple[tuple[int, float], ...], ...]
+"""By layer, the number of each chosen expert and the weight of the expert's output."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alternative:
     """A possible token; ``text`` has U+FFFD for incomplete characters."""
@@ -85,6 +89,8 @@ class Token:
         part: Set for tokens of a tool call, with ``text`` as a rule empty.
         grammar: Set if a grammar limited the choice. ``top`` still contains refused tokens.
         entropy_range: Bounds (least, most) in nats for an unreported entropy, if known.
+        experts: The experts that computed the prediction of this token, the most probable first, if
+            requested. The first token of a prompt has no experts.
     """
 
     id: int
@@ -101,6 +107,7 @@ class Token:
     part: CallPart | None = None
     grammar: GrammarScore | None = None
     entropy_range: tuple[float, float] | None = None
+    experts: ExpertChoice | None = None
 
     @property
     def entropy_estimate(self) -> float | None:

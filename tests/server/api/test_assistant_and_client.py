@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 import pytest
 
+from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.finish import Finish, Usage
@@ -24,7 +27,18 @@ from pellucid.vocabulary.query import (
     Terms,
 )
 from pellucid.vocabulary.token import Token
-from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live_tiny, tiny_assistant
+from support.models.loaded_models import loaded_model
+from support.models.tiny_models import tiny_llama, tiny_qwen3_moe, to_decoder
+from support.servers.http_servers import (
+    MARKERS,
+    TINY,
+    TINY_PLAIN,
+    LiveServer,
+    byte_tokenizer,
+    live,
+    live_tiny,
+    tiny_assistant,
+)
 
 Verb = Callable[[LocalAssistant | Client], AsyncIterator[Token | Finish]]
 
@@ -226,3 +240,48 @@ async def test_same_errors(pair: Pair, verb: Verb, error: type[Exception]) -> No
             sentences.append(str(raised.value))
 
     assert sentences[0] == sentences[1]
+
+
+async def test_experts() -> None:
+    """Locally and over HTTP, a read token has the experts of the same token when generated.
+
+    A model without experts refuses.
+    """
+    makers = {"experts": tiny_qwen3_moe, "dense": tiny_llama}
+    models = [
+        loaded_model(name, to_decoder(make(vocab_size=256 + len(MARKERS))), byte_tokenizer())
+        for name, make in makers.items()
+    ]
+    engine = LocalEngine({model.name: model.model for model in models}, EngineSettings(slots=2, context=64, queue=8))
+    state, local = ServerState(models=tuple(makers), grace=0.0), LocalAssistant(engine, models)
+    state.open(local, engine)
+    params = SamplingParams(max_tokens=3, experts=True, ignore_eos=True)
+    with live(state) as server:
+        async with Client(server.url) as client:
+            assert [card.experts for card in await client.cards()] == [True, False]
+            for assistant in (local, client):
+                generated, _ = await listen(assistant.complete(CompletionQuery([1, 2], params=params)))
+                ids = [1, 2, *(token.id for token in generated)]
+                read, _ = await listen(assistant.score(ScoreQuery(ids, experts=True)))
+                plain, _ = await listen(assistant.score(ScoreQuery(ids)))
+                assert {token.experts for token in plain} == {None}
+                assert read[0].experts is None
+                assert [len(token.experts or ()) for token in read[1:]] == [3] * 4
+                for one, other in zip(read[2:], generated, strict=True):
+                    assert numbers(one) == numbers(other)
+                for verb in (
+                    assistant.complete(CompletionQuery("a", params=params, model="dense")),
+                    assistant.chat(ChatQuery(CHAT, params, model="dense")),
+                    assistant.score(ScoreQuery("a", experts=True, model="dense")),
+                ):
+                    with pytest.raises(InvalidRequestError, match=r"dense reports no experts: omit experts\."):
+                        await listen(verb)
+            reply = server.http.post("/v1/score", json={"tokens": ids, "experts": True}).json()
+            assert [[pair[0] for pair in layer] for layer in reply["tokens"][2]["experts"]] == numbers(read[2])
+    engine.close()
+
+
+def numbers(token: Token) -> list[list[int]]:
+    assert token.experts is not None
+    assert all(sum(weight for _, weight in layer) == pytest.approx(1) for layer in token.experts)
+    return [[expert for expert, _ in layer] for layer in token.experts]

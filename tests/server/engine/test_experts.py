@@ -9,6 +9,7 @@ import pytest
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig, Experts
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
+from pellucid.engine.model import ExpertChoices
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.weight_packing import pack
@@ -76,3 +77,22 @@ def test_invalid_scores(built: Kernels) -> None:
     tensors["layers.0.mlp.router.weight"] = np.full((6, 128), np.nan, np.float32)
     model = native(config, tensors, built)
     assert np.isnan(model.forward(batch([(0, 0, random_text(config, 20))]), new_storage(model))).all()
+
+
+def test_report_of_the_choice(built: Kernels) -> None:
+    """Rows report the router's experts with their weights, as in torch, whatever the other rows."""
+    config = replace(EXPERTS, layers=2, experts=Experts(6, 2))
+    tensors = in_blocks(config)
+    model, reference = native(config, tensors, built), dequantized(config, tensors)
+    ids, others = random_text(config, 40), random_text(config, 9, 1)
+    expected, found = ExpertChoices(), ExpertChoices()
+    alone = replace(batch([(0, 0, ids)]), choices=expected)
+    reference.forward(alone, new_storage(reference, capacity=40))
+    together = batch([(1, 0, others), (0, 0, ids)])
+    wanted = replace(together, rows=np.asarray([20, 48]), choices=found)  # Row 9 + i is token i.
+    model.forward(wanted, new_storage(model, capacity=40))
+    for row, token in enumerate([11, 39]):
+        for layer, layer_expected in zip(found.of(row), expected.of(token), strict=True):
+            assert [expert for expert, _ in layer] == [expert for expert, _ in layer_expected]
+            assert np.allclose([weight for _, weight in layer], [weight for _, weight in layer_expected], atol=0.02)
+            assert sum(weight for _, weight in layer) == pytest.approx(1)

@@ -47,7 +47,7 @@ class Failing:
             self._decoder.weight_bytes,
             self._decoder.cost,
         )
-        self.description, self.cheap_rows = "fails on demand", 8
+        self.description, self.cheap_rows, self.reports_experts = "fails on demand", 8, False
         self.logits, self.new_storage = self._decoder.logits, self._decoder.new_storage
         self.sum_hidden = self._decoder.sum_hidden
 
@@ -213,7 +213,7 @@ class Interruptible:
             self._decoder.weight_bytes,
             self._decoder.cost,
         )
-        self.description, self.cheap_rows = "waits to be interrupted", 8
+        self.description, self.cheap_rows, self.reports_experts = "waits to be interrupted", 8, False
         self.logits, self.new_storage = self._decoder.logits, self._decoder.new_storage
         self.sum_hidden = self._decoder.sum_hidden
 

@@ -136,6 +136,7 @@ def _models(state: ServerState) -> list[ModelObject]:
             "infill": card.infill,
             "files": card.files,
             "next_edit": card.next_edit,
+            "experts": card.experts,
             "chat": card.chat,
             "chat_template": card.chat_template,
             "memory": {

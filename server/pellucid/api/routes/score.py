@@ -57,6 +57,7 @@ async def score(body: ScoreRequest, request: Request) -> Response:
         windows=body.windows,
         gap=_gap(body),
         continued=_continued(body),
+        experts=body.experts,
     )
     timer = state.metrics.timer(model, state.clock, reads=True)
     if body.stream:

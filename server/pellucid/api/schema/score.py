@@ -47,6 +47,9 @@ class ScoreRequest(Admittance):
     input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
         default=[], description="with input_prefix: pieces of other files, as context of the text"
     )
+    experts: bool = Field(
+        False, description="report the experts of each token; only for a model with experts in its meta"
+    )
     stream: bool = False
 
 

@@ -96,6 +96,11 @@ class TokenRecord(Reply):
         None, description="only for the tokens of a tool call; these tokens have no text"
     )
     grammar: GrammarRecord | None = Field(None, description="only with a grammar")
+    experts: list[list[tuple[int, float]]] | None = Field(
+        None,
+        description="only if requested: for each layer, the experts that computed the prediction of this token, and "
+        "the weights of their outputs; the most probable expert is first",
+    )
 
 
 class _Written:

@@ -142,7 +142,11 @@ class Decoder(DecoderSizes, TorchModel):
             return attend(q, keys, values, batch.spans, scoring)
 
         ids, positions, rows = self.indices(batch)
-        x = self._layers(ids, positions, attention, kv)
+        choices: list[tuple[Tensor, Tensor]] = []
+        x = self._layers(ids, positions, attention, kv, choices)
+        if batch.choices is not None:
+            numbers, weights = (torch.stack([one[rows] for one in found]).cpu() for found in zip(*choices, strict=True))
+            batch.choices.take(numbers.int().numpy(), weights.numpy())
         return rms_norm(x[rows], self.weights.norm, self.config.rms_norm_eps)
 
     @torch.inference_mode()
@@ -154,7 +158,7 @@ class Decoder(DecoderSizes, TorchModel):
             store_rows(keys, values, k, v, rows)
             return attend_rows(q, keys, values, rows, scoring)
 
-        x = self._layers(rows.ids, rows.positions, attention, kv)
+        x = self._layers(rows.ids, rows.positions, attention, kv, [])
         return rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -167,8 +171,18 @@ class Decoder(DecoderSizes, TorchModel):
             self._graphs = kv, tables, DecodeGraphs(self.device)
         return self._graphs[2]
 
-    def _layers(self, ids: Tensor, positions: Tensor, attention: Attention, kv: TensorStorage) -> Tensor:
-        """Return the output of the last layer (T, hidden)."""
+    def _layers(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        attention: Attention,
+        kv: TensorStorage,
+        choices: list[tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        """Return the output of the last layer (T, hidden).
+
+        Add each layer's experts and their weights, both (T, active), to ``choices``.
+        """
         eps = self.config.rms_norm_eps
         waves = {  # (T, 1, rotary_width)
             theta: [table[positions, None] for table in tables] for theta, tables in self._rotary.tables.items()
@@ -187,10 +201,10 @@ class Decoder(DecoderSizes, TorchModel):
             scoring = Scoring(self.config.score_scale, kind.window, self.config.score_cap, layer.sinks)
             mixed = layer.o(attention(q, k, v, keys, values, scoring).flatten(1))
             x = x + _normed(mixed, layer.attention_norm, eps) * scale
-            x = x + _normed(self._mlp(layer, _normed(x, layer.post_norm, eps)), layer.mlp_norm, eps) * scale
+            x = x + _normed(self._mlp(layer, _normed(x, layer.post_norm, eps), choices), layer.mlp_norm, eps) * scale
         return x
 
-    def _mlp(self, layer: Layer, x: Tensor) -> Tensor:
+    def _mlp(self, layer: Layer, x: Tensor, choices: list[tuple[Tensor, Tensor]]) -> Tensor:
         experts = self.config.experts
         if experts is None:
             return layer.down(self._gated(layer.gate_up(x)))
@@ -199,6 +213,7 @@ class Decoder(DecoderSizes, TorchModel):
         weights, chosen = scores.topk(experts.active, dim=-1)
         if experts.normalized:
             weights = weights / weights.sum(-1, keepdim=True)
+        choices.append((chosen, weights))
         inputs = layer.gate_up.weight.view(2, experts.count, -1, x.shape[1])  # (2, experts, width, hidden)
         outputs = layer.down.weight.view(experts.count, x.shape[1], -1)  # (experts, hidden, width)
         biases = [

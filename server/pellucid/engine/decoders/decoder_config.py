@@ -196,6 +196,10 @@ class DecoderSizes(ABC):
     def hidden_size(self) -> int:
         return self.config.hidden_size
 
+    @property
+    def reports_experts(self) -> bool:
+        return self.config.experts is not None
+
 
 def rotary_tables(config: DecoderConfig, positions: int, theta: float | None = None) -> tuple[Floats, Floats]:
     """Return cosines and sines (positions, rotary_width) float32.

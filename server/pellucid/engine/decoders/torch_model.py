@@ -92,6 +92,10 @@ class TorchModel(ABC):
     def cache_shape(self) -> CacheShape: ...
 
     @property
+    def reports_experts(self) -> bool:
+        return False
+
+    @property
     def cheap_rows(self) -> int:
         """See Model. Up to 8 rows cost little more than one row, but with AVX2 alone."""
         wide = self.device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"

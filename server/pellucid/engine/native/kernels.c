@@ -51,6 +51,8 @@ typedef struct {
     half *const *keys, *const *values;
     int64_t slot_stride, head_stride, token_stride;
     const volatile int32_t *interrupt; /* NULL, or what ends the pass between two layers when it is not 0 */
+    int32_t *expert; /* NULL, or what takes the experts and their weights (layers, tokens or rows if they are more, active); */
+    float *weight;   /* of the last layer only wanted rows are written */
 } batch;
 
 /* All working memory of a pass, one piece after another. */
@@ -400,6 +402,13 @@ static void add_experts(const step *now) {
     const layer *l = d->layer + now->layer;
     const scratch *s = &p->s;
     run(p->pool, route_all, (void *)now);
+    const batch *b = p->batch;
+    if (b->expert) {
+        int64_t at = now->layer * most(b->tokens, b->rows) * d->active;
+        size_t count = (size_t)(now->rows * d->active);
+        memcpy(b->expert + at, s->choices.expert, count * sizeof(int32_t));
+        memcpy(b->weight + at, s->choices.weight, count * sizeof(float));
+    }
     share_out(s->choices, s->shares, now->rows, d->experts, d->active);
     run(p->pool, quantize_routed, (void *)now);
     run(p->pool, multiply_routed, &(projection){p, &l->gate_up, s->q, 0, {.sink = GATE, .gated = s->gated, .gate = d->gate}});

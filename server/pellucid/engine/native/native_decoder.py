@@ -14,7 +14,7 @@ from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, Decode
 from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.host_storage import HostStorage
 from pellucid.engine.masked_row import MaskedRow
-from pellucid.engine.model import Batch, CacheShape, InterruptedStepError, KVStorage, Logprobs, TokenCost
+from pellucid.engine.model import Batch, CacheShape, Indices, InterruptedStepError, KVStorage, Logprobs, TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels
 from pellucid.engine.native.decoder_tensor_pointers import DecoderTensorPointers, RotaryTables
 from pellucid.engine.native.kernel_compiler import KernelsUnavailableError
@@ -51,6 +51,11 @@ class _Memory:
         if self._positions < positions:
             self.tables = {theta: rotary_tables(self._config, positions, theta) for theta in self._config.rope_thetas}
             self._positions = positions
+
+
+def _of_rows(found: Array, rows: Indices) -> Array:
+    """Return (layers, R, active) of all tokens' numbers; the last layer computed only the rows."""
+    return np.concatenate((found[:-1, rows], found[-1:, : len(rows)]))
 
 
 class NativeLogits:
@@ -148,6 +153,7 @@ class NativeDecoder(DecoderSizes):
         ids, rows = np.ascontiguousarray(batch.ids), np.ascontiguousarray(batch.rows)
         out = np.empty((len(rows), self.config.hidden_size), np.float32)
         layers = self.config.layers
+        choices = None if batch.choices is None else self._choices(max(len(ids), len(rows)))
         slot, head, token, item = kv.keys[0].strides
         native = NativeBatch(
             tokens=len(ids),
@@ -164,6 +170,8 @@ class NativeDecoder(DecoderSizes):
             head_stride=head // item,
             token_stride=token // item,
             interrupt=None if batch.interrupt is None else batch.interrupt.address,
+            expert=None if choices is None else choices[0].ctypes.data,
+            weight=None if choices is None else choices[1].ctypes.data,
         )
         with self.kernels.lock:
             self._memory.cover(min(kv.keys[0].shape[2], self.context))
@@ -171,7 +179,14 @@ class NativeDecoder(DecoderSizes):
             scratch = self._scratch(max(len(ids), len(rows)), max((s.end for s in batch.spans), default=0))
             if not self.kernels.forward(self._structs.decoder, native, scratch, out):
                 raise InterruptedStepError
+        if batch.choices is not None and choices is not None:
+            batch.choices.take(_of_rows(choices[0], rows), _of_rows(choices[1], rows))
         return out
+
+    def _choices(self, tokens: int) -> tuple[NDArray[np.int32], Floats]:
+        assert self.config.experts is not None
+        shape = (self.config.layers, tokens, self.config.experts.active)
+        return np.empty(shape, np.int32), np.empty(shape, np.float32)
 
     def logits(self, hidden: Floats) -> NativeLogits:
         hidden = np.ascontiguousarray(hidden)

@@ -95,7 +95,7 @@ class NativeBatch(Structure):
         ("keys", POINTER(c_void_p)),
         ("values", POINTER(c_void_p)),
         *((name, c_int64) for name in ("slot_stride", "head_stride", "token_stride")),
-        ("interrupt", c_void_p),
+        *((name, c_void_p) for name in ("interrupt", "expert", "weight")),
     )
 
 
