@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
+from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, ScoreQuery
 from pellucid.vocabulary.token import Alternative, Token
 from support.page.storyteller import Storyteller
@@ -55,6 +56,10 @@ class ForkingTeller(Storyteller):
     """
 
     samples: int = -1
+    has_experts: bool = False
+
+    def scripted_cards(self) -> list[ModelCard]:
+        return [replace(card, experts=self.has_experts) for card in super().scripted_cards()]
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         self.queries.append(query)
@@ -70,7 +75,9 @@ class ForkingTeller(Storyteller):
             word = list(FOLLOWING[last])[self.samples % 2 if last == " is" and query.params.temperature else 0]
             if word == END and not query.params.ignore_eos:
                 return
-            yield spoken(last, word, len(before))
+            token = spoken(last, word, len(before))
+            experts = (((7, 0.75), (2, 0.25)), ((len(before), 0.5), (5, 0.5)))
+            yield replace(token, experts=experts) if query.params.experts else token
             before.append(word)
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
@@ -85,3 +92,4 @@ class ForkingTeller(Storyteller):
     def reset(self) -> None:
         super().reset()
         self.samples = -1
+        self.has_experts = False

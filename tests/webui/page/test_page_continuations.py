@@ -105,3 +105,20 @@ async def test_samples_side_by_side(tab: Tab, teller: ForkingTeller) -> None:
     await expect(panel.get_by_role("status")).to_contain_text("Generation ended after 1 of 3 samples.")
     await expect(rows).to_have_count(4)
     assert (tab.problems, tab.elsewhere) == ([], [])
+
+
+async def test_experts_of_a_token(tab: Tab, teller: ForkingTeller) -> None:
+    """The inspector shows the experts of the current token, only for a model with experts."""
+    inspector = await inspected(tab)
+    await expect(inspector.get_by_text("Experts", exact=True)).to_be_hidden()
+    teller.has_experts = True
+    await tab.page.reload()
+    text = tab.page.locator(".pl-body[data-tokens]")
+    await text.press("Home")
+    await inspector.get_by_text("Experts", exact=True).click()
+    rows = inspector.get_by_role("table").get_by_role("row")
+    await expect(rows).to_have_text(["Layer 17 75 %2 25 %", "Layer 20 50 %5 50 %"])
+    await check_looks(tab.page, ".pl-inspector")
+    await text.press("End")
+    await expect(rows.last).to_have_text("Layer 23 50 %5 50 %")
+    assert (tab.problems, tab.elsewhere) == ([], [])

@@ -79,6 +79,7 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
     from pellucid_webui.frame import app
 
     chat = ChatRoute(store, assistant_for, turns)
+    continuations = ContinuationsRoute(store, assistant_for, turns)
     compare = CompareRoute(assistant_for, ChatAnswers(store))
     reviews = Reviews(store.folder / REVIEWS)
     return GradioPage(
@@ -90,7 +91,8 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
         {
             "chat": chat.act,
             "turn": chat.follow,
-            "continuations": ContinuationsRoute(store, assistant_for, turns).grow,
+            "continuations": continuations.grow,
+            "experts": continuations.experts,
             "conversations": ConversationListRoute(store, assistant_for, turns).act,
             "models": ModelsRoute(assistant_for).act,
             "compare": compare.act,

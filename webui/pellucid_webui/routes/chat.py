@@ -209,7 +209,8 @@ class ChatRoute:
 
     async def _inspect(self, owner: str, asked: Asked) -> Payload:
         actions = self._actions(owner)
-        return await inspected(await actions.conversation(_conversation_id(asked)), asked, actions)
+        cards = await self.assistant_for(owner).cards()
+        return await inspected(await actions.conversation(_conversation_id(asked)), asked, actions, cards)
 
     async def _versions(self, owner: str, asked: Asked) -> Payload:
         actions = self._actions(owner)

@@ -1,4 +1,4 @@
-"""The likely continuations of an answer from a token on, as a growing tree."""
+"""The likely continuations of an answer from a token on, as a growing tree; experts of a token."""
 
 from __future__ import annotations
 
@@ -113,10 +113,21 @@ class ContinuationsRoute:
                     updated = time.monotonic()
         yield {"before": place.text, **tree.payload(), "isWhole": True}
 
+    async def experts(self, owner: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the experts that computed the prediction of token ``index``, by layer."""
+        assistant = self.assistant_for(owner)
+        actions = ChatActions(owner, self.store, assistant, self.turns)
+        place = await answer_before(actions, asked.get("conversation"), asked.get("node"), asked.get("index"))
+        async with aclosing(most_probable(assistant, place, "", 1, experts=True)) as tokens:
+            async for token in tokens:
+                yield {"layers": token.experts}
 
-async def most_probable(assistant: Assistant, place: AnswerBefore, text: str, most: int) -> AsyncGenerator[Token]:
+
+async def most_probable(
+    assistant: Assistant, place: AnswerBefore, text: str, most: int, *, experts: bool = False
+) -> AsyncGenerator[Token]:
     """Yield the most probable tokens after a text, with the lowest priority."""
-    params = SamplingParams(max_tokens=most, top_logprobs=MAX_ALTERNATIVES, ignore_eos=True)
+    params = SamplingParams(max_tokens=most, top_logprobs=MAX_ALTERNATIVES, ignore_eos=True, experts=experts)
     continues = bool(place.text + text)
     messages = place.followed_by(text) if continues else place.messages
     query = place.settings.query(messages, continue_last=continues)

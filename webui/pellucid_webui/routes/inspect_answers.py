@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import exp, fsum, log
 from typing import Any
 
+from pellucid.vocabulary.model_card import ModelCard
 from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import record_at, records_in
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
@@ -16,15 +17,20 @@ from pellucid_webui.page_threads import in_page_thread
 MAX_ANSWERS = 20
 
 
-async def inspected(conversation: Conversation, asked: Mapping[str, Any], actions: ChatActions) -> dict[str, Any]:
+async def inspected(
+    conversation: Conversation, asked: Mapping[str, Any], actions: ChatActions, cards: Sequence[ModelCard]
+) -> dict[str, Any]:
     """Return the places of the tokens of the answers ``nodes``, and the tokens of ``open``."""
     nodes, marks = asked.get("nodes"), dict[int, Any]()
+    experts = {card.name: card.experts for card in cards} | {"": cards[0].experts}
     for number in nodes[:MAX_ANSWERS] if isinstance(nodes, list) else []:
         node = finished_answer(conversation, number, actions)
         if node is not None:
             found = await in_page_thread(_marks, node, await actions.batches_in(conversation, node.id))
             count, branched = len(conversation.versions(node)), await _branched(conversation, node, actions)
-            marks[node.id] = found | {"versions": count, "branched": branched}
+            model = conversation.settings_of(node).model
+            more = {"versions": count, "branched": branched, "experts": experts.get(model, False)}
+            marks[node.id] = found | more
     node = finished_answer(conversation, asked.get("open"), actions)
     batches = [] if node is None else list(await actions.batches_in(conversation, node.id))
     return {"marks": marks, "opened": None if node is None else {"node": node.id, "batches": batches}}

@@ -270,6 +270,8 @@ declare namespace Page {
     /** The number of versions. */
     versions: number;
     branched: BranchedToken | null;
+    /** Whether the answer's model reports the experts of tokens. */
+    experts: boolean;
   }
 
   interface LiveAnswer {
@@ -817,6 +819,7 @@ declare namespace Page {
     onClose: () => void;
     onSamples: (index: number, alternative: number, count: number) => void;
     onTree: (index: number) => void;
+    placeWithExperts: (index: number) => PlaceInAnswer | null;
   }
 
   interface Inspector extends Dock {

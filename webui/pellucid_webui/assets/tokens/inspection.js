@@ -58,6 +58,7 @@ export class Inspection {
       onClose: () => this.unpin(),
       onSamples: (index, alternative, count) => this.generateSamples(index, alternative, count),
       onTree: (index) => this.showContinuations(index),
+      placeWithExperts: (index) => this.placeWithExperts(index),
     });
     this.legend = make("span", { class: "pl-heat pl-inspect-legend", role: "group", "aria-label": "What the marks mean", "data-mode": "probability" });
     this.least = button("Least likely", { class: "pl-button pl-inspect-least", onclick: () => this.goToLeast() }, "Go to the least likely word of the answer in view (l)");
@@ -492,6 +493,16 @@ export class Inspection {
   showContinuations(index) {
     const node = this.inspectedNode;
     if (node !== null) this.continuations.showTree({ conversation: this.value?.id ?? "", node, index });
+  }
+
+  /**
+   * @param {number} index
+   * @returns {Page.PlaceInAnswer | null}
+   */
+  placeWithExperts(index) {
+    const node = this.inspectedNode;
+    const message = [...this.inView].find(({ data }) => data.node === node);
+    return node !== null && message?.data.marks?.experts ? { conversation: this.value?.id ?? "", node, index } : null;
   }
 
   get inspectedNode() {

@@ -1,6 +1,7 @@
 // The inspector of the chat: the card of a token at a fixed place next to the answers, with what can be done there.
 
 import { make, button } from "../shared/dom.js";
+import { ExpertChoice } from "./expert_choice.js";
 import { TokenCard } from "./token_card.js";
 import { WhatIfSliders } from "./whatif_sliders.js";
 
@@ -13,17 +14,20 @@ const WAITING = "Reading the tokens of this answer…";
 export class Inspector {
   /**
    * `onStep` goes to the next (1) or previous (-1) unsure token while none is shown, `onClose` closes the inspector, `onSamples`
-   * generates more versions from an alternative on, and `onTree` shows all continuations from a token on.
+   * generates more versions from an alternative on, and `onTree` shows all continuations from a token on. `placeWithExperts` is null
+   * for an answer of a model without experts.
    * @param {Page.InspectorOptions} options
    */
-  constructor({ onStep, onClose, onSamples, onTree }) {
+  constructor({ onStep, onClose, onSamples, onTree, placeWithExperts }) {
     this.onClose = onClose;
     this.onSamples = onSamples;
+    this.placeWithExperts = placeWithExperts;
     /** @type {Page.TokenOwner | null} */
     this.owner = null;
     /** @type {Page.CardOptions | null} */
     this.options = null;
     this.card = new TokenCard({ docked: true });
+    this.experts = new ExpertChoice();
     this.sliders = new WhatIfSliders((settings) => this.owner?.verdicts.change(settings));
     this.place = make("strong", { class: "pl-inspector-place" }, TITLE);
     this.hint = make("p", { class: "pl-hint pl-inspector-hint" }, HINT);
@@ -43,7 +47,7 @@ export class Inspector {
         button("‹", { "aria-label": "Previous unsure word", onclick: () => step(-1) }, "Previous unsure word (p)"),
         button("›", { "aria-label": "Next unsure word", onclick: () => step(1) }, "Next unsure word (n)"),
       ),
-      make("div", { class: "pl-inspector-body", role: "group", "aria-label": "The token", tabindex: "0" }, this.hint, this.words, this.card.element),
+      make("div", { class: "pl-inspector-body", role: "group", "aria-label": "The token", tabindex: "0" }, this.hint, this.words, this.card.element, this.experts.element),
       make("div", { class: "pl-inspector-actions" }, this.again, this.samples, this.tree),
       this.sliders.element,
     );
@@ -130,6 +134,7 @@ export class Inspector {
     this.hint.hidden = !isIdle;
     this.words.hidden = this.isOpen;
     this.hint.textContent = this.isOpen ? WAITING : HINT;
+    this.experts.show(this.options && this.placeWithExperts(this.options.index));
     for (const one of [this.again, this.samples, this.tree]) one.disabled = !this.options?.onBranch;
   }
 }
