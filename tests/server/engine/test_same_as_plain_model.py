@@ -24,6 +24,7 @@ from support.models.tiny_models import (
     tiny_mistral,
     tiny_qwen2,
     tiny_qwen3,
+    tiny_qwen3_moe,
     to_decoder,
 )
 from support.models.worker_driver import WorkerDriver, assert_lawful
@@ -33,13 +34,14 @@ pytestmark = pytest.mark.slow
 
 INTERLEAVINGS = trial_count(100)
 
-REFERENCES = {"llama": tiny_llama(), "qwen2": tiny_qwen2(), "qwen3": tiny_qwen3(), "mistral": tiny_mistral()}
+REFERENCES = {"llama": tiny_llama(), "experts": tiny_qwen3_moe(), "qwen3": tiny_qwen3(), "mistral": tiny_mistral()}
 MODELS: dict[str, Model] = {name: to_decoder(model) for name, model in REFERENCES.items()}
 
-_base = to_decoder(REFERENCES["qwen2"])
+_qwen2 = tiny_qwen2()
+_base = to_decoder(_qwen2)
 _adapter = random_adapter(_base.config)
 MODELS["qwen2 with an adapter"] = _base.adapted(_adapter)
-REFERENCES["qwen2 with an adapter"] = merged_into(REFERENCES["qwen2"], _adapter)
+REFERENCES["qwen2 with an adapter"] = merged_into(_qwen2, _adapter)
 
 STEMS = [random_ids(40, seed=1), random_ids(40, seed=2), random_ids(20, seed=1) + random_ids(20, seed=3)]
 """Shared beginnings of requests; the third stem leaves the first stem in the middle."""

@@ -49,6 +49,7 @@ from support.models.tiny_models import (
     tiny,
     tiny_dense_hybrid,
     tiny_gemma3,
+    tiny_gpt_oss,
     tiny_granite,
     tiny_granite_moe,
     tiny_llama,
@@ -171,6 +172,7 @@ _FAMILIES: dict[str, Callable[..., Any]] = {
     "mistral3": tiny_ministral3,
     "qwen3moe": tiny_qwen3_moe,
     "granitemoe": tiny_granite_moe,
+    "gpt-oss": tiny_gpt_oss,
 }
 """Makers of small models, by the architecture of a GGUF file."""
 
