@@ -31,11 +31,11 @@ class ModelCard:
 
     name: str
     context: int
-    infill: bool
-    chat: bool
-    weight_bytes: int
-    description: str
-    licence: str | None
+    infill: bool = True
+    chat: bool = True
+    weight_bytes: int = 0
+    description: str = ""
+    licence: str | None = None
     chat_template: str | None = None
     files: bool = False
     base: str | None = None

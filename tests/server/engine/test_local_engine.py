@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import Batch, Interrupt, InterruptedStepError, KVStorage
 from pellucid.engine.model_worker import EngineSettings, ModelWorker
@@ -33,29 +34,27 @@ EDITOR = Terms(key="editor")
 REFERENCES = {"llama": tiny_llama(), "qwen3": tiny_qwen3()}
 
 
-class Failing:
+class TinyLlama(Decoder):
+    """The decoder of the reference."""
+
+    def __init__(self) -> None:
+        decoder = to_decoder(REFERENCES["llama"])
+        super().__init__(decoder.config, decoder.weights, decoder.description)
+
+
+class Failing(TinyLlama):
     """A decoder that fails if ``fails`` is set, and waits while ``may_run`` is cleared."""
 
     def __init__(self) -> None:
-        self._decoder = to_decoder(REFERENCES["llama"])
+        super().__init__()
         self.fails, self.may_run = False, threading.Event()
         self.may_run.set()
-        self.vocab_size, self.context = self._decoder.vocab_size, self._decoder.context
-        self.hidden_size = self._decoder.hidden_size
-        self.cache_shape, self.weight_bytes, self.cost = (
-            self._decoder.cache_shape,
-            self._decoder.weight_bytes,
-            self._decoder.cost,
-        )
-        self.description, self.cheap_rows, self.reports_experts = "fails on demand", 8, False
-        self.logits, self.new_storage = self._decoder.logits, self._decoder.new_storage
-        self.sum_hidden = self._decoder.sum_hidden
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         self.may_run.wait()
         if self.fails:
             raise RuntimeError("the device is gone")
-        return self._decoder.forward(batch, kv)
+        return super().forward(batch, kv)
 
 
 @pytest.fixture
@@ -200,22 +199,12 @@ class TestRefusals:
         assert refusal.value.param == "logit_bias"
 
 
-class Interruptible:
+class Interruptible(TinyLlama):
     """A decoder with background steps that wait for an interrupt while ``waits`` is set."""
 
     def __init__(self) -> None:
-        self._decoder = to_decoder(REFERENCES["llama"])
+        super().__init__()
         self.waits, self.waiting = True, threading.Event()
-        self.vocab_size, self.context = self._decoder.vocab_size, self._decoder.context
-        self.hidden_size = self._decoder.hidden_size
-        self.cache_shape, self.weight_bytes, self.cost = (
-            self._decoder.cache_shape,
-            self._decoder.weight_bytes,
-            self._decoder.cost,
-        )
-        self.description, self.cheap_rows, self.reports_experts = "waits to be interrupted", 8, False
-        self.logits, self.new_storage = self._decoder.logits, self._decoder.new_storage
-        self.sum_hidden = self._decoder.sum_hidden
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
         if batch.interrupt is not None and self.waits:
@@ -224,7 +213,7 @@ class Interruptible:
             while not flag.value:
                 time.sleep(0)
             raise InterruptedStepError
-        return self._decoder.forward(batch, kv)
+        return super().forward(batch, kv)
 
 
 class TestInterrupt:

@@ -231,7 +231,7 @@ async def test_warm_up_is_an_infill_where_there_are_infills(monkeypatch: pytest.
     engines = {True: ScriptedEngine([97]), False: ScriptedEngine([97])}
     for infill, engine in engines.items():
         assistant = scripted_assistant(engine, byte_tokenizer(words=[b"ab"]), FORMAT if infill else None)
-        card = ModelCard("scripted", 512, infill, chat=False, weight_bytes=0, description="", licence=None)
+        card = ModelCard("scripted", 512, infill, chat=False)
         monkeypatch.setattr(assistant.models, "cards", lambda card=card: [card])
         await warm_up(assistant)
 
@@ -262,7 +262,7 @@ def test_curl_line_is_for_a_shell() -> None:
 def test_what_is_there_to_try(monkeypatch: pytest.MonkeyPatch, infill: bool, chat: bool, routes: list[str]) -> None:
     """The greeting has a request for each ability of the model."""
     assistant = scripted_assistant(ScriptedEngine([97]), byte_tokenizer(words=[b"ab"]), None)
-    card = ModelCard("scripted", 512, infill, chat, weight_bytes=0, description="small", licence=None)
+    card = ModelCard("scripted", 512, infill, chat, description="small")
     monkeypatch.setattr(assistant.models, "cards", lambda: [card])
     settings = load_settings()
     asked = [line for line in greeting(settings, assistant).splitlines() if "curl" in line]

@@ -77,4 +77,4 @@ class ScriptedEditor(SilentAssistant):
         yield Finish(FinishReason.STOP, Usage())
 
     async def cards(self) -> list[ModelCard]:
-        return [ModelCard("scripted", 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None)]
+        return [ModelCard("scripted", 4096)]

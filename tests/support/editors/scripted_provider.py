@@ -36,11 +36,7 @@ class ScriptedProvider(SilentAssistant):
         self.losses += 1
 
     async def cards(self) -> list[ModelCard]:
-        return [
-            ModelCard(
-                MODEL, 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, files=self.files
-            )
-        ]
+        return [ModelCard(MODEL, 4096, files=self.files)]
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         self.asked.append(Asked(query))

@@ -65,10 +65,7 @@ class ScriptedPageAssistant(SilentAssistant):
         return f"<suffix>{query.suffix}<prefix>{query.prefix}<middle>"
 
     async def cards(self) -> list[ModelCard]:
-        return [
-            ModelCard(name, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None)
-            for name in self.names
-        ]
+        return [ModelCard(name, context=64, description="scripted") for name in self.names]
 
 
 @dataclass

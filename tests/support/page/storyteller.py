@@ -44,15 +44,7 @@ class Storyteller(ScriptedAssistant):
 
     def scripted_cards(self) -> list[ModelCard]:
         return [
-            ModelCard(
-                name,
-                self.context,
-                infill=True,
-                chat=True,
-                weight_bytes=531_000_000,
-                description="int8 weights on cpu",
-                licence=None,
-            )
+            ModelCard(name, self.context, weight_bytes=531_000_000, description="int8 weights on cpu")
             for name in self.served
         ]
 

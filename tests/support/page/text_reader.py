@@ -71,12 +71,7 @@ class TextReader(SilentAssistant):
         return self.scripted_cards()
 
     def scripted_cards(self) -> list[ModelCard]:
-        return [
-            ModelCard(
-                name=name, context=100_000, infill=False, chat=True, weight_bytes=1, description="made up", licence=None
-            )
-            for name in (WORDS, HALVES)
-        ]
+        return [ModelCard(name=name, context=100_000, infill=False, description="made up") for name in (WORDS, HALVES)]
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         assert isinstance(query.text, str)

@@ -162,19 +162,7 @@ class ScriptedAssistant(Reader):
         return ScriptedModels(self.scripted_cards())
 
     def scripted_cards(self) -> list[ModelCard]:
-        return [
-            ModelCard(
-                name=TINY,
-                context=64,
-                infill=True,
-                chat=True,
-                weight_bytes=1,
-                description="scripted",
-                licence=None,
-                files=True,
-                next_edit=self.next_edit,
-            )
-        ]
+        return [ModelCard(name=TINY, context=64, description="scripted", files=True, next_edit=self.next_edit)]
 
     def complete(
         self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None

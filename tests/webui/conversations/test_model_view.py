@@ -59,11 +59,7 @@ class CountingAssistant(SilentAssistant):
         yield Finish(FinishReason.STOP, Usage(computed=size, generated=len(text)))
 
     async def cards(self) -> list[ModelCard]:
-        return [
-            ModelCard(
-                name=MODEL, context=self.context, infill=True, chat=True, weight_bytes=1, description="", licence=None
-            )
-        ]
+        return [ModelCard(name=MODEL, context=self.context)]
 
 
 class LongChat:

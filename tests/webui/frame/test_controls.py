@@ -32,9 +32,7 @@ SETTINGS = TurnSettings("gone", "Be brief.", 0.3, 0.9, 5, 0.1, 7, 64, "json_sche
 
 
 def served(*names: str) -> ServedModels:
-    return ServedModels(
-        [ModelCard(name, 64, infill=True, chat=True, weight_bytes=1, description="", licence=None) for name in names]
-    )
+    return ServedModels([ModelCard(name, 64) for name in names])
 
 
 def test_menus() -> None:

@@ -51,9 +51,7 @@ class SmallContext(ScriptedAssistant):
         return self._chat(query)
 
     def scripted_cards(self) -> list[ModelCard]:
-        return [
-            ModelCard(name=TINY, context=CONTEXT, infill=True, chat=True, weight_bytes=1, description="", licence=None)
-        ]
+        return [ModelCard(name=TINY, context=CONTEXT)]
 
 
 @pytest.fixture

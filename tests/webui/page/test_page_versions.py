@@ -67,10 +67,7 @@ class TwoModels(ScriptedAssistant):
         return self._score(query)
 
     def scripted_cards(self) -> list[ModelCard]:
-        return [
-            ModelCard(name=name, context=1000, infill=True, chat=True, weight_bytes=1, description="", licence=None)
-            for name in (TINY, OTHER)
-        ]
+        return [ModelCard(name=name, context=1000) for name in (TINY, OTHER)]
 
 
 @pytest.fixture

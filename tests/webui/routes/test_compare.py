@@ -32,7 +32,7 @@ async def act(found: CompareRoute, owner: str = "me", tab: str = "1", **data: An
 
 
 def card(name: str, *, chat: bool = True) -> ModelCard:
-    return ModelCard(name=name, context=64, infill=True, chat=chat, weight_bytes=1, description="", licence=None)
+    return ModelCard(name=name, context=64, chat=chat)
 
 
 async def test_compare() -> None:

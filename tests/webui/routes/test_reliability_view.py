@@ -13,7 +13,7 @@ from pellucid_webui.routes.infill import _reliability
 from pellucid_webui.routes.reliability_view import reliability_html
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant
 
-CARD = ModelCard("<coder>", 64, infill=True, chat=True, weight_bytes=1, description="", licence=None)
+CARD = ModelCard("<coder>", 64)
 
 
 def bar(count: int, confidence: float, accuracy: float) -> dict[str, Any]:

@@ -53,15 +53,7 @@ class Reader(SilentAssistant):
     async def cards(self) -> list[ModelCard]:
         return [
             ModelCard(
-                "reader",
-                4096,
-                infill=True,
-                chat=True,
-                weight_bytes=0,
-                description="",
-                licence=None,
-                files=self.files,
-                edit_calibration=None if self.gate is None else self.gate.record,
+                "reader", 4096, files=self.files, edit_calibration=None if self.gate is None else self.gate.record
             )
         ]
 
@@ -157,9 +149,7 @@ async def test_the_calibration_of_the_model_decides() -> None:
 )
 def test_a_calibration_that_cannot_be_used(record: dict[str, object], sentence: str) -> None:
     """The note names an unusable calibration and the remedy, and the default model's decides."""
-    gate, note = gate_of(
-        ModelCard("m", 1, infill=True, chat=True, weight_bytes=0, description="", licence=None, edit_calibration=record)
-    )
+    gate, note = gate_of(ModelCard("m", 1, edit_calibration=record))
     assert gate == default_gate()
     assert note is not None
     assert sentence in note

@@ -66,7 +66,7 @@ class Reader(SilentAssistant):
         self.losses += 1
 
     async def cards(self) -> list[ModelCard]:
-        return [ModelCard("reader", 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None)]
+        return [ModelCard("reader", 4096)]
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         if self.failure is not None:

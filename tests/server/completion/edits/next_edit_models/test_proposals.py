@@ -85,10 +85,7 @@ class Proposer(SilentAssistant):
         self.losses += 1
 
     async def cards(self) -> list[ModelCard]:
-        return [
-            ModelCard(name, 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, next_edit=form)
-            for name, form in (("coder", self.form), ("other", self.other))
-        ]
+        return [ModelCard(name, 4096, next_edit=form) for name, form in (("coder", self.form), ("other", self.other))]
 
     async def complete(
         self, query: CompletionQuery, *, on_usage: OnUsage | None = None
