@@ -200,4 +200,5 @@ def _card(name: str, meta: Json) -> ModelCard:
         edit_calibration_note=meta.get("edit_calibration_note"),
         next_edit=meta.get("next_edit"),
         experts=meta.get("experts", False),
+        reasoning=meta.get("reasoning", False),
     )

@@ -36,6 +36,7 @@ def record_of(token: Token) -> dict[str, Any]:
         "allowed": token.allowed,
         **({} if token.grammar is None else {"grammar": grammar_record(token)}),
         **({} if token.experts is None else {"experts": token.experts}),
+        **({} if token.reasoning is None else {"reasoning": token.reasoning}),
     }
     if token.part is not None:
         record["part"] = {"call": token.part.call, "deltas": [_delta_record(delta) for delta in token.part.deltas]}
@@ -67,6 +68,7 @@ def token_of(record: Mapping[str, Any]) -> Token:
         grammar=None if score is None else GrammarScore(score["mass"], score["allowed"], score["logprob"]),
         entropy_range=None if bounds is None else (bounds[0], bounds[1]),
         experts=None if experts is None else tuple(tuple(map(tuple, layer)) for layer in experts),
+        reasoning=record.get("reasoning"),
     )
 
 

@@ -8,10 +8,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from pellucid.door.users import CurrentRequest
-from pellucid.engine.request import Request
+from pellucid.engine.request import Constraint, Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError
 from pellucid.text.detokenizer import Detokenizer
+from pellucid.text.reasoning import ReasoningReader
 from pellucid.text.score_windows import RequestKeys
 from pellucid.text.stopping import StopGate
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
@@ -30,19 +31,24 @@ Stream = AsyncGenerator[Token | Finish]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A request to the engine, and the objects that turn its token ids into text."""
+    """A request to the engine, and the objects that turn its token ids into text.
+
+    ``form`` is the request's constraint of the text after the reasoning.
+    """
 
     served: TextModel
     query: CompletionQuery | ChatQuery
     request: Request
     detokenizer: Detokenizer
     gate: StopGate
+    form: Constraint | None = None
+    reasoning: ReasoningReader | None = None
     calls: CallReader | None = None
     loose_functions: tuple[str, ...] = ()
 
     def check_form(self, finish: Finish) -> None:
         """Raise InvalidRequestError if the answer failed because of the asked form."""
-        constraint, grammar = self.request.constraint, self.query.grammar
+        constraint, grammar = self.form, self.query.grammar
         if (
             finish.reason is FinishReason.ERROR
             and isinstance(constraint, GrammarConstraint | CallConstraint)
@@ -65,11 +71,18 @@ class Answer:
             finish,
             reason=gate.reason or finish.reason,
             stop=gate.stop,
-            complete=is_whole if isinstance(request.constraint, GrammarConstraint) else None,
+            complete=is_whole if isinstance(self.form, GrammarConstraint) else None,
             first_difference=first_difference(finish.usage, request.prompt, self.served.tokenizer),
             loose_functions=self.loose_functions,
             fields=fields,
         )
+
+    def split(self, tokens: list[Token]) -> tuple[list[Token], list[Token]]:
+        """Return the tokens of the reasoning, and the tokens of the answer."""
+        if self.reasoning is None:
+            return [], tokens
+        read = [self.reasoning.read(token) for token in tokens]
+        return [one for one in read if one.reasoning is not None], [one for one in read if one.reasoning is None]
 
     @property
     def shows_fields(self) -> bool:
@@ -95,7 +108,9 @@ async def generate(
             async for item in items:
                 if isinstance(item, TokenScore):
                     meter.count(item)
-                    tokens = detokenizer.feed(item)
+                    reasoned, tokens = answer.split(detokenizer.feed(item))
+                    for token in reasoned:
+                        yield token
                     for token in gate.feed(tokens if calls is None else calls.feed(tokens)):
                         if kept is not None:
                             kept.append(token)
@@ -114,7 +129,9 @@ async def generate(
         if finish.reason is FinishReason.SUPERSEDED:
             user.end_superseded(key)
         answer.check_form(finish)
-        tokens = detokenizer.flush()
+        reasoned, tokens = answer.split(detokenizer.flush())
+        for token in reasoned:
+            yield token
         rest = [*gate.feed(tokens if calls is None else [*calls.feed(tokens), *calls.finish()])]
     for token in [*rest, *gate.finish()]:
         if kept is not None:

@@ -9,12 +9,14 @@ from hashlib import blake2b
 
 from pellucid.engine.request import Constraint, Request
 from pellucid.errors import InvalidRequestError
+from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.answer import Answer
 from pellucid.text.detokenizer import Detokenizer
 from pellucid.text.healing import Healing
 from pellucid.text.margin_stop import MarginStop
 from pellucid.text.prompts import CHARACTERS_PER_TOKEN
 from pellucid.text.query_ids import chat_ids, infill_ids, prompt_characters
+from pellucid.text.reasoning import ReasoningConstraint, ReasoningForm, ReasoningPosition, ReasoningReader
 from pellucid.text.served_models import ServedModels
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.suffix_stop import SuffixStop
@@ -59,7 +61,7 @@ async def prepare_completion(
     request = Request(
         ids, params, query.terms, stop_ids, constraint=constraint, session=query.terms.key, cache_salt=cache_salt
     )
-    return Answer(served, query, request, detokenizer, gate)
+    return Answer(served, query, request, detokenizer, gate, constraint)
 
 
 async def prepare_chat(models: ServedModels, query: ChatQuery, cache_salt: str) -> Answer:
@@ -71,6 +73,10 @@ async def prepare_chat(models: ServedModels, query: ChatQuery, cache_salt: str) 
     served.check_experts(query.params.experts)
     _check_grammar(query)
     context, tokenizer = served.context, served.tokenizer
+    if query.reasoning is not None and served.reasoning is None:
+        raise InvalidRequestError(
+            f"{served.name} does not reason before it answers: omit reasoning.", param="reasoning"
+        )
     ids = await chat_ids(served, query, context)
     calls = served.call_reader(query, ids)
     constraint: Constraint | None = None
@@ -79,17 +85,36 @@ async def prepare_chat(models: ServedModels, query: ChatQuery, cache_salt: str) 
         constraint = await served.grammars.constraint(query.grammar, cache_salt)
     elif calls is not None:
         constraint, loose = await served.call_constraints.constraint(query, cache_salt)
+    form, reader, stop_ids = constraint, None, tokenizer.eos_ids
+    if served.reasoning is not None and not query.continues_text:
+        constraint, reader = _reasoning(query, served.reasoning, tokenizer, ids, constraint)
+        if query.reasoning is not None and served.reasoning.headers:
+            stop_ids -= set(served.reasoning.stop)  # The end of a channel is not the end of the answer.
     strip_space = not query.continue_last and query.grammar is None and tokenizer.prefix_space
     detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
     session = _conversation(query.messages)
     request = Request(
-        ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint, session=session, cache_salt=cache_salt
+        ids, query.params, query.terms, stop_ids, constraint=constraint, session=session, cache_salt=cache_salt
     )
     if query.prediction and served.engine.uses_predictions(served.name):
         prediction = query.prediction[: context * CHARACTERS_PER_TOKEN]
         predicted = await run_tokenizer(served, len(prediction), partial(tokenizer.encode, prediction, continues=True))
         request = replace(request, prediction=predicted[:context])  # No answer is longer.
-    return Answer(served, query, request, detokenizer, StopGate([StopStrings(query.stop)]), calls, tuple(sorted(loose)))
+    gate = StopGate([StopStrings(query.stop)])
+    return Answer(served, query, request, detokenizer, gate, form, reader, calls, tuple(sorted(loose)))
+
+
+def _reasoning(
+    query: ChatQuery, form: ReasoningForm, tokenizer: Tokenizer, prompt: Sequence[int], constraint: Constraint | None
+) -> tuple[Constraint | None, ReasoningReader]:
+    """Return the constraint, which ends reasoning that is not wanted or too long, and a reader."""
+    position = ReasoningPosition(form, tokenizer, prompt)
+    most = 0 if query.reasoning is None else query.reasoning.most_tokens
+    if position.is_reasoning or query.reasoning is not None:
+        own = ReasoningPosition(form, tokenizer, prompt)
+        if constraint is not None or most is not None:
+            constraint = ReasoningConstraint(own, tokenizer.vocab_size, constraint, most)
+    return constraint, ReasoningReader(position)
 
 
 def check_completion(served: TextModel, query: CompletionQuery) -> None:

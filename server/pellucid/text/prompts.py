@@ -18,6 +18,7 @@ from pellucid.errors import ContextLengthError, InvalidRequestError, NotSupporte
 from pellucid.models.catalog import InfillFormat, catalog
 from pellucid.models.tokenizers.markers_in_text import MarkerFinder
 from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.text.reasoning import HARMONY_ANSWER, HARMONY_TURN
 from pellucid.text.rendering_limits import RenderingError
 from pellucid.text.template_process import TemplateProcess
 from pellucid.text.tool_calls.template_input import (
@@ -28,7 +29,7 @@ from pellucid.text.tool_calls.template_input import (
     template_tools,
 )
 from pellucid.vocabulary.message import Message
-from pellucid.vocabulary.query import Extra
+from pellucid.vocabulary.query import Extra, Reasoning
 
 if TYPE_CHECKING:
     from pellucid.text.template_renderer import Renderer
@@ -38,9 +39,6 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """The template for models with ChatML's markers and without a template."""
-
-HARMONY_TURN, HARMONY_ANSWER = "<|start|>assistant", "<|channel|>final<|message|>"
-"""The end of a prompt of gpt-oss, and the beginning of an answer without reasoning."""
 
 MAX_TEMPLATE_CHARACTERS = 2**18
 """Well-known models' templates have at most about 30,000 characters."""
@@ -95,10 +93,16 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message], *, continue_last: bool = False, tools: Tools = ()) -> str:
         """Return the chat as text, up to the answer; ``continue_last`` includes its beginning."""
-        return self._render(*self._prepared(messages, tools, continue_last=continue_last))
+        return self._render(*self._prepared(messages, tools, continue_last=continue_last), None)
 
     def encode(
-        self, messages: Sequence[Message], *, continue_last: bool = False, tools: Tools = (), context: int | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        continue_last: bool = False,
+        tools: Tools = (),
+        context: int | None = None,
+        reasoning: Reasoning | None = None,
     ) -> list[int]:
         """Return the ids of the chat, in which markers spelled by messages are text.
 
@@ -108,7 +112,7 @@ class ChatTemplate:
         chat, begun = self._prepared(messages, tools, continue_last=continue_last)
         wedge = self._wedge([*strings_in(chat), begun])
         guarded = map_strings(chat, lambda text: self._guard(text, wedge))
-        pieces = self._render(guarded, self._guard(begun, wedge)).split(wedge)
+        pieces = self._render(guarded, self._guard(begun, wedge), reasoning).split(wedge)
         refuse_longer(self._tokenizer, pieces, context)
         ids = [
             id for i, piece in enumerate(pieces) for id in self._tokenizer.encode(piece, special=True, continues=i > 0)
@@ -138,17 +142,20 @@ class ChatTemplate:
             chat["tools"] = template_tools(tools)
         return chat, begun
 
-    def _render(self, chat: Mapping[str, Any], begun: str) -> str:
+    def _render(self, chat: Mapping[str, Any], begun: str, reasoning: Reasoning | None) -> str:
         variables = {
             **chat,
+            **({} if reasoning is None else {"reasoning_effort": reasoning.effort}),
             "add_generation_prompt": True,
-            "enable_thinking": False,
+            "enable_thinking": reasoning is not None,
+            "thinking": reasoning is not None,
             "bos_token": self._marker(self._tokenizer.bos_id),
             "eos_token": self._marker(min(self._tokenizer.eos_ids, default=None)),
         }
         try:
             text = self._renderer.render(variables, MAX_RENDERED_CHARACTERS + 4 * sum(map(len, strings_in(chat))))
-            return text + (HARMONY_ANSWER if text.endswith(HARMONY_TURN) else "") + begun
+            answers = text.endswith(HARMONY_TURN) and (reasoning is None or begun)
+            return text + (HARMONY_ANSWER if answers else "") + begun
         except RenderingError as error:
             raise self._refusal(error) from None
 

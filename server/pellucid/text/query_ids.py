@@ -62,6 +62,7 @@ async def chat_ids(served: TextModel, query: ChatQuery, context: int | None = No
         continue_last=query.continue_last,
         tools=query.shown_tools,
         context=context,
+        reasoning=query.reasoning,
     )
     return await run_template(served, size, encode)
 

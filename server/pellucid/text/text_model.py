@@ -16,6 +16,7 @@ from pellucid.text.detokenizer import decode
 from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
 from pellucid.text.prompts import HUGE_TEXT_CHARACTERS, ChatTemplate, refuse_longer, with_bos
+from pellucid.text.reasoning import ReasoningForm, reasoning_form
 from pellucid.text.structured.grammar_cache import GrammarCompiler
 from pellucid.text.tool_calls.call_constraint import CallConstraints
 from pellucid.text.tool_calls.call_reader import CallReader, call_format, call_ids
@@ -45,6 +46,7 @@ class TextModel:
         self.template: ChatTemplate = ChatTemplate(model.tokenizer, model.name, None if base is None else base.template)
         # Sorts the vocabulary, here during loading rather than on the event loop.
         self.healer: Healer = Healer(model.tokenizer) if base is None else base.healer
+        self.reasoning: ReasoningForm | None = reasoning_form(model.tokenizer, self.template.source)
         self.thread: ModelThread = ModelThread(model.name) if base is None else base.thread
         self.markers = frozenset(model.tokenizer.special.values())
         """Ids that end an infill, because no marker belongs inside a text."""
@@ -145,6 +147,7 @@ class TextModel:
             files=self.takes_files,
             next_edit=self.model.next_edit,
             experts=self.model.facts.experts,
+            reasoning=self.reasoning is not None,
             base=self.model.base,
             adapter=None if self.model.adapter is None else self.model.adapter.name,
             revision=None if file is None else file.key,

@@ -21,7 +21,8 @@ class Message:
     """A turn of a chat. Roles are defined by the model's template.
 
     The assistant's messages may have tool calls. A message with the role tool has the result of the
-    call ``tool_call_id``. ``name`` is the name of the speaker or tool.
+    call ``tool_call_id``. ``name`` is the name of the speaker or tool. ``reasoning`` preceded the
+    assistant's content; a template shows the reasoning of few messages.
     """
 
     role: str
@@ -29,11 +30,13 @@ class Message:
     tool_calls: Sequence[ToolCall] = ()
     tool_call_id: str | None = None
     name: str | None = None
+    reasoning: str = ""
 
     @property
     def characters(self) -> int:
         calls = sum(len(call.name) + len(call.arguments) for call in self.tool_calls)
-        return len(self.role) + len(self.content) + calls + len(self.tool_call_id or "") + len(self.name or "")
+        names = len(self.tool_call_id or "") + len(self.name or "")
+        return len(self.role) + len(self.content) + len(self.reasoning) + calls + names
 
 
 @dataclass(frozen=True, slots=True)

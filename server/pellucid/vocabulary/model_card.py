@@ -27,6 +27,7 @@ class ModelCard:
         edit_calibration: For next edits; defaults to the default model's calibration.
         next_edit: The form in which the model was trained to propose next edits.
         experts: Whether the experts of tokens are reported on request.
+        reasoning: Whether the model can reason before it answers.
     """
 
     name: str
@@ -47,3 +48,4 @@ class ModelCard:
     edit_calibration_note: str | None = None
     next_edit: str | None = None
     experts: bool = False
+    reasoning: bool = False

@@ -164,6 +164,23 @@ class CompletionQuery:
     with_fields: bool = False
 
 
+Effort = Literal["low", "medium", "high"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """Reasoning before an answer, of at most ``most_tokens``.
+
+    Only some models distinguish efforts.
+    """
+
+    effort: Effort = "medium"
+    most_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        _require("most_tokens", self.most_tokens, self.most_tokens is None or self.most_tokens >= 0, "0 or more")
+
+
 @dataclass(frozen=True, slots=True)
 class ChatQuery:
     """A conversation to answer.
@@ -177,6 +194,7 @@ class ChatQuery:
             calls unless calls are demanded, because small models then do not stop calling.
         with_fields: Whether the Finish contains the values of a JSON answer.
         prediction: A text that the answer probably repeats. The answer is the same, but faster.
+        reasoning: `None` lets the model answer at once; otherwise, it may reason before it answers.
     """
 
     messages: Sequence[Message]
@@ -191,6 +209,7 @@ class ChatQuery:
     parallel_tool_calls: bool | None = None
     with_fields: bool = False
     prediction: str = ""
+    reasoning: Reasoning | None = None
 
     @property
     def shown_tools(self) -> Sequence[Mapping[str, Any]]:

@@ -91,6 +91,7 @@ class Token:
         entropy_range: Bounds (least, most) in nats for an unreported entropy, if known.
         experts: The experts that computed the prediction of this token, the most probable first, if
             requested. The first token of a prompt has no experts.
+        reasoning: The text, for a token of the reasoning before an answer; ``text`` is then empty.
     """
 
     id: int
@@ -108,6 +109,7 @@ class Token:
     grammar: GrammarScore | None = None
     entropy_range: tuple[float, float] | None = None
     experts: ExpertChoice | None = None
+    reasoning: str | None = None
 
     @property
     def entropy_estimate(self) -> float | None:

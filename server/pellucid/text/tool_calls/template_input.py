@@ -23,6 +23,8 @@ def template_message(message: Message) -> Json:
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
             for call in message.tool_calls
         ]
+    if message.reasoning:
+        fields["reasoning_content"] = message.reasoning
     optional = {"tool_call_id": message.tool_call_id, "name": message.name}
     return fields | {name: value for name, value in optional.items() if value is not None}
 
