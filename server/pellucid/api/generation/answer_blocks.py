@@ -13,13 +13,14 @@ from pellucid.vocabulary.token import CallDelta, Token
 class AnswerBlock:
     index: int
     call: CallDelta | None = None
+    is_reasoning: bool = False
     text: str = ""
     tokens: list[Token] = field(default_factory=list)
 
     def owns(self, token: Token) -> bool:
         """Return whether a token without text belongs to this block."""
         if self.call is None:
-            return token.part is None
+            return token.part is None and (token.reasoning is not None) == self.is_reasoning
         return token.part is None or token.part.call == self.call.index
 
 
@@ -46,8 +47,8 @@ class AnswerBlocks:
 
     def feed(self, token: Token) -> Iterator[BlockStep]:
         self._waiting.append(token)
-        if token.text:
-            yield from self._add_text(token.text)
+        if token.text or token.reasoning:
+            yield from self._add_text(token.text or token.reasoning or "", is_reasoning=bool(token.reasoning))
         for delta in token.part.deltas if token.part is not None else ():
             if delta.id is not None:
                 yield from self._begin(delta)
@@ -67,15 +68,15 @@ class AnswerBlocks:
             pass
         return self.blocks
 
-    def _add_text(self, text: str) -> Iterator[BlockStep]:
-        if self._open is None or self._open.call is not None:
-            yield from self._begin(None)
+    def _add_text(self, text: str, *, is_reasoning: bool = False) -> Iterator[BlockStep]:
+        if self._open is None or self._open.call is not None or self._open.is_reasoning != is_reasoning:
+            yield from self._begin(None, is_reasoning=is_reasoning)
         assert self._open is not None
         yield self._added(self._open, text)
 
-    def _begin(self, call: CallDelta | None) -> Iterator[BlockStep]:
+    def _begin(self, call: CallDelta | None, *, is_reasoning: bool = False) -> Iterator[BlockStep]:
         yield from self._close(final=False)
-        self._open = AnswerBlock(len(self.blocks), call)
+        self._open = AnswerBlock(len(self.blocks), call, is_reasoning)
         self.blocks.append(self._open)
         yield BlockStep("open", self._open)
 

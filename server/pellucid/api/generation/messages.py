@@ -19,6 +19,7 @@ def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
             [ToolCall(call.id, call.function.name, call.function.arguments) for call in message.tool_calls],
             message.tool_call_id,
             message.name,
+            message.reasoning_content or "",
         )
         for message in messages
     ]

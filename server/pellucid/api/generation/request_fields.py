@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from fastapi import Request
@@ -23,9 +23,9 @@ _PRIORITIES = {"completion": Priority.COMPLETION, "chat": Priority.CHAT, "backgr
 _NAME = re.compile(r"""message(\.name|\[['"]name['"]\])""")
 
 
-def ignored_fields(body: ModelQuery, card: ModelCard) -> list[str]:
-    """Return the names of fields without effect, including a different ``model``."""
-    ignored = body.ignored()
+def ignored_fields(body: ModelQuery, card: ModelCard, more: Iterable[str] = ()) -> list[str]:
+    """Return the names of fields without effect, with ``more`` and a different ``model``."""
+    ignored = sorted({*body.ignored(), *more})
     return [*ignored, "model"] if body.model and body.model != card.name else ignored
 
 
@@ -76,10 +76,13 @@ def supersede_key(request: Request, name: str, choice: int) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequence[Finish] = ()) -> UsageReply:
+def usage_reply(
+    prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequence[Finish] = (), reasoning: int = 0
+) -> UsageReply:
     """Return the usage of a request. Each prompt counts once, whatever the number of answers.
 
-    ``ends`` are the Finishes of each prompt's first answer.
+    ``ends`` are the Finishes of each prompt's first answer, ``reasoning`` is the number of tokens
+    of the reasoning.
     """
     total = Usage(
         cached=sum(usage.cached for usage in prompts),
@@ -98,9 +101,11 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequen
         total_tokens=total.prompt + total.generated,
         prompt_tokens_details=PromptTokensDetails(cached_tokens=total.cached),
         completion_tokens_details=CompletionTokensDetails(
-            accepted_prediction_tokens=total.accepted, rejected_prediction_tokens=total.prediction - total.accepted
+            accepted_prediction_tokens=total.accepted if total.prediction else None,
+            rejected_prediction_tokens=total.prediction - total.accepted if total.prediction else None,
+            reasoning_tokens=reasoning or None,
         )
-        if total.prediction
+        if total.prediction or reasoning
         else None,
         pellucid=usage_details(
             total, next((end.first_difference for end in ends if end.first_difference is not None), None)

@@ -137,6 +137,7 @@ def _models(state: ServerState) -> list[ModelObject]:
             "files": card.files,
             "next_edit": card.next_edit,
             "experts": card.experts,
+            "reasoning": card.reasoning,
             "chat": card.chat,
             "chat_template": card.chat_template,
             "memory": {

@@ -69,8 +69,9 @@ class ModelObject(Reply):
     meta: dict[str, Any] = Field(
         description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an "
         "infill may include text of other files), next_edit (the form in which the model was trained to propose next "
-        "edits, or null), experts (whether /v1/score reports the experts of tokens), chat, chat_template (Jinja, or "
-        "null), memory (weights, cache and cache_limit, in bytes), "
+        "edits, or null), experts (whether /v1/score reports the experts of tokens), reasoning (whether "
+        "the model can reason before it answers), chat, chat_template (Jinja, or null), memory (weights, cache and "
+        "cache_limit, in bytes), "
         "description, licence, revision (identifies these weights among weights with the same name), calibration (the "
         "findings of `pellucid calibrate`, else the built-in ones, or null) and calibration_note (the reason why the "
         "findings of `pellucid calibrate` are not used), edit_calibration and edit_calibration_note (the same for "

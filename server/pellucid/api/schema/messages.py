@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pellucid.api.schema.common import Body, Unused
+from pellucid.api.schema.common import Body
 from pellucid.api.schema.tool_calls import MAX_TOOLS, Name
 
 MAX_MESSAGES = 1 << 14
@@ -51,8 +51,9 @@ class ChatMessage(Body):
     )
     tool_call_id: str | None = Field(None, description="with the role tool: the call that returned this result")
     refusal: None = Field(None, description="allowed, so that an answer can be sent back as a message")
-    reasoning_content: Annotated[str | None, Unused()] = Field(
-        None, description="ignored: not part of the conversation"
+    reasoning_content: str | None = Field(
+        None,
+        description="the assistant's reasoning, for templates that show it, as a rule between calls",
     )
 
     @model_validator(mode="after")

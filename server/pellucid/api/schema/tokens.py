@@ -101,6 +101,9 @@ class TokenRecord(Reply):
         description="only if requested: for each layer, the experts that computed the prediction of this token, and "
         "the weights of their outputs; the most probable expert is first",
     )
+    reasoning: str | None = Field(
+        None, description="only for the tokens of the reasoning before an answer: the text; token is then empty"
+    )
 
 
 class _Written:

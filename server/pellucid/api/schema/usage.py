@@ -10,10 +10,11 @@ from pellucid.api.schema.common import Reply
 
 
 class CompletionTokensDetails(Reply):
-    """The tokens of the request's prediction, accepted or rejected."""
+    """The tokens of the request's prediction, accepted or rejected, and of the reasoning."""
 
-    accepted_prediction_tokens: int = Field(description="tokens of the prediction in the answer")
-    rejected_prediction_tokens: int = Field(description="the other tokens of the prediction")
+    accepted_prediction_tokens: int | None = Field(None, description="tokens of the prediction in the answer")
+    rejected_prediction_tokens: int | None = Field(None, description="the other tokens of the prediction")
+    reasoning_tokens: int | None = Field(None, description="tokens of the reasoning before the answer")
 
 
 class PromptTokensDetails(Reply):

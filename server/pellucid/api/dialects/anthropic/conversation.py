@@ -21,7 +21,7 @@ from pellucid.api.generation.requested_grammar import schema_grammar
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.message import Message, NamedTool, ToolCall, ToolChoice
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid.vocabulary.query import ChatQuery, Grammar
+from pellucid.vocabulary.query import ChatQuery, Grammar, Reasoning
 
 BILLING = "x-anthropic-billing-header:"
 """The beginning of Claude Code's first system block.
@@ -49,6 +49,7 @@ def chat_query(body: ConversationFields, card: ModelCard) -> ChatQuery:
         parallel_tool_calls=None
         if choice is None or choice.disable_parallel_tool_use is None
         else not choice.disable_parallel_tool_use,
+        reasoning=_reasoning(body, card),
     )
 
 
@@ -61,8 +62,9 @@ def ignored_parts(body: ConversationFields, card: ModelCard) -> list[str]:
         for index, block in enumerate(turn.content)
         if isinstance(block, ThinkingBlock | RedactedThinkingBlock)
     ]
+    thinking = ["thinking"] if body.thinking is not None and body.thinking.type == "adaptive" else []
     tools = [f"tools.{number}" for number, tool in enumerate(body.tools) if not isinstance(tool, CustomTool)]
-    return [*ignored_fields(body, card), *(["system.0"] if _has_billing(body) else []), *blocks, *tools]
+    return [*ignored_fields(body, card, thinking), *(["system.0"] if _has_billing(body) else []), *blocks, *tools]
 
 
 def messages_grammar(body: ConversationFields) -> Grammar | None:
@@ -77,6 +79,14 @@ def messages_grammar(body: ConversationFields) -> Grammar | None:
     if body.output_format is not None:
         return schema_grammar(body.output_format.schema_, "output_format")
     return None if format is None else schema_grammar(format.schema_, "output_config.format")
+
+
+def _reasoning(body: ConversationFields, card: ModelCard) -> Reasoning | None:
+    if body.thinking is None or body.thinking.type != "enabled":
+        return None
+    if not card.reasoning:
+        raise InvalidRequestError(f"{card.name} cannot reason before it answers: omit thinking.", param="thinking")
+    return Reasoning(most_tokens=body.thinking.budget_tokens)
 
 
 def _system(body: ConversationFields) -> str:

@@ -21,6 +21,7 @@ from pellucid.api.dialects.anthropic.messages_schema import (
     MessageUsage,
     StopWord,
     TextAnswer,
+    ThinkingAnswer,
     TokenCount,
     ToolUseAnswer,
 )
@@ -150,20 +151,22 @@ class _MessageJob(GenerationJob):
         if step.text or (step.tokens and self._body.logprobs):
             details = self._block_details(step.tokens)
             added = {} if details is None else {"pellucid": details.model_dump()}
-            is_call = step.block.call is not None
-            delta = (
-                {"type": "input_json_delta", "partial_json": step.text}
-                if is_call
-                else {"type": "text_delta", "text": step.text}
-            )
+            if step.block.call is not None:
+                delta = {"type": "input_json_delta", "partial_json": step.text}
+            elif step.block.is_reasoning:
+                delta = {"type": "thinking_delta", "thinking": step.text}
+            else:
+                delta = {"type": "text_delta", "text": step.text}
             events.append({"type": "content_block_delta", "index": index, "delta": delta, **added})
         return [*events, {"type": "content_block_stop", "index": index}] if step.kind == "close" else events
 
     def _block_details(self, tokens: Sequence[Token]) -> BlockDetails | None:
         return BlockDetails(tokens=[record_of(token) for token in tokens]) if self._body.logprobs and tokens else None
 
-    def _content(self, block: AnswerBlock) -> TextAnswer | ToolUseAnswer:
+    def _content(self, block: AnswerBlock) -> TextAnswer | ThinkingAnswer | ToolUseAnswer:
         details = self._block_details(block.tokens)
+        if block.is_reasoning:
+            return ThinkingAnswer(thinking=block.text, pellucid=details)
         if block.call is None:
             return TextAnswer(text=block.text, pellucid=details)
         return ToolUseAnswer(

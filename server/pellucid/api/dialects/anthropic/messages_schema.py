@@ -125,12 +125,10 @@ class InputTurn(Body):
 
 
 class Thinking(Body):
-    """The mode of reasoning before the answer.
+    """The mode of reasoning before the answer."""
 
-    Reasoning cannot be enabled, as no model here reasons.
-    """
-
-    type: Literal["disabled", "adaptive"]
+    type: Literal["enabled", "disabled", "adaptive"]
+    budget_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS, description="maximum tokens of the reasoning")
     display: str | None = None
 
 
@@ -161,10 +159,10 @@ class ConversationFields(ModelQuery):
         description="the system message; a first block with the beginning `x-anthropic-billing-header:` is dropped, "
         "and listed as ignored",
     )
-    thinking: Annotated[Thinking | None, Unused()] = Field(
+    thinking: Thinking | None = Field(
         None,
-        description="disabled and adaptive are ignored; enabled is an error, because the models do not reason apart "
-        "from the answer",
+        description="enabled: reason before the answer, an error if the model cannot reason; adaptive is ignored, and "
+        "means disabled",
     )
     tools: Annotated[list[MessageTool], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
         [],
@@ -230,6 +228,15 @@ class BlockDetails(Reply):
     tokens: list[WrittenToken]
 
 
+class ThinkingAnswer(Reply):
+    """The reasoning before the answer. The signature is empty: the reasoning is not encrypted."""
+
+    type: Literal["thinking"] = "thinking"
+    thinking: str
+    signature: str = ""
+    pellucid: BlockDetails | None = None
+
+
 class TextAnswer(Reply):
     """A text of the answer."""
 
@@ -265,7 +272,7 @@ class MessageReply(Reply):
     type: Literal["message"] = "message"
     role: Literal["assistant"] = "assistant"
     model: str
-    content: list[TextAnswer | ToolUseAnswer]
+    content: list[TextAnswer | ThinkingAnswer | ToolUseAnswer]
     stop_reason: StopWord | None
     stop_sequence: str | None
     usage: MessageUsage

@@ -17,6 +17,7 @@ from pellucid.api.dialects.ollama.generate_and_chat_schema import (
     OllamaMessage,
 )
 from pellucid.api.dialects.ollama.model_aliases import find_by_alias
+from pellucid.api.generation.reasoning import reasoning_of
 from pellucid.api.generation.request_fields import finish_word, reads_names, usage_details
 from pellucid.api.generation.requested_grammar import schema_grammar
 from pellucid.api.generation.tool_calls import call_input
@@ -26,7 +27,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.message import Message, ToolCall
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid.vocabulary.query import Grammar, SamplingParams
+from pellucid.vocabulary.query import Grammar, Reasoning, SamplingParams
 
 _NANOSECONDS = 1_000_000_000
 _NEUTRAL = {"repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
@@ -77,6 +78,13 @@ def ignored_fields(body: OllamaFields, card: ModelCard) -> list[str]:
     return [*ignored, "model"] if body.model and find_by_alias(body.model, [card.name]) is None else ignored
 
 
+def ollama_reasoning(body: OllamaFields, card: ModelCard) -> Reasoning | None:
+    if body.think and not card.reasoning:
+        raise InvalidRequestError(f"{card.name} cannot think before it answers: omit think.", param="think")
+    effort = None if isinstance(body.think, bool) else body.think
+    return reasoning_of(effort, None, is_on=bool(body.think))
+
+
 def ollama_grammar(body: OllamaFields) -> Grammar | None:
     if isinstance(body.format, dict):
         return schema_grammar(body.format, "format")
@@ -105,7 +113,8 @@ def plain_messages(messages: Sequence[OllamaMessage]) -> list[Message]:
         answered = _answered(message, pending)
         if answered is not None:
             pending = [call for call in pending if call.id != answered]
-        found.append(Message(message.role, message.content, made, answered, message.tool_name or None))
+        name = message.tool_name or None
+        found.append(Message(message.role, message.content, made, answered, name, message.thinking))
     return found
 
 

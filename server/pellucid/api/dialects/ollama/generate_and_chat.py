@@ -20,6 +20,7 @@ from pellucid.api.dialects.ollama.fields import (
     load_fields,
     ollama_grammar,
     ollama_params,
+    ollama_reasoning,
     plain_messages,
     timestamp,
 )
@@ -37,6 +38,7 @@ from pellucid.api.dialects.ollama.model_aliases import find_by_ollama_name
 from pellucid.api.generation.answer_blocks import AnswerBlocks, BlockStep
 from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
+from pellucid.api.generation.reasoning import reasoning_text
 from pellucid.api.generation.request_fields import stop_texts
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.generation.tool_calls import answer_end, offered_tools
@@ -111,10 +113,11 @@ class _OllamaJob(GenerationJob, Generic[B]):
         super().__init__(request, assistant, card, 1)
         self._body = body
         self._grammar = ollama_grammar(body)
+        self._reasoning = ollama_reasoning(body, card)
         self._begun = self.state.clock()
 
     @abstractmethod
-    def _reply(self, text: str, fields: dict[str, Any]) -> OllamaProgress:
+    def _reply(self, text: str, fields: dict[str, Any], thinking: str = "") -> OllamaProgress:
         """Return a reply or line with this text of the answer."""
 
     def loaded(self) -> Response:
@@ -127,10 +130,10 @@ class _OllamaJob(GenerationJob, Generic[B]):
 
     def _whole(self, end: dict[str, Any]) -> OllamaProgress:
         answer = self.answers[0]
-        return self._reply(answer.text, self._logprobs(answer.tokens) | end)
+        return self._reply(answer.text, self._logprobs(answer.tokens) | end, reasoning_text(answer.tokens))
 
     def part(self, number: int, token: Token) -> Event:
-        return self._reply(token.text, self._logprobs([token]) | {"done": False})
+        return self._reply(token.text, self._logprobs([token]) | {"done": False}, token.reasoning or "")
 
     async def last_part(self, number: int, finish: Finish) -> Event:
         return self._reply("", await self._end())
@@ -165,11 +168,14 @@ class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):
             )
             return self.assistant.complete(query, on_usage=on_usage)
         system = [Message("system", body.system)] if body.system else []
-        chat = ChatQuery([*system, Message("user", body.prompt)], params, self.model, stop, **form)
+        messages = [*system, Message("user", body.prompt)]
+        chat = ChatQuery(messages, params, self.model, stop, reasoning=self._reasoning, **form)
         return self.assistant.chat(chat, on_usage=on_usage)
 
-    def _reply(self, text: str, fields: dict[str, Any]) -> OllamaProgress:
-        return OllamaGenerateReply(model=self.model, created_at=timestamp(), response=text, **fields)
+    def _reply(self, text: str, fields: dict[str, Any], thinking: str = "") -> OllamaProgress:
+        return OllamaGenerateReply(
+            model=self.model, created_at=timestamp(), response=text, thinking=thinking or None, **fields
+        )
 
 
 class _ChatJob(_OllamaJob[OllamaChatRequest]):
@@ -188,6 +194,7 @@ class _ChatJob(_OllamaJob[OllamaChatRequest]):
             grammar=self._grammar,
             with_fields=body.logprobs,
             tools=offered_tools(body.tools),
+            reasoning=self._reasoning,
         )
         return self.assistant.chat(query, on_usage=on_usage)
 
@@ -208,15 +215,19 @@ class _ChatJob(_OllamaJob[OllamaChatRequest]):
         if begun is not None:
             if step.kind == "close":
                 call = call_reply(begun.index, ToolCall(begun.id or "", begun.name or "", block.text))
-                yield self._reply("", self._logprobs(block.tokens) | {"done": False}, [call])
+                yield self._reply("", self._logprobs(block.tokens) | {"done": False}, calls=[call])
         elif step.text or (step.tokens and self._body.logprobs):
-            yield self._reply(step.text, self._logprobs(step.tokens) | {"done": False})
+            text, thinking = ("", step.text) if block.is_reasoning else (step.text, "")
+            yield self._reply(text, self._logprobs(step.tokens) | {"done": False}, thinking)
 
     def _whole(self, end: dict[str, Any]) -> OllamaProgress:
         answer = self.answers[0]
         calls = [call_reply(index, call) for index, call in enumerate(calls_of(answer.tokens))]
-        return self._reply(answer.text, self._logprobs(answer.tokens) | end, calls)
+        thinking = reasoning_text(answer.tokens)
+        return self._reply(answer.text, self._logprobs(answer.tokens) | end, thinking, calls)
 
-    def _reply(self, text: str, fields: dict[str, Any], calls: Sequence[OllamaCallReply] = ()) -> OllamaProgress:
-        answer = OllamaAnswer(content=text, tool_calls=list(calls) or None)
+    def _reply(
+        self, text: str, fields: dict[str, Any], thinking: str = "", calls: Sequence[OllamaCallReply] = ()
+    ) -> OllamaProgress:
+        answer = OllamaAnswer(content=text, thinking=thinking or None, tool_calls=list(calls) or None)
         return OllamaChatReply(model=self.model, created_at=timestamp(), message=answer, **fields)

@@ -97,7 +97,9 @@ class OllamaFields(OllamaQuery):
         None,
         description="the required form of the answer: `json` (any JSON object) or a JSON schema; by default any text",
     )
-    think: Absent = Field(None, description="not supported: the models do not think apart from the answer")
+    think: bool | Literal["low", "medium", "high"] = Field(
+        False, description="think before the answer; an error if the model cannot think"
+    )
     truncate: OnlyFalse = Field(False, description="always false: a too long prompt is an error, except for an infill")
     shift: OnlyFalse = Field(False, description="always false: an answer ends when the context is full")
 
@@ -162,7 +164,7 @@ class OllamaMessage(Body):
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
     images: Absent = Field(None, description="not supported")
-    thinking: Absent = Field(None, description="not supported")
+    thinking: str = Field("", description="the assistant's thoughts, for templates that show the thoughts")
     tool_calls: Annotated[list[OllamaMessageCall], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
         [], description="the assistant's calls"
     )
@@ -235,6 +237,7 @@ class OllamaGenerateReply(OllamaProgress):
     """An answer, or in a line of a stream the next part of an answer."""
 
     response: str
+    thinking: str | None = None
 
 
 class OllamaFunctionReply(Reply):
@@ -257,6 +260,7 @@ class OllamaAnswer(Reply):
 
     role: Literal["assistant"] = "assistant"
     content: str
+    thinking: str | None = None
     tool_calls: list[OllamaCallReply] | None = Field(None, description="in a stream, a line has a whole call")
 
 

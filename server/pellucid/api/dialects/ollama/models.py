@@ -94,7 +94,7 @@ class OllamaRunningList(Reply):
     models: list[OllamaRunningModel]
 
 
-Capability = Literal["completion", "insert", "tools"]
+Capability = Literal["completion", "insert", "tools", "thinking"]
 
 
 class OllamaDescription(Reply):
@@ -211,6 +211,7 @@ def _capabilities(card: ModelCard) -> list[Capability]:
         ("completion", True),
         ("insert", card.infill),
         ("tools", _calls_tools(card)),
+        ("thinking", card.reasoning),
     ]
     return [capability for capability, has_it in found if has_it]
 

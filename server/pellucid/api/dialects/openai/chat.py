@@ -32,6 +32,13 @@ from pellucid.api.dialects.openai.logprobs import prompt_logprobs
 from pellucid.api.generation.generated_answer import GeneratedAnswer, Items, collect
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.messages import plain_messages
+from pellucid.api.generation.reasoning import (
+    SWITCHES,
+    reasoning_count,
+    reasoning_of,
+    reasoning_switch,
+    reasoning_text,
+)
 from pellucid.api.generation.request_fields import (
     finish_word,
     ignored_fields,
@@ -101,7 +108,8 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
 
 def _check_template(body: ChatRequest, card: ModelCard) -> None:
     """Raise InvalidRequestError for a variable in the template, which would change the prompt."""
-    read = next((name for name in body.chat_template_kwargs if name in (card.chat_template or "")), None)
+    others = [name for name in body.chat_template_kwargs if name not in SWITCHES]
+    read = next((name for name in others if name in (card.chat_template or "")), None)
     if read is not None:
         message = f"chat_template_kwargs.{read} is read by the template of {card.name}, but cannot be set: omit it."
         raise InvalidRequestError(message, param=f"chat_template_kwargs.{read}")
@@ -111,7 +119,16 @@ def _ignored(body: ChatRequest, served: TextModel, card: ModelCard) -> list[str]
     names = ["messages.name"] if any(message.name for message in body.messages) and not reads_names(card) else []
     if body.prediction is not None and not served.engine.uses_predictions(served.name):
         names.append("prediction")
-    return [*names, *ignored_fields(body, card)]
+    if any(message.reasoning_content for message in body.messages) and "reasoning_content" not in (
+        card.chat_template or ""
+    ):
+        names.append("messages.reasoning_content")
+    if not card.reasoning:
+        names += [name for name in ("reasoning_effort", "thinking_budget_tokens") if getattr(body, name) is not None]
+    names = ignored_fields(body, card, names)
+    if card.reasoning and all(name in SWITCHES for name in body.chat_template_kwargs):
+        names = [name for name in names if name != "chat_template_kwargs"]
+    return names
 
 
 class _ChatJob(GenerationJob):
@@ -120,6 +137,9 @@ class _ChatJob(GenerationJob):
         super().__init__(request, assistant, card, body.n, usage_on_the_way=on_the_way, ignored=ignored)
         self._body = body
         self._grammar = requested_grammar(body)
+        is_on = reasoning_switch(body.chat_template_kwargs)
+        reasoning = reasoning_of(body.reasoning_effort, body.thinking_budget_tokens, is_on)
+        self._reasoning = reasoning if card.reasoning else None
         self._id = reply_id("chatcmpl")
         self._created = int(time.time())
         self._begun = self.state.clock()
@@ -153,6 +173,7 @@ class _ChatJob(GenerationJob):
             grammar=self._grammar,
             with_fields=body.logprobs,
             prediction="" if body.prediction is None else body.prediction.text(),
+            reasoning=self._reasoning,
         )
 
     def _terms(self, number: int) -> Terms:
@@ -197,7 +218,10 @@ class _ChatJob(GenerationJob):
 
     def part(self, number: int, token: Token) -> Event:
         content = token.text if token.part is None else token.text or None
-        part = _part(number, ChatDelta(content=content, tool_calls=_call_deltas(token)[-1:] or None))
+        delta = ChatDelta(content=content, tool_calls=_call_deltas(token)[-1:] or None)
+        if token.reasoning is not None:
+            delta = ChatDelta(reasoning_content=token.reasoning)
+        part = _part(number, delta)
         if self._body.logprobs:
             part.logprobs = _logprobs([token])
         if self._body.return_token_ids:
@@ -215,13 +239,18 @@ class _ChatJob(GenerationJob):
 
     def _usage(self) -> UsageReply:
         prompt = (self._read if self._read.finish else self.answers[0]).end
-        return usage_reply([prompt.usage], [answer.end.usage for answer in self.answers], [prompt])
+        reasoning = sum(reasoning_count(answer.tokens) for answer in self.answers)
+        return usage_reply([prompt.usage], [answer.end.usage for answer in self.answers], [prompt], reasoning)
 
     def _whole_choice(self, index: int, answer: GeneratedAnswer, end: EndDetails) -> ChatChoice:
         body, calls = self._body, _call_replies(answer.tokens)
         return ChatChoice(
             index=index,
-            message=ChatAnswer(content=answer.text or (None if calls else ""), tool_calls=calls),
+            message=ChatAnswer(
+                content=answer.text or (None if calls else ""),
+                reasoning_content=reasoning_text(answer.tokens) or None,
+                tool_calls=calls,
+            ),
             logprobs=_logprobs(answer.tokens) if body.logprobs else None,
             finish_reason=_chat_finish_word(answer.end, answer.tokens),
             token_ids=[token.id for token in answer.tokens] if body.return_token_ids else None,

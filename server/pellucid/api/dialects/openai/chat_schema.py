@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, JsonValue
 from pellucid.api.dialects.llama_cpp.generation_schema import ResponseFields, Samplers
 from pellucid.api.dialects.openai.common import SamplingFields
 from pellucid.api.dialects.openai.logprobs import PromptLogprob
+from pellucid.api.generation.reasoning import EffortWord
 from pellucid.api.schema.answer_fields import EndDetails
 from pellucid.api.schema.common import Body, OnlyTrue, Reply, ReplyDetails, Unused
 from pellucid.api.schema.messages import Messages, TextPart
@@ -69,12 +70,23 @@ class ChatRequest(SamplingFields, ToolFields):
         "the same, but sooner. completion_tokens_details counts the repeated tokens. Ignored without speculative "
         "decoding: by remote engines, and by a server with lookup off",
     )
-    reasoning_effort: Annotated[str | None, Unused()] = Field(
-        None, description="ignored: the models do not reason apart from the answer"
+    reasoning_effort: EffortWord | None = Field(
+        None,
+        description="reason before the answer; none is the default. Ignored by a model that cannot reason; few models "
+        "distinguish efforts",
+    )
+    thinking_budget_tokens: int | None = Field(
+        None,
+        ge=-1,
+        le=MAX_TOKENS,
+        description="llama.cpp's name: reason before the answer, with at most this many tokens; -1: without a limit; "
+        "0: do not reason",
     )
     verbosity: Annotated[str | None, Unused()] = Field(None, description="ignored: ask for a short answer in a message")
     chat_template_kwargs: Annotated[dict[str, JsonValue], Unused()] = Field(
-        {}, description="ignored, and refused if the model's template reads any of these variables"
+        {},
+        description="enable_thinking or thinking turn reasoning on or off; other variables are ignored, and refused if "
+        "the model's template reads one of them",
     )
     add_generation_prompt: Annotated[OnlyTrue, Unused()] = Field(
         True, description="always true: the prompt ends where the answer begins"
@@ -141,6 +153,7 @@ class ChatAnswer(Reply):
 
     role: Literal["assistant"] = "assistant"
     content: str | None = Field(description="null if the answer consists of tool calls")
+    reasoning_content: str | None = None
     refusal: None = None
     tool_calls: list[ToolCallReply] | None = None
 
@@ -174,6 +187,7 @@ class ChatDelta(Reply):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    reasoning_content: str | None = None
     tool_calls: list[ToolCallDelta] | None = None
 
 

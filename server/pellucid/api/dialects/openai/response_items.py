@@ -17,11 +17,12 @@ from pellucid.api.dialects.openai.responses_schema import (
     ResponsesRequest,
     TextSchema,
 )
+from pellucid.api.generation.reasoning import reasoning_of
 from pellucid.api.generation.request_fields import ignored_fields
 from pellucid.api.generation.requested_grammar import schema_grammar
 from pellucid.vocabulary.message import Message, NamedTool, ToolCall, ToolChoice
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid.vocabulary.query import Grammar
+from pellucid.vocabulary.query import Grammar, Reasoning
 
 
 def conversation(body: ResponsesRequest) -> list[Message]:
@@ -45,6 +46,11 @@ def conversation(body: ResponsesRequest) -> list[Message]:
             case FunctionCallOutput():
                 messages.append(Message("tool", _joined(item.output), tool_call_id=item.call_id))
     return messages
+
+
+def requested_reasoning(body: ResponsesRequest, card: ModelCard) -> Reasoning | None:
+    given = body.reasoning is not None and card.reasoning
+    return reasoning_of(body.reasoning.effort, None) if given and body.reasoning else None
 
 
 def offered_tools(body: ResponsesRequest) -> list[dict[str, Any]]:
@@ -71,7 +77,10 @@ def responses_grammar(body: ResponsesRequest) -> Grammar | None:
 
 def ignored_parts(body: ResponsesRequest, card: ModelCard) -> list[str]:
     """Return the names of the fields, items and tools without effect on the answer."""
-    ignored = ignored_fields(body, card)
+    is_unused = body.reasoning is not None and not card.reasoning
+    ignored = ignored_fields(body, card, ["reasoning"] if is_unused else [])
+    if is_unused:
+        ignored = [name for name in ignored if not name.startswith("reasoning.")]
     if any(value != LOGPROBS for value in body.include):
         ignored.append("include")
     items = [] if isinstance(body.input, str) else body.input

@@ -14,7 +14,10 @@ from pellucid.api.dialects.openai.responses_schema import (
     InputTokensDetails,
     OutputCall,
     OutputMessage,
+    OutputReasoning,
     OutputText,
+    OutputTokensDetails,
+    ReasoningText,
     ResponseReply,
     ResponsesRequest,
     ResponseUsage,
@@ -28,6 +31,7 @@ from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.token import Token
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
+OutputItem = OutputMessage | OutputReasoning | OutputCall
 
 
 def response_reply(
@@ -37,6 +41,7 @@ def response_reply(
     model: str,
     status: Literal["in_progress", "completed", "incomplete", "failed"],
     finish: Finish | None = None,
+    reasoning_tokens: int = 0,
     **fields: Any,
 ) -> ResponseReply:
     """Return a reply with the fields of its request; ``fields`` are the reply's own."""
@@ -51,24 +56,27 @@ def response_reply(
         model=model,
         parallel_tool_calls=body.parallel_tool_calls is not False,
         previous_response_id=None,
-        reasoning=body.reasoning or {"effort": None, "summary": None},
+        reasoning={"effort": None, "summary": None} if body.reasoning is None else body.reasoning.model_dump(),
         temperature=body.temperature,
         text={"format": _format(body)},
         tool_choice=body.tool_choice if isinstance(body.tool_choice, str) else body.tool_choice.model_dump(),
         tools=[_tool(tool) for tool in body.tools],
         top_logprobs=body.top_logprobs or 0,
         top_p=body.top_p,
-        usage=None if finish is None else _usage(finish),
+        usage=None if finish is None else _usage(finish, reasoning_tokens),
         user=body.user,
         metadata=body.metadata or {},
         **given,
     )
 
 
-def output_item(id: str, block: AnswerBlock, status: ItemStatus, *, logprobs: bool) -> OutputMessage | OutputCall:
+def output_item(id: str, block: AnswerBlock, status: ItemStatus, *, logprobs: bool) -> OutputItem:
     """Return the item of a block. A new message has no content yet."""
+    tokens = CallTokens(tokens=[record_of(token) for token in block.tokens]) if logprobs and block.tokens else None
+    if block.is_reasoning:
+        text = [] if status == "in_progress" else [ReasoningText(text=block.text)]
+        return OutputReasoning(id=id, status=status, summary=[], content=text, pellucid=tokens)
     if block.call is not None:
-        tokens = CallTokens(tokens=[record_of(token) for token in block.tokens]) if logprobs and block.tokens else None
         call_id, name = block.call.id or "", block.call.name or ""
         return OutputCall(id=id, status=status, call_id=call_id, name=name, arguments=block.text, pellucid=tokens)
     if status == "in_progress":
@@ -113,12 +121,13 @@ def _tool(tool: FunctionTool | dict[str, JsonValue]) -> dict[str, Any]:
     }
 
 
-def _usage(finish: Finish) -> ResponseUsage:
+def _usage(finish: Finish, reasoning_tokens: int) -> ResponseUsage:
     usage = finish.usage
     return ResponseUsage(
         input_tokens=usage.prompt,
         input_tokens_details=InputTokensDetails(cached_tokens=usage.cached, cache_write_tokens=0),
         output_tokens=usage.generated,
+        output_tokens_details=OutputTokensDetails(reasoning_tokens=reasoning_tokens),
         total_tokens=usage.prompt + usage.generated,
         pellucid=usage_details(usage, finish.first_difference),
     )

@@ -16,15 +16,23 @@ from pellucid.api.dialects.openai.response_items import (
     conversation,
     ignored_parts,
     offered_tools,
+    requested_reasoning,
     responses_grammar,
     tool_choice,
 )
-from pellucid.api.dialects.openai.response_reply import ItemStatus, error_code, output_item, output_text, response_reply
+from pellucid.api.dialects.openai.response_reply import (
+    ItemStatus,
+    OutputItem,
+    error_code,
+    output_item,
+    output_text,
+    response_reply,
+)
 from pellucid.api.dialects.openai.responses_schema import (
     LOGPROBS,
     IncompleteDetails,
     OutputCall,
-    OutputMessage,
+    OutputReasoning,
     ResponseError,
     ResponseReply,
     ResponsesRequest,
@@ -32,6 +40,7 @@ from pellucid.api.dialects.openai.responses_schema import (
 from pellucid.api.generation.answer_blocks import AnswerBlock, AnswerBlocks, BlockStep
 from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
+from pellucid.api.generation.reasoning import reasoning_count
 from pellucid.api.generation.request_fields import answer_params, finish_word, reply_id, terms_of
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.generation.tool_calls import answer_end
@@ -103,6 +112,7 @@ class _ResponseJob(GenerationJob):
             parallel_tool_calls=body.parallel_tool_calls,
             grammar=self._grammar,
             with_fields=self._wants_logprobs,
+            reasoning=requested_reasoning(body, self.card),
         )
         return self.assistant.chat(query, on_usage=on_usage)
 
@@ -145,7 +155,7 @@ class _ResponseJob(GenerationJob):
             )
             return (
                 [added]
-                if block.call
+                if block.call or block.is_reasoning
                 else [added, self._content("response.content_part.added", block, part=output_text("", ()).model_dump())]
             )
         if step.kind == "add":
@@ -155,6 +165,8 @@ class _ResponseJob(GenerationJob):
         if isinstance(item, OutputCall):
             done = {"item_id": item.id, "name": item.name, "arguments": item.arguments}
             events.append(self._event("response.function_call_arguments.done", **done, **place))
+        elif isinstance(item, OutputReasoning):
+            events.append(self._content("response.reasoning_text.done", block, text=block.text))
         else:
             part = item.content[0].model_dump()
             events.append(
@@ -165,11 +177,13 @@ class _ResponseJob(GenerationJob):
 
     def _delta(self, step: BlockStep) -> dict[str, Any]:
         block, tokens = step.block, step.tokens if self._wants_logprobs else ()
-        if block.call is None:
+        if block.call is None and not block.is_reasoning:
             logprobs = [entry.model_dump() for entry in token_logprobs(tokens)]
             return self._content("response.output_text.delta", block, delta=step.text, logprobs=logprobs)
         place = {"item_id": self._item_id(block), "output_index": block.index}
         details = {"pellucid": {"tokens": [record_of(token) for token in tokens]}} if tokens else {}
+        if block.is_reasoning:
+            return self._content("response.reasoning_text.delta", block, delta=step.text, **details)
         return self._event("response.function_call_arguments.delta", delta=step.text, **place, **details)
 
     def _content(self, kind: str, block: AnswerBlock, **fields: Any) -> dict[str, Any]:
@@ -178,12 +192,12 @@ class _ResponseJob(GenerationJob):
     def _event(self, kind: str, **fields: Any) -> dict[str, Any]:
         return {"type": kind, "sequence_number": next(self._numbers), **fields}
 
-    def _item(self, block: AnswerBlock, status: ItemStatus) -> OutputMessage | OutputCall:
+    def _item(self, block: AnswerBlock, status: ItemStatus) -> OutputItem:
         return output_item(self._item_id(block), block, status, logprobs=self._wants_logprobs)
 
     def _item_id(self, block: AnswerBlock) -> str:
         if block.index not in self._item_ids:
-            self._item_ids[block.index] = reply_id("msg" if block.call is None else "fc")
+            self._item_ids[block.index] = reply_id("rs" if block.is_reasoning else "fc" if block.call else "msg")
         return self._item_ids[block.index]
 
     @property
@@ -192,7 +206,9 @@ class _ResponseJob(GenerationJob):
 
     def _ended(self, finish: Finish, end: EndDetails) -> ResponseReply:
         output = [self._item(block, _status(finish)) for block in self._blocks.blocks]
-        return self._reply(_status(finish), answer_details(self._ignored, end), output=output, finish=finish)
+        reasoning = reasoning_count(self.answers[0].tokens)
+        details = answer_details(self._ignored, end)
+        return self._reply(_status(finish), details, output=output, finish=finish, reasoning_tokens=reasoning)
 
     def _reply(
         self,

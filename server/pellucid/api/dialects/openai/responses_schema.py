@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from pellucid.api.dialects.openai.common import UnusedFields
+from pellucid.api.generation.reasoning import EffortWord
 from pellucid.api.schema.answer_fields import ONLY_NULL, AnswerDetails, AnswerFields, OtherTool, refuse, tag_by_type
 from pellucid.api.schema.common import Body, OnlyFalse, Reply, Unused
 from pellucid.api.schema.messages import MAX_MESSAGES
@@ -74,6 +75,14 @@ class InputMessage(Body):
     id: str | None = Field(None, description=SENT_BACK)
     status: str | None = Field(None, description=SENT_BACK)
     phase: str | None = Field(None, description=SENT_BACK)
+
+
+class ReasoningFields(Body):
+    """The reasoning before the answer. All of its text is shown, so ``summary`` has no effect."""
+
+    effort: EffortWord | None = Field(None, description="none is the default")
+    summary: Annotated[str | None, Unused()] = None
+    generate_summary: Annotated[str | None, Unused()] = None
 
 
 class ReasoningItem(Body):
@@ -199,8 +208,8 @@ class ResponsesRequest(AnswerFields, UnusedFields):
     previous_response_id: NotStored = Field(None, description="always null: nothing is stored")
     conversation: NotStored = Field(None, description="always null: nothing is stored")
     stream_options: ResponseStreamOptions | None = None
-    reasoning: Annotated[dict[str, JsonValue] | None, Unused()] = Field(
-        None, description="ignored: the models do not reason apart from the answer"
+    reasoning: ReasoningFields | None = Field(
+        None, description="ignored by a model that cannot reason before the answer"
     )
     max_tool_calls: Annotated[int | None, Unused()] = Field(
         None, description="ignored: the limit is for tools that a server runs, and this server runs no tools"
@@ -209,6 +218,24 @@ class ResponsesRequest(AnswerFields, UnusedFields):
         None, description="ignored: the longest known prefix is always used"
     )
     client_metadata: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is stored")
+
+
+class ReasoningText(Reply):
+    """The text of the reasoning."""
+
+    type: Literal["reasoning_text"] = "reasoning_text"
+    text: str
+
+
+class OutputReasoning(Reply):
+    """The reasoning before the answer."""
+
+    id: str
+    type: Literal["reasoning"] = "reasoning"
+    status: Literal["in_progress", "completed", "incomplete"]
+    summary: list[Any]
+    content: list[ReasoningText]
+    pellucid: CallTokens | None = Field(None, description="the tokens, if logprobs were asked for")
 
 
 class OutputText(Reply):
@@ -256,7 +283,7 @@ class InputTokensDetails(Reply):
 
 
 class OutputTokensDetails(Reply):
-    """The number of reasoning tokens: always 0."""
+    """The number of reasoning tokens."""
 
     reasoning_tokens: int = 0
 
@@ -298,7 +325,7 @@ class ResponseReply(Reply):
     instructions: str | None
     max_output_tokens: int | None
     model: str
-    output: list[OutputMessage | OutputCall]
+    output: list[OutputMessage | OutputReasoning | OutputCall]
     parallel_tool_calls: bool
     previous_response_id: None
     reasoning: dict[str, Any]

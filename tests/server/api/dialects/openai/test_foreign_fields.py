@@ -80,7 +80,7 @@ def test_a_stream_lists_ignored_fields_once(http: httpx.Client) -> None:
     with http.stream("POST", "/v1/chat/completions", json=body) as reply:
         events = [line for line in reply.iter_lines() if line.startswith("data: {")]
 
-    assert '"pellucid":{"ignored":["messages.name","anything","messages.audio","user"]}' in events[0]
+    assert '"pellucid":{"ignored":["anything","messages.audio","messages.name","user"]}' in events[0]
     assert not any('"ignored"' in event for event in events[1:])
 
 
