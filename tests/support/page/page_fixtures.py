@@ -252,14 +252,14 @@ class Tab:
         await field.press("Tab")
 
     async def set_form(self, **values: str) -> None:
-        """Set format and tools: ``answer_format``, ``tool_choice``, ``schema`` and ``tools``."""
+        """Set ``answer_format``, ``tool_choice``, ``reasoning``, ``schema`` and ``tools``."""
         await self.unfold_settings("Format and tools")
         for name, value in values.items():
             if name in ("schema", "tools"):
                 await self.page.locator(f"#pl-{name} textarea").fill(value)
             else:
                 await self.page.get_by_label(
-                    {"answer_format": "Answer format", "tool_choice": "Tool choice"}[name]
+                    {"answer_format": "Answer format", "tool_choice": "Tool choice", "reasoning": "Reasoning"}[name]
                 ).first.click()
                 await self.page.get_by_role("option", name=value, exact=True).click()
 

@@ -1,4 +1,4 @@
-"""The stored values of a JSON answer, and tool calls."""
+"""The stored values of a JSON answer, tool calls, and the reasoning before an answer."""
 
 from __future__ import annotations
 
@@ -73,16 +73,19 @@ class StoredCall(_Strict):
 class StoredDetails(_Strict):
     fields: tuple[StoredField, ...] = ()
     calls: tuple[StoredCall, ...] = ()
+    reasoning: str = ""
 
 
 def details_of(tokens: Sequence[Token], finish: Finish | None, *, is_json: bool) -> StoredDetails | None:
-    """Return the details, or None for an answer without JSON values or calls.
+    """Return the details, or None for an answer without JSON values, calls and reasoning.
 
     ``finish`` is None for a stopped or failed answer.
     """
     fields = _fields(tokens, finish) if is_json else ()
     calls = _calls(tokens, () if finish is None else finish.loose_functions)
-    return StoredDetails(fields=fields, calls=calls) if fields or calls else None
+    reasoning = "".join(token.reasoning or "" for token in tokens)
+    found = StoredDetails(fields=fields, calls=calls, reasoning=encodable(reasoning))
+    return None if found == StoredDetails() else found
 
 
 def _fields(tokens: Sequence[Token], finish: Finish | None) -> tuple[StoredField, ...]:

@@ -14,6 +14,7 @@ The keys of a record (null for None):
   bytes in base64
 - ``c``: the probability of all allowed tokens, where token healing limited the choice
 - ``g``: ``[mass, allowed, logprob]`` as in ``GrammarScore``, where a grammar limited the choice
+- ``q``: the text, for a token of the reasoning before an answer; ``t`` is then empty
 - ``p``: for a token of a tool call, the index of the call, then the additions to calls: each
   ``[index, arguments]``, or ``[index, arguments, id, name]`` for the first part of a call
 """
@@ -88,6 +89,8 @@ def record(token: Token) -> dict[str, Any]:
         found["g"] = [rounded(token.grammar.mass), token.grammar.allowed, rounded(clamped(token.grammar.logprob))]
     if token.part is not None:
         found["p"] = [token.part.call, *(_delta(one) for one in token.part.deltas)]
+    if token.reasoning is not None:
+        found["q"] = token.reasoning
     if token.bytes != token.text.encode():
         found["b"] = b64encode(token.bytes).decode()
     return found
@@ -113,6 +116,7 @@ def token_of(found: Mapping[str, Any], position: int) -> Token:
             part=_read_part(*found["p"]) if "p" in found else None,
             grammar=_read_grammar(*found["g"]) if "g" in found else None,
             entropy_range=_read_range(*found["h"]) if "h" in found else None,
+            reasoning=_text(found["q"]) if "q" in found else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidRequestError(f"This is not a token record ({error!r}): {str(found)[:_MAX_SHOWN]}") from error

@@ -31,6 +31,7 @@ def text_before(tokens: Sequence[Token], index: int) -> str:
     """Return the text before a token, which must not begin inside a character."""
     if not 0 <= index < len(tokens):
         raise InvalidRequestError("This answer has no such token: open it again.")
+    _refuse_reasoning(tokens[index])
     if [b"", *open_bytes(tokens[:index])][-1]:
         raise InvalidRequestError("This token begins inside a character: choose the token before it.")
     return "".join(token.text for token in tokens[:index])
@@ -44,6 +45,7 @@ def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> l
     if not (0 <= index < len(tokens) and -1 <= alternative < len(tokens[index].top)):
         raise InvalidRequestError("This token has no such alternative: open it again.")
     token = tokens[index]
+    _refuse_reasoning(token)
     other = token if alternative == -1 else token.top[alternative]
     incomplete = [b"", *open_bytes(tokens[:index])][-1]
     try:
@@ -61,3 +63,10 @@ def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> l
         token, id=other.id, text=text, bytes=other.bytes, logprob=other.logprob, rank=alternative + 1, sampled=None
     )
     return [*tokens[:index], replaced]
+
+
+def _refuse_reasoning(token: Token) -> None:
+    if token.reasoning is not None:
+        raise InvalidRequestError(
+            "Nothing can continue from inside the reasoning: choose a token of the answer, or regenerate the answer."
+        )

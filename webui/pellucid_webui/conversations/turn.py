@@ -60,7 +60,7 @@ class Turn:
     The answer starts with ``text``, whose tokens are stored already.
 
     Attributes:
-        text, batches, usage, end: The current state.
+        text, reasoning, batches, usage, end: The current state.
         error: A sentence about the failure.
         is_unsaved: Whether the store could not save the end, for example on a full disk.
         status: A sentence about the work before the answer begins.
@@ -81,6 +81,7 @@ class Turn:
     ) -> None:
         self.node = node
         self.text = text
+        self.reasoning = ""
         self.batches = list(batches)
         self.usage = Usage()
         self.end: FinishReason | None = None
@@ -228,12 +229,13 @@ class Turn:
             return
         text, batch = "".join(token.text for token in tokens), pack(tokens)
         self.text += text
+        self.reasoning += "".join(token.reasoning or "" for token in tokens)
         self.batches.append(batch)
         await in_page_thread(self._store.append, self.node, text, batch)
         self._notify()
 
     def _details(self) -> StoredDetails | None:
-        if not (self._is_json or self._may_call):
+        if not (self._is_json or self._may_call or self.reasoning):
             return None
         return details_of(unpack(self.batches), self._finish, is_json=self._is_json)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, fields
 from math import isfinite
-from typing import Any, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.message import Message
-from pellucid.vocabulary.query import ChatQuery, Grammar, SamplingParams
+from pellucid.vocabulary.query import ChatQuery, Effort, Grammar, Reasoning, SamplingParams
 from pellucid_webui.conversations.schema_and_tools import AnswerFormat, ToolUse, read_schema, read_tools
 
 ALTERNATIVES = 10
@@ -21,6 +21,9 @@ LARGEST = 2**53 - 1
 
 UNLIMITED_TOKENS = 2**31 - 1
 """The largest limit that servers accept, sent for an answer without a limit."""
+
+
+ReasoningChoice = Literal["off"] | Effort
 
 
 NUMBERS = {
@@ -55,6 +58,7 @@ class TurnSettings:
     schema: str = ""
     tools: str = ""
     tool_choice: ToolUse = "auto"
+    reasoning: ReasoningChoice = "off"
 
     def sampling(self) -> SamplingParams:
         """Raise InvalidRequestError for a setting that is out of bounds."""
@@ -113,6 +117,7 @@ class TurnSettings:
             tools=functions,
             tool_choice=self.tool_choice if functions else "auto",
             with_fields=True,
+            reasoning=None if self.reasoning == "off" else Reasoning(self.reasoning),
         )
 
     def record(self) -> dict[str, Any]:
@@ -169,7 +174,11 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "int | None": (int, type(None)),
 }
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {"AnswerFormat": get_args(AnswerFormat), "ToolUse": get_args(ToolUse)}
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "AnswerFormat": get_args(AnswerFormat),
+    "ToolUse": get_args(ToolUse),
+    "ReasoningChoice": ("off", *get_args(Effort)),
+}
 
 
 def _typed(setting: Field[Any], value: object) -> Any:

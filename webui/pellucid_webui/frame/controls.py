@@ -14,6 +14,7 @@ from pellucid_webui.conversations.turn_settings import TurnSettings
 DEFAULTS = TurnSettings()
 
 FORMATS = [("Free", "free"), ("Any JSON object", "json_object"), ("JSON schema", "json_schema")]
+REASONING = [("Off", "off"), ("Low", "low"), ("Medium", "medium"), ("High", "high")]
 TOOL_CHOICES = [("Auto", "auto"), ("Required", "required"), ("None", "none")]
 
 
@@ -86,7 +87,14 @@ def _format_controls() -> list[Component]:
             "for example to see how sure an argument is; none: the model does not see the tools",
             interactive=True,
         )
-    return [answer_format, schema, tools, tool_choice]
+        reasoning = gr.Dropdown(
+            REASONING,
+            value="off",
+            label="Reasoning",
+            info="for a model that can reason before it answers; few models distinguish low, medium and high",
+            interactive=True,
+        )
+    return [answer_format, schema, tools, tool_choice, reasoning]
 
 
 def _slider(least: float, most: float, value: float, step: float, label: str, info: str) -> gr.Slider:

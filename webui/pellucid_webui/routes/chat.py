@@ -75,11 +75,12 @@ class ChatRoute:
     async def follow(self, owner: str, asked: Asked) -> AsyncGenerator[Payload]:
         """Yield what an answer gains up to the end, with the tokens after ``after`` batches.
 
-        ``n`` is the number of batches so far. ``blocks`` replace all blocks from ``keep`` on.
+        ``n`` is the number of batches so far. ``blocks`` replace all blocks from ``keep`` on. The
+        first event has the reasoning so far, each later event the added reasoning.
         """
         conversation = await self._actions(owner).conversation(_conversation_id(asked))
         turn = self._actions(owner).running(conversation, _number(asked, "node"))
-        after, known = _number(asked, "after"), list[str]()
+        after, known, told = _number(asked, "after"), list[str](), 0
         if turn is None:
             yield {"n": after, "end": True, "error": None}
             return
@@ -91,9 +92,10 @@ class ChatRoute:
                 keep = next((at for at, (a, b) in enumerate(zip(known, blocks, strict=False)) if a != b), len(known))
                 keep = min(keep, len(blocks))
                 event = {"n": count, "keep": keep, "blocks": blocks[keep:], "stats": turn_stats(turn)}
-                event |= {"use": context_use.of_turn(model, turn)}
+                reasoning = turn.reasoning
+                event |= {"use": context_use.of_turn(model, turn), "reasoning": reasoning[told:], "begins": not told}
                 yield event | ({"tokens": turn.batches[after:count]} if with_tokens else {})
-                after, known = count, blocks
+                after, known, told = count, blocks, len(reasoning)
                 if turn.end is None:
                     await asyncio.sleep(pause(self.following[owner]))
         yield {"n": len(turn.batches), "end": True, "error": turn.error if turn.is_unsaved else None}

@@ -127,6 +127,7 @@ def _content(node: Node) -> dict[str, Any]:
     return {
         "text": node.text,
         "blocks": blocks(json_as_code(node.text) if has_format and node.text else node.text),
+        "reasoning": "" if node.details is None else node.details.reasoning,
         "stats": node_stats(node.usage) if node.usage is not None else "",
         "idle": node.origin is not None
         and node.end is FinishReason.STOP

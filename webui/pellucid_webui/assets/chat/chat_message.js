@@ -37,6 +37,8 @@ export class Message {
     this.drawnBusy = null; // whether the chat was busy when the tools were drawn
     /** @type {string | null} */
     this.toolState = null;
+    /** @type {HTMLElement | null} */
+    this.reasoning = null; // made where there is some
     this.body = make("div", { class: "pl-body" });
     this.tools = make("div", { class: "pl-tools", role: "toolbar", "aria-label": "Message actions" });
     this.head = make("header", { class: "pl-head" });
@@ -69,6 +71,7 @@ export class Message {
     this.element.dataset.node = String(data.node);
     this.element.setAttribute("aria-label", ROLES[data.role] || data.role);
     this.element.setAttribute("aria-busy", String(Boolean(data.live)));
+    this.drawReasoning();
     if (data.asTokens) this.drawTokens();
     else this.drawText();
     this.drawHead();
@@ -78,6 +81,20 @@ export class Message {
     if (state !== this.toolState) this.drawTools();
     this.toolState = state;
     this.allowTools();
+  }
+
+  /** Show what the model wrote before the answer, folded; the tokens of the answer have it too. */
+  drawReasoning() {
+    const { reasoning = "", live, blocks } = this.data;
+    if (!reasoning && !this.reasoning) return;
+    if (!this.reasoning) {
+      this.reasoning = make("details", { class: "pl-reasoning" }, make("summary", {}), make("div", { class: "pl-reasoning-text", dir: "auto" }));
+      this.head.after(this.reasoning);
+    }
+    const [title, text] = this.reasoning.children;
+    this.reasoning.hidden = !reasoning || this.data.asTokens;
+    title.textContent = live && !blocks.length ? "Reasoning…" : "Reasoning";
+    if (text.textContent !== reasoning) text.textContent = reasoning;
   }
 
   drawText() {

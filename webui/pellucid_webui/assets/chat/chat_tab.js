@@ -329,7 +329,7 @@ class Chat {
   /** @param {Page.ChatValue} value */
   drawMessages({ messages, live }) {
     const data = [...messages];
-    if (live) data.push({ ...live.message, text: "", asTokens: this.feed.asTokens.has(live.message.node), blocks: live.blocks, tokens: live.tokens, stats: live.stats, live: true });
+    if (live) data.push({ ...live.message, text: "", asTokens: this.feed.asTokens.has(live.message.node), blocks: live.blocks, tokens: live.tokens, stats: live.stats, reasoning: live.reasoning, live: true });
     const kept = new Set();
     const focused = document.activeElement;
     const { divider } = this.contextNotice;

@@ -144,7 +144,7 @@ export class ConversationFeed {
       return;
     }
     if (this.live?.message.node !== message.node) {
-      this.live = { message, blocks: [], tokens: [], stats: "", use: null };
+      this.live = { message, blocks: [], tokens: [], stats: "", use: null, reasoning: "" };
     }
     this.read(message.node);
   }
@@ -181,7 +181,8 @@ export class ConversationFeed {
       return;
     }
     const tokens = event.tokens?.length ? [...live.tokens, ...event.tokens] : live.tokens;
-    this.live = { ...live, blocks: [...live.blocks.slice(0, event.keep), ...event.blocks], tokens, stats: event.stats, use: event.use };
+    const reasoning = (event.begins ? "" : live.reasoning) + event.reasoning;
+    this.live = { ...live, blocks: [...live.blocks.slice(0, event.keep), ...event.blocks], tokens, stats: event.stats, use: event.use, reasoning };
     this.publish();
   }
 

@@ -31,6 +31,8 @@ declare namespace Page {
     c?: number;
     /** Under a grammar: the probability of all tokens that it allows, their number, and the token's logprob among them. */
     g?: [mass: number, allowed: number, logprob: number];
+    /** The text of a token of the reasoning before an answer. */
+    q?: string;
     /** In a tool call: its index, and what the token adds to calls. */
     p?: [call: number, ...deltas: CallDeltaRecord[]];
   }
@@ -177,6 +179,9 @@ declare namespace Page {
     tokens?: Batch[];
     stats: string;
     use: ContextUse | null;
+    /** What the reasoning gains; all of it where it begins. */
+    reasoning: string;
+    begins: boolean;
     end?: boolean;
     /** Why the answer could not be saved. */
     error?: string | null;
@@ -280,6 +285,7 @@ declare namespace Page {
     tokens: Batch[];
     stats: string;
     use: ContextUse | null;
+    reasoning: string;
   }
 
   interface ChatMessage {
@@ -289,6 +295,8 @@ declare namespace Page {
     /** Whether it is shown as tokens. */
     asTokens: boolean;
     about: string;
+    /** What the model wrote before the answer. */
+    reasoning?: string;
     sampling?: Sampling;
     model?: string;
     /** Whether it ended because the context was full. */

@@ -20,12 +20,12 @@ const NONE = { difference: "No large differences.", entropy: "No unsure choices.
 const KEYS = "Arrow keys move from token to token, n and p to the next and the previous surprising one; Enter moves to the alternatives.";
 
 /**
- * Return a token of a tool call, which has no text in the answer, with the text of its bytes.
+ * Return a token of a tool call or of the reasoning, which has no text in the answer, with the text of its bytes.
  * @param {Page.TokenRecord} record
  * @returns {Page.TokenRecord}
  */
 function withText(record) {
-  if (record.p === undefined || record.t || record.b === undefined) return record;
+  if ((record.p === undefined && record.q === undefined) || record.t || record.b === undefined) return record;
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(new Uint8Array(visible.bytesOf(record.b)));
     return { ...record, t: text, b: undefined };
@@ -387,7 +387,7 @@ export class HeatMap {
       note: this.branch && this.branch.index === index ? sentence(this.branch.text) : "",
       verdict: this.verdicts.of(this.records[index]),
       isUnreported: this.isGenerated && this.branch?.index !== index && colours.isUnreported(this.records),
-      onBranch: this.onBranch ? (/** @type {number} */ alternative) => this.branchAt(index, alternative) : null,
+      onBranch: this.onBranch && this.records[index].q === undefined ? (/** @type {number} */ alternative) => this.branchAt(index, alternative) : null,
       onClose: () => this.leaveCard(),
       anchor: this.elementOf(index) ?? this.table.element,
       clear: this.toolbar.element,
