@@ -21,6 +21,7 @@ from pellucid.cli.learn import learning
 from pellucid.cli.settings_options import given_settings, settings_command
 from pellucid.client.address_settings import DEFAULT_HOST, PAGE_PORT
 from pellucid.errors import ConfigError, PellucidError
+from pellucid.vocabulary.query import Effort, Reasoning
 
 HEAVY = "Commands that need a model use a running server, if any; otherwise the commands load the model and say so."
 
@@ -183,6 +184,9 @@ def chat(
     seed: Seed = None,
     json_schema: JsonSchema = None,
     regex: Regex = None,
+    reasoning: Annotated[
+        Effort | None, typer.Option(help="Let the model reason before each answer, with this effort.")
+    ] = None,
     top_logprobs: TopLogprobs = 0,
     json: Json = False,
 ) -> None:
@@ -191,7 +195,8 @@ def chat(
 
     params = complete_chat_score.sampling(max_tokens, temperature, top_p, top_k, min_p, seed, top_logprobs)
     grammar = complete_chat_score.answer_grammar(json_schema, regex)
-    complete_chat_score.chat(message, system, params, grammar, model, json)
+    wish = None if reasoning is None else Reasoning(reasoning)
+    complete_chat_score.chat(message, system, params, grammar, wish, model, json)
 
 
 @app.command(epilog='Example: pellucid edit server.py "Add type hints." --lines 10:24')

@@ -22,7 +22,7 @@ from pellucid.system.regular_files import LARGEST_DOCUMENT, decoded
 from pellucid.terminal.coloured_tokens import Writer
 from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.message import Message
-from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Grammar, SamplingParams, ScoreQuery
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Grammar, Reasoning, SamplingParams, ScoreQuery
 from pellucid.vocabulary.token import Token
 
 INTERRUPTED = 130
@@ -154,21 +154,21 @@ def chat(
     system: str | None,
     params: SamplingParams,
     grammar: Grammar | None,
+    reasoning: Reasoning | None,
     model: str | None,
     as_json: bool,
 ) -> None:
     messages = [] if system is None else [Message("system", system)]
     sink = _sink(as_json)
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
+        query = ChatQuery(messages, params, model=name, grammar=grammar, reasoning=reasoning)
         if message is not None:
             messages.append(Message("user", message))
-            _show_or_exit(runner, assistant.chat(ChatQuery(messages, params, model=name, grammar=grammar)), sink)
+            _show_or_exit(runner, assistant.chat(query), sink)
             return
         for typed in _turns():
             messages.append(Message("user", typed))
-            answer, is_whole = _show(
-                runner, assistant.chat(ChatQuery(messages, params, model=name, grammar=grammar)), sink
-            )
+            answer, is_whole = _show(runner, assistant.chat(query), sink)
             messages.append(Message("assistant", answer))
             if not is_whole:
                 typer.echo("\n(stopped)", err=True)

@@ -16,7 +16,7 @@ from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid.serving.notebook_results import TokenTrace
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.message import Message
-from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Extra, SamplingParams, ScoreQuery
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Extra, Reasoning, SamplingParams, ScoreQuery
 from pellucid.vocabulary.token import Token
 
 if TYPE_CHECKING:
@@ -98,13 +98,17 @@ class PythonModel:
         """Do the same as ``complete`` without blocking."""
         return await self._await(self._complete(prefix, suffix, files, model, sampling))
 
-    def chat(self, messages: Messages, *, model: str | None = None, **sampling: Any) -> TokenTrace:
+    def chat(
+        self, messages: Messages, *, model: str | None = None, reasoning: Reasoning | None = None, **sampling: Any
+    ) -> TokenTrace:
         """Answer a message or a conversation, with messages or dicts of role and content."""
-        return self._run(self._chat(messages, model, sampling))
+        return self._run(self._chat(messages, model, reasoning, sampling))
 
-    async def achat(self, messages: Messages, *, model: str | None = None, **sampling: Any) -> TokenTrace:
+    async def achat(
+        self, messages: Messages, *, model: str | None = None, reasoning: Reasoning | None = None, **sampling: Any
+    ) -> TokenTrace:
         """Do the same as ``chat`` without blocking."""
-        return await self._await(self._chat(messages, model, sampling))
+        return await self._await(self._chat(messages, model, reasoning, sampling))
 
     def score(self, text: str, *, model: str | None = None, top_logprobs: int = 0, windows: bool = False) -> TokenTrace:
         """Return the text's tokens with their probabilities."""
@@ -157,9 +161,11 @@ class PythonModel:
             model,
         )
 
-    async def _chat(self, messages: Messages, model: str | None, sampling: dict[str, Any]) -> TokenTrace:
-        conversation = _conversation(messages)
-        return await self._collect(self._assistant.chat(ChatQuery(conversation, _params(sampling), model=model)), model)
+    async def _chat(
+        self, messages: Messages, model: str | None, reasoning: Reasoning | None, sampling: dict[str, Any]
+    ) -> TokenTrace:
+        query = ChatQuery(_conversation(messages), _params(sampling), model=model, reasoning=reasoning)
+        return await self._collect(self._assistant.chat(query), model)
 
     async def _score(self, text: str, model: str | None, top_logprobs: int, *, windows: bool) -> TokenTrace:
         query = ScoreQuery(text, model=model, top_logprobs=top_logprobs, windows=windows)

@@ -92,7 +92,10 @@ def summary(tokens: int, logprobs: float, finish: Finish) -> str:
 
 
 class Writer:
-    """A writer of tokens: coloured on a terminal, plain text to a file or pipe."""
+    """A writer of tokens: coloured on a terminal, plain text to a file or pipe.
+
+    Only a terminal gets the reasoning before an answer.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
@@ -100,16 +103,23 @@ class Writer:
         self._last = ""
         self._scored = 0
         self._logprobs = 0.0
+        self._reasons = False
 
     @property
     def coloured(self) -> bool:
         return self._console.is_terminal
 
     def begin(self) -> None:
-        self._scored, self._logprobs = 0, 0.0
+        self._scored, self._logprobs, self._reasons = 0, 0.0, False
 
     def token(self, token: Token) -> None:
-        if self.coloured:
+        if token.reasoning:
+            self.plain(token.reasoning)
+            self._reasons = True
+        elif self.coloured:
+            if self._reasons and token.text:
+                self._console.print("\n")
+                self._reasons = False
             self._console.print(paint(token), end="")
         else:
             self._stream.write(token.text)

@@ -26,7 +26,7 @@ from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
 from pellucid.vocabulary.message import Message
-from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Grammar, SamplingParams, ScoreQuery
+from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Grammar, Reasoning, SamplingParams, ScoreQuery
 from pellucid.vocabulary.token import Token
 from support.silent_assistant import SilentAssistant
 
@@ -265,6 +265,14 @@ def test_chat(run: Run, scripted: Scripted) -> None:
     """`chat` with a message answers the message and exits."""
     assert run("chat", "hi", "--system", "Be brief.")[:2] == (0, "Hello\n")
     assert scripted.chats() == [[Message("system", "Be brief."), Message("user", "hi")]]
+
+
+def test_reasoning(run: Run, scripted: Scripted) -> None:
+    """`--reasoning` asks for reasoning, and only the answer is written to a pipe."""
+    scripted.tokens = [replace(scripted.tokens[0], text="", reasoning="Hel"), scripted.tokens[1]]
+    assert run("chat", "hi", "--reasoning", "low")[:2] == (0, "lo\n")
+    (query,) = [query for _, query in scripted.asked if isinstance(query, ChatQuery)]
+    assert query.reasoning == Reasoning("low")
 
 
 def test_grammars(run: Run, scripted: Scripted, tmp_path: Path) -> None:

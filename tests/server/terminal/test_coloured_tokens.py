@@ -6,6 +6,7 @@ import io
 import itertools
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -152,12 +153,13 @@ def test_terminal_gets_colours_and_legend(monkeypatch: pytest.MonkeyPatch) -> No
     writer.begin()
     writer.token(token("stopped", 0.99))
     writer.begin()
+    writer.token(replace(token("", 0.5), reasoning="hm"))
     writer.token(token("sure", 0.99))
     writer.token(token("unsure", 0.2))
     writer.end(Finish(FinishReason.LENGTH, Usage(cached=3, computed=4, generated=2, decode=0.5)))
 
     painted = stream.getvalue()
-    assert painted.startswith("stoppedsure\x1b[38;2;0;0;0;48;2;253;174;97munsure\x1b[0m\n")
+    assert painted.startswith("stopped\x1b[2mhm\x1b[0m\n\nsure\x1b[38;2;0;0;0;48;2;253;174;97munsure\x1b[0m\n")
     for level in LEVELS:
         assert level.label in painted
-    assert "2 tokens; perplexity 2.25; 2.0 tokens/s; 3 of 7 prompt tokens from the cache; ended by length" in painted
+    assert "3 tokens; perplexity 2.16; 2.0 tokens/s; 3 of 7 prompt tokens from the cache; ended by length" in painted

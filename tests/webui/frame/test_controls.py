@@ -27,8 +27,9 @@ LABELS = NUMBERS | {
     "schema": "JSON schema",
     "tools": "Tools",
     "tool_choice": "Tool choice",
+    "reasoning": "Reasoning",
 }
-SETTINGS = TurnSettings("gone", "Be brief.", 0.3, 0.9, 5, 0.1, 7, 64, "json_schema", "{", "[", "none")
+SETTINGS = TurnSettings("gone", "Be brief.", 0.3, 0.9, 5, 0.1, 7, 64, "json_schema", "{", "[", "none", "low")
 
 
 def served(*names: str) -> ServedModels:

@@ -10,7 +10,7 @@ message, ``details``, ``begins``, ``summary`` and ``continued``. Times are in se
 - ``folder``: the name of the folder, or null
 - ``settings``: the settings of the next turn (``model``, ``system``, ``temperature``, ``top_p``,
   ``top_k``, ``min_p``, ``seed``, ``max_tokens``, ``answer_format``, ``schema``, ``tools``,
-  ``tool_choice``)
+  ``tool_choice``, ``reasoning``)
 - ``leaf``: the last message of the selected path, or null
 - ``messages``: all versions of all messages, parents first
 
@@ -30,7 +30,7 @@ A message is an object with these keys:
 - ``branched``: the first token at which this version differs from ``origin``, or null
 - ``chosen``: the version of the next message that was selected last, or null
 - ``tokens``: records as in ``compact_tokens``, for all text after a beginning by a person
-- ``details``: as in ``answer_details``; missing without JSON values and tool calls
+- ``details``: as in ``answer_details``; missing without JSON values, tool calls and reasoning
 - ``begins`` and ``summary``: the first message that the model reads from this answer on, and the
   summary of the messages before ``begins``; missing if unchanged
 - ``continued``: the characters that a continued answer already had; otherwise missing
