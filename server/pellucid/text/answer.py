@@ -81,8 +81,14 @@ class Answer:
         """Return the tokens of the reasoning, and the tokens of the answer."""
         if self.reasoning is None:
             return [], tokens
-        read = [self.reasoning.read(token) for token in tokens]
+        read = [one for token in tokens for one in self.reasoning.read(token)]
         return [one for one in read if one.reasoning is not None], [one for one in read if one.reasoning is None]
+
+    @property
+    def is_over(self) -> bool:
+        """True if the answer has ended before the engine's end."""
+        has_ended = self.reasoning is not None and self.reasoning.ended
+        return has_ended or self.gate.reason is not None or (self.calls is not None and self.calls.closed)
 
     @property
     def shows_fields(self) -> bool:
@@ -115,14 +121,14 @@ async def generate(
                         if kept is not None:
                             kept.append(token)
                         yield token
-                    if gate.reason is not None or (calls is not None and calls.closed):
+                    if answer.is_over:
                         break
                 elif isinstance(item, Finish):
                     finish = item
                 else:
                     meter.admit(item, len(request.prompt))
     rest: list[Token] = []
-    if finish is None:  # The gate or the calls ended the answer before the engine.
+    if finish is None:  # Something else ended the answer before the engine.
         finish = Finish(FinishReason.STOP, meter.usage())
     else:
         meter.end(finish.usage)
@@ -132,6 +138,8 @@ async def generate(
         reasoned, tokens = answer.split(detokenizer.flush())
         for token in reasoned:
             yield token
+        if answer.reasoning is not None:
+            tokens = [*tokens, *answer.reasoning.finish()]
         rest = [*gate.feed(tokens if calls is None else [*calls.feed(tokens), *calls.finish()])]
     for token in [*rest, *gate.finish()]:
         if kept is not None:

@@ -86,10 +86,12 @@ async def prepare_chat(models: ServedModels, query: ChatQuery, cache_salt: str) 
     elif calls is not None:
         constraint, loose = await served.call_constraints.constraint(query, cache_salt)
     form, reader, stop_ids = constraint, None, tokenizer.eos_ids
-    if served.reasoning is not None and not query.continues_text:
-        constraint, reader = _reasoning(query, served.reasoning, tokenizer, ids, constraint)
-        if query.reasoning is not None and served.reasoning.headers:
-            stop_ids -= set(served.reasoning.stop)  # The end of a channel is not the end of the answer.
+    marks = served.reasoning
+    if marks is not None and not query.continues_text:
+        constraint, position = _reasoning(query, marks, tokenizer, ids, constraint)
+        # The end of a channel is not the end of the answer.
+        early = stop_ids.intersection(marks.stop) if position.is_reasoning and marks.begin is None else frozenset()
+        reader, stop_ids = ReasoningReader(position, early), stop_ids - early
     strip_space = not query.continue_last and query.grammar is None and tokenizer.prefix_space
     detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
     session = _conversation(query.messages)
@@ -105,16 +107,14 @@ async def prepare_chat(models: ServedModels, query: ChatQuery, cache_salt: str) 
 
 
 def _reasoning(
-    query: ChatQuery, form: ReasoningForm, tokenizer: Tokenizer, prompt: Sequence[int], constraint: Constraint | None
-) -> tuple[Constraint | None, ReasoningReader]:
-    """Return the constraint, which ends reasoning that is not wanted or too long, and a reader."""
-    position = ReasoningPosition(form, tokenizer, prompt)
-    most = 0 if query.reasoning is None else query.reasoning.most_tokens
-    if position.is_reasoning or query.reasoning is not None:
-        own = ReasoningPosition(form, tokenizer, prompt)
-        if constraint is not None or most is not None:
-            constraint = ReasoningConstraint(own, tokenizer.vocab_size, constraint, most)
-    return constraint, ReasoningReader(position)
+    query: ChatQuery, marks: ReasoningForm, tokenizer: Tokenizer, prompt: Sequence[int], form: Constraint | None
+) -> tuple[Constraint | None, ReasoningPosition]:
+    """Return the constraint of reasoning and answer, and the position at the end of the prompt."""
+    position, own = (ReasoningPosition(marks, tokenizer, prompt, has_form=form is not None) for _ in range(2))
+    most = None if query.reasoning is None else query.reasoning.most_tokens
+    if query.reasoning is None or (form is None and most is None):
+        return form, position
+    return ReasoningConstraint(own, tokenizer.vocab_size, form, most), position
 
 
 def check_completion(served: TextModel, query: CompletionQuery) -> None:

@@ -18,7 +18,7 @@ from pellucid.errors import ContextLengthError, InvalidRequestError, NotSupporte
 from pellucid.models.catalog import InfillFormat, catalog
 from pellucid.models.tokenizers.markers_in_text import MarkerFinder
 from pellucid.models.tokenizers.tokenizer import Tokenizer
-from pellucid.text.reasoning import HARMONY_ANSWER, HARMONY_TURN
+from pellucid.text.reasoning import closed
 from pellucid.text.rendering_limits import RenderingError
 from pellucid.text.template_process import TemplateProcess
 from pellucid.text.tool_calls.template_input import (
@@ -106,13 +106,16 @@ class ChatTemplate:
     ) -> list[int]:
         """Return the ids of the chat, in which markers spelled by messages are text.
 
+        A continued message has no reasoning.
+
         Raises ContextLengthError, without tokenizing, for a huge chat that certainly exceeds
         ``context``.
         """
         chat, begun = self._prepared(messages, tools, continue_last=continue_last)
         wedge = self._wedge([*strings_in(chat), begun])
         guarded = map_strings(chat, lambda text: self._guard(text, wedge))
-        pieces = self._render(guarded, self._guard(begun, wedge), reasoning).split(wedge)
+        wish = None if begun.strip() else reasoning
+        pieces = self._render(guarded, self._guard(begun, wedge), wish).split(wedge)
         refuse_longer(self._tokenizer, pieces, context)
         ids = [
             id for i, piece in enumerate(pieces) for id in self._tokenizer.encode(piece, special=True, continues=i > 0)
@@ -154,8 +157,7 @@ class ChatTemplate:
         }
         try:
             text = self._renderer.render(variables, MAX_RENDERED_CHARACTERS + 4 * sum(map(len, strings_in(chat))))
-            answers = text.endswith(HARMONY_TURN) and (reasoning is None or begun)
-            return text + (HARMONY_ANSWER if answers else "") + begun
+            return (closed(text, self._source) if reasoning is None else text) + begun
         except RenderingError as error:
             raise self._refusal(error) from None
 

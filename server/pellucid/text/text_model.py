@@ -100,7 +100,11 @@ class TextModel:
         messages = [item for item in text if isinstance(item, Message)]
         if messages:
             return self.template.encode(
-                messages, continue_last=query.continue_last, tools=query.tools, context=context
+                messages,
+                continue_last=query.continue_last,
+                tools=query.tools,
+                context=context,
+                reasoning=query.reasoning,
             ), False
         return [item for item in text if isinstance(item, int)], False
 

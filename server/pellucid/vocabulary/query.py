@@ -240,6 +240,7 @@ class ScoreQuery:
             prompt and must be ``special``; markers are then read in prompt and text.
         continued: A conversation with a last message of the assistant, which the text continues.
         experts: Whether to report the experts of each token; see SamplingParams.
+        reasoning: The reasoning that the prompt of a conversation asks for.
     """
 
     text: str | Sequence[int] | Sequence[Message]
@@ -253,3 +254,4 @@ class ScoreQuery:
     gap: CompletionQuery | None = None
     continued: Sequence[Message] = ()
     experts: bool = False
+    reasoning: Reasoning | None = None

@@ -9,7 +9,7 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import InvalidRequestError
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.assistant import LocalAssistant
-from pellucid.vocabulary.finish import Finish
+from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, Grammar, Reasoning, SamplingParams
 from pellucid.vocabulary.token import Token
@@ -37,14 +37,14 @@ def reasoning_tokenizer(template: str) -> Tokenizer:
 
 
 async def ask(
-    template: str, script: str, reasoning: Reasoning | None = None
+    template: str, script: str, reasoning: Reasoning | None = None, *, is_cut: bool = False
 ) -> tuple[str, str, Finish, ScriptedEngine]:
     """Return the reasoning, the answer, the end, and the engine that generated the script."""
     tokenizer = reasoning_tokenizer(template)
     engine = ScriptedEngine(tokenizer.encode(script, special=True))
     query = ChatQuery(CHAT, reasoning=reasoning)
     tokens, finish = await collect(scripted_assistant(engine, tokenizer).chat(query))
-    assert len(tokens) == len(engine.script)
+    assert is_cut or len(tokens) == len(engine.script)
     return thoughts(tokens), answer(tokens), finish, engine
 
 
@@ -72,30 +72,50 @@ async def test_reasoning_is_apart() -> None:
 
 
 async def test_no_reasoning() -> None:
-    """Without reasoning the template closes it, or the answer begins with its end."""
-    reasoning, text, _, engine = await ask(SWITCHED, "\n\nHello")
-    assert (reasoning, text) == ("", "Hello")
-    assert prompt(engine, SWITCHED).endswith("<think>\n\n</think>\n\n")
-    assert engine.requests[0].constraint is None
-    reasoning, text, _, engine = await ask(OPENED, "\n</think>\n\nHello")
-    assert (reasoning, text) == ("\n", "Hello")
-    constraint = engine.requests[0].constraint
-    assert constraint is not None
-    assert constraint.forced() == reasoning_tokenizer(OPENED).encode("\n</think>")
+    """Without reasoning, the prompt closes the reasoning, and the answer keeps all white space."""
+    for template in (SWITCHED, OPENED):
+        for script in ("Hello", "\n\nHello", "    indented"):
+            reasoning, text, _, engine = await ask(template, script)
+            assert (reasoning, text) == ("", script)
+            assert prompt(engine, template).endswith("<think>\n\n</think>\n\n")
+            assert engine.requests[0].constraint is None
+
+
+async def test_white_space() -> None:
+    """Only the line breaks behind the reasoning are dropped, and white space in front of a mark."""
+    assert (await ask(SWITCHED, "\n<think>A</think>\n    B", Reasoning()))[:2] == ("A", "    B")
+    assert (await ask(SWITCHED, "\n  B", Reasoning()))[:2] == ("", "\n  B")
+    assert (await ask(SWITCHED, "\n", Reasoning()))[:2] == ("", "\n")
 
 
 async def test_channels() -> None:
-    """Only the final channel of gpt-oss is the answer, and the end of a channel is no end."""
-    script = "<|channel|>analysis<|message|>Easy.<|end|><|start|>assistant<|channel|>final<|message|>Hello"
-    reasoning, text, _, engine = await ask(HARMONY, script, Reasoning())
-    assert (reasoning, text) == ("Easy.", "Hello")
-    assert prompt(engine, HARMONY).endswith("<|start|>assistant")
+    """Only the final channel of gpt-oss is the answer, which the end of the channel ends."""
+    before = "<|channel|>analysis<|message|>Easy.<|end|><|start|>assistant"
+    for header in ("<|channel|>final", "<|channel|>final <|constrain|>json"):
+        reasoning, text, finish, engine = await ask(HARMONY, f"{before}{header}<|message|>Hello", Reasoning())
+        assert (reasoning, text, finish.reason) == ("Easy.", "Hello", FinishReason.STOP)
+        assert prompt(engine, HARMONY).endswith("<|start|>assistant")
+        script = f"{before}{header}<|message|>Hello<|end|><|start|>assistant<|channel|>analysis<|message|>More"
+        reasoning, text, finish, _ = await ask(HARMONY, script, Reasoning(), is_cut=True)
+        assert (reasoning, text, finish.reason) == ("Easy.", "Hello", FinishReason.STOP)
     reasoning, text, _, engine = await ask(HARMONY, "Hello")
     assert (reasoning, text) == ("", "Hello")
     assert prompt(engine, HARMONY).endswith("<|channel|>final<|message|>")
 
 
-@pytest.mark.parametrize("template", [SWITCHED, OPENED])
+async def test_continued() -> None:
+    """A continued answer has no reasoning, whatever was asked for."""
+    for template in (SWITCHED, OPENED, HARMONY):
+        tokenizer = reasoning_tokenizer(template)
+        engine = ScriptedEngine(tokenizer.encode(" world"))
+        query = ChatQuery([*CHAT, Message("assistant", "Hello")], continue_last=True, reasoning=Reasoning())
+        tokens, _ = await collect(scripted_assistant(engine, tokenizer).chat(query))
+        assert answer(tokens) == " world"
+        closed = "final<|message|>" if template is HARMONY else "</think>\n\n"
+        assert prompt(engine, template).endswith(closed + "Hello")
+
+
+@pytest.mark.parametrize("template", [SWITCHED, OPENED, HARMONY])
 @pytest.mark.parametrize("most", [0, 1, 7])
 async def test_limits(template: str, most: int) -> None:
     """Any model keeps to the limit of the reasoning, and a grammar holds for the answer alone."""
@@ -107,11 +127,11 @@ async def test_limits(template: str, most: int) -> None:
     begin = {tokenizer.encode("<think>")[0]: 100.0} if template is SWITCHED else {}
     for seed in range(4):
         params = SamplingParams(max_tokens=40, temperature=2.0, seed=seed, logit_bias=begin)
-        grammar = Grammar("choice", '["red", "blue"]')
+        grammar = Grammar("choice", '["    red", "\\nblue"]')
         tokens, finish = await collect(
             assistant.chat(ChatQuery(CHAT, params, grammar=grammar, reasoning=Reasoning(most_tokens=most)))
         )
-        assert answer(tokens) in ("red", "blue")
+        assert answer(tokens) in ("    red", "\nblue")
         assert finish.complete
         assert sum(bool(token.reasoning) for token in tokens) <= most + 1  # And the line break of the end.
     engine.close()

@@ -97,7 +97,9 @@ class ChatActions:
             tokens = await in_page_thread(unpack, batches)
             kept = whole_characters(tokens)
             text = found.text
-            if len(kept) < len(tokens):
+            if not text:  # It ended within the reasoning, which begins again.
+                batches = []
+            elif len(kept) < len(tokens):
                 text = text.removesuffix("".join(token.text for token in tokens[len(kept) :]))
                 batches = [pack(kept)]
             return await self._answer(

@@ -18,7 +18,7 @@ from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.answer_details import StoredDetails, details_of
-from pellucid_webui.conversations.compact_tokens import pack, unpack
+from pellucid_webui.conversations.compact_tokens import pack, records_in, unpack
 from pellucid_webui.conversations.markdown.json_as_code import json_as_code
 from pellucid_webui.conversations.markdown.markdown_to_html import IncrementalMarkdown
 from pellucid_webui.conversations.model_view import ContextFitting
@@ -81,7 +81,7 @@ class Turn:
     ) -> None:
         self.node = node
         self.text = text
-        self.reasoning = ""
+        self.reasoning = "".join(record.get("q", "") for batch in batches for record in records_in(batch))
         self.batches = list(batches)
         self.usage = Usage()
         self.end: FinishReason | None = None

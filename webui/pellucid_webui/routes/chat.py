@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pellucid.client.assistant_protocol import Assistant, AssistantFor
-from pellucid.errors import InvalidRequestError
+from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.vocabulary.query import ScoreQuery
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations import context_use
@@ -76,7 +76,7 @@ class ChatRoute:
         """Yield what an answer gains up to the end, with the tokens after ``after`` batches.
 
         ``n`` is the number of batches so far. ``blocks`` replace all blocks from ``keep`` on. The
-        first event has the reasoning so far, each later event the added reasoning.
+        first event (``begins``) has the reasoning so far, each later event the added reasoning.
         """
         conversation = await self._actions(owner).conversation(_conversation_id(asked))
         turn = self._actions(owner).running(conversation, _number(asked, "node"))
@@ -211,7 +211,10 @@ class ChatRoute:
 
     async def _inspect(self, owner: str, asked: Asked) -> Payload:
         actions = self._actions(owner)
-        cards = await self.assistant_for(owner).cards()
+        try:
+            cards = await self.assistant_for(owner).cards()
+        except PellucidError:  # Answers are shown even while a model is loading.
+            cards = []
         return await inspected(await actions.conversation(_conversation_id(asked)), asked, actions, cards)
 
     async def _versions(self, owner: str, asked: Asked) -> Payload:

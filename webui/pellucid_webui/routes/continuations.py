@@ -131,7 +131,9 @@ async def most_probable(
     continues = bool(place.text + text)
     messages = place.followed_by(text) if continues else place.messages
     query = place.settings.query(messages, continue_last=continues)
-    async with aclosing(assistant.chat(replace(query, params=params, grammar=None, terms=BACKGROUND))) as items:
+    # Without reasoning, as read_continuation reads the answer.
+    asked = replace(query, params=params, grammar=None, terms=BACKGROUND, reasoning=None)
+    async with aclosing(assistant.chat(asked)) as items:
         async for item in items:
             if not isinstance(item, Finish):
                 yield item

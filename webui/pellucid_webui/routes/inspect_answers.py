@@ -22,7 +22,7 @@ async def inspected(
 ) -> dict[str, Any]:
     """Return the places of the tokens of the answers ``nodes``, and the tokens of ``open``."""
     nodes, marks = asked.get("nodes"), dict[int, Any]()
-    experts = {card.name: card.experts for card in cards} | {"": cards[0].experts}
+    experts = {name: card.experts for card in cards for name in (card.name, *([""] if card is cards[0] else []))}
     for number in nodes[:MAX_ANSWERS] if isinstance(nodes, list) else []:
         node = finished_answer(conversation, number, actions)
         if node is not None:

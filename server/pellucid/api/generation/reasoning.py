@@ -19,26 +19,32 @@ SWITCHES = ("enable_thinking", "thinking")
 _EFFORTS: Mapping[str, Effort] = {"minimal": "low", "low": "low", "medium": "medium"}
 
 
-def reasoning_of(effort: str | None, most: int | None, is_on: bool | None = None) -> Reasoning | None:
+def reasoning_of(
+    effort: str | None, most: int | None = None, variables: Mapping[str, JsonValue] | None = None
+) -> Reasoning | None:
     """Return the reasoning, if requested and not turned off.
 
-    ``most`` limits the tokens, unless negative.
+    ``most`` limits the tokens, unless negative. ``variables`` are for the chat template. Raises
+    InvalidRequestError for contradictory fields.
     """
-    if effort == "none" or is_on is False or most == 0 or (effort is None and is_on is None and most is None):
+    wishes = {f"chat_template_kwargs.{name}": _switch(name, value) for name, value in (variables or {}).items()}
+    wishes |= {"reasoning_effort": None if effort is None else effort != "none"}
+    wishes |= {"thinking_budget_tokens": None if most is None else most != 0}
+    on, off = ([name for name, wish in wishes.items() if wish is value] for value in (True, False))
+    if on and off:
+        raise InvalidRequestError(f"{on[0]} and {off[0]} contradict each other: send only one of them.", param=on[0])
+    if not on:
         return None
     return Reasoning(_EFFORTS.get(effort or "medium", "high"), most if most is not None and most >= 0 else None)
 
 
-def reasoning_switch(variables: Mapping[str, JsonValue]) -> bool | None:
-    """Return the value of the first variable of SWITCHES, if any."""
-    for name in SWITCHES:
-        value = variables.get(name)
-        if value is not None and not isinstance(value, bool):
-            param = f"chat_template_kwargs.{name}"
-            raise InvalidRequestError(f"{param} must be true or false, not {value!r}.", param=param)
-        if isinstance(value, bool):
-            return value
-    return None
+def _switch(name: str, value: JsonValue) -> bool | None:
+    if name not in SWITCHES or value is None:
+        return None
+    if not isinstance(value, bool):
+        param = f"chat_template_kwargs.{name}"
+        raise InvalidRequestError(f"{param} must be true or false, not {repr(value)[:80]}.", param=param)
+    return value
 
 
 def reasoning_text(tokens: Sequence[Token]) -> str:

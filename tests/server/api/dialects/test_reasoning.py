@@ -99,10 +99,25 @@ def test_wrong_fields(http: httpx.Client) -> None:
         ({"reasoning_effort": "huge"}, "reasoning_effort"),
         ({"chat_template_kwargs": {"enable_thinking": "yes"}}, "chat_template_kwargs.enable_thinking"),
         ({"thinking_budget_tokens": -2}, "thinking_budget_tokens"),
+        ({"reasoning_effort": "none", "thinking_budget_tokens": 9}, "contradict each other"),
+        ({"chat_template_kwargs": {"enable_thinking": False, "thinking": True}}, "contradict each other"),
     ):
         reply = http.post("/v1/chat/completions", json={"messages": QUESTION, **asked})
         assert reply.status_code == 400
         assert name in reply.json()["error"]["message"]
+
+
+def test_ignored(http: httpx.Client) -> None:
+    """A wish without effect is named."""
+    body = {"messages": [*QUESTION, {"role": "assistant", "content": "b"}], "reasoning_effort": "low"}
+    reply = post(http, "/v1/chat/completions", continue_final_message=True, **body)
+    assert reply["pellucid"]["ignored"] == ["reasoning_effort"]
+    reply = post(http, "/api/generate", prompt="Hi", raw=True, think=True, stream=False)
+    assert reply["pellucid"]["ignored"] == ["think"]
+    reply = post(
+        http, "/v1/messages", messages=QUESTION, max_tokens=9, thinking={"type": "disabled", "budget_tokens": 9}
+    )
+    assert reply["pellucid"]["ignored"] == ["thinking.budget_tokens"]
 
 
 def test_ollama(http: httpx.Client) -> None:
@@ -122,6 +137,8 @@ def test_messages(http: httpx.Client) -> None:
     """Anthropic's messages have a block for the reasoning, whole and in deltas."""
     body = {"messages": QUESTION, "max_tokens": 99, "thinking": {"type": "enabled", "budget_tokens": 50}}
     first, second = post(http, "/v1/messages", **body)["content"]
+    logged = post(http, "/v1/messages", logprobs=True, **body)["content"]
+    post(http, "/v1/messages", max_tokens=9, messages=[*QUESTION, {"role": "assistant", "content": logged}, *QUESTION])
     assert first == {"type": "thinking", "thinking": THOUGHT, "signature": ""}
     assert second == {"type": "text", "text": ANSWER}
     told = events(http, "/v1/messages", **body)
@@ -137,6 +154,8 @@ def test_responses(http: httpx.Client) -> None:
     first, second = reply["output"]
     assert (first["type"], first["content"]) == ("reasoning", [{"type": "reasoning_text", "text": THOUGHT}])
     assert second["content"][0]["text"] == ANSWER
+    logged = post(http, "/v1/responses", include=["message.output_text.logprobs"], **body)["output"]
+    post(http, "/v1/responses", input=[*QUESTION, *logged, *QUESTION])
     assert reply["usage"]["output_tokens_details"] == {"reasoning_tokens": len(THOUGHT) + 4}
     told = events(http, "/v1/responses", **body)
     for kind, text in (("reasoning_text", THOUGHT), ("output_text", ANSWER)):

@@ -502,7 +502,8 @@ export class Inspection {
   placeWithExperts(index) {
     const node = this.inspectedNode;
     const message = [...this.inView].find(({ data }) => data.node === node);
-    return node !== null && message?.data.marks?.experts ? { conversation: this.value?.id ?? "", node, index } : null;
+    const { marks, reasoning } = message?.data ?? {}; // an answer is not read again with its reasoning
+    return node !== null && marks?.experts && !reasoning ? { conversation: this.value?.id ?? "", node, index } : null;
   }
 
   get inspectedNode() {

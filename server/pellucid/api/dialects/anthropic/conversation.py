@@ -62,7 +62,11 @@ def ignored_parts(body: ConversationFields, card: ModelCard) -> list[str]:
         for index, block in enumerate(turn.content)
         if isinstance(block, ThinkingBlock | RedactedThinkingBlock)
     ]
-    thinking = ["thinking"] if body.thinking is not None and body.thinking.type == "adaptive" else []
+    thinking: list[str] = []
+    if body.thinking is not None and body.thinking.type == "adaptive":
+        thinking = ["thinking"]
+    elif body.thinking is not None and body.thinking.type == "disabled" and body.thinking.budget_tokens is not None:
+        thinking = ["thinking.budget_tokens"]
     tools = [f"tools.{number}" for number, tool in enumerate(body.tools) if not isinstance(tool, CustomTool)]
     return [*ignored_fields(body, card, thinking), *(["system.0"] if _has_billing(body) else []), *blocks, *tools]
 

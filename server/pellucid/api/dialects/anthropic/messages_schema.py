@@ -30,11 +30,12 @@ class TextBlock(Body):
 
 
 class ThinkingBlock(Body):
-    """Reasoning of a different model: skipped, and listed as ignored."""
+    """Reasoning of an earlier answer: skipped, and listed as ignored."""
 
     type: Literal["thinking"]
     thinking: str | None = None
     signature: str | None = None
+    pellucid: JsonValue = Field(None, description="allowed, so that a block of an answer can be sent back")
 
 
 class RedactedThinkingBlock(Body):
@@ -129,7 +130,7 @@ class Thinking(Body):
 
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS, description="maximum tokens of the reasoning")
-    display: str | None = None
+    display: Annotated[str | None, Unused()] = Field(None, description="ignored: the text is always shown")
 
 
 class SchemaFormat(Body):

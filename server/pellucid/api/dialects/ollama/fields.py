@@ -14,6 +14,7 @@ from pellucid.api.dialects.ollama.generate_and_chat_schema import (
     OllamaEnd,
     OllamaFields,
     OllamaFunctionReply,
+    OllamaGenerateRequest,
     OllamaMessage,
 )
 from pellucid.api.dialects.ollama.model_aliases import find_by_alias
@@ -75,14 +76,21 @@ def ignored_fields(body: OllamaFields, card: ModelCard) -> list[str]:
         and not (reads_names(card) or "tool_call_id" in (card.chat_template or ""))
     ):
         ignored.append("messages.tool_name")
+    thoughts = isinstance(body, OllamaChatRequest) and any(message.thinking for message in body.messages)
+    if thoughts and "reasoning_content" not in (card.chat_template or ""):
+        ignored.append("messages.thinking")
+    is_plain = isinstance(body, OllamaGenerateRequest) and (body.raw or body.suffix or not card.chat)
+    continues = isinstance(body, OllamaChatRequest) and bool(body.messages) and body.messages[-1].role == "assistant"
+    if body.think and (is_plain or continues):
+        ignored.append("think")
     return [*ignored, "model"] if body.model and find_by_alias(body.model, [card.name]) is None else ignored
 
 
 def ollama_reasoning(body: OllamaFields, card: ModelCard) -> Reasoning | None:
     if body.think and not card.reasoning:
         raise InvalidRequestError(f"{card.name} cannot think before it answers: omit think.", param="think")
-    effort = None if isinstance(body.think, bool) else body.think
-    return reasoning_of(effort, None, is_on=bool(body.think))
+    effort = "medium" if body.think is True else body.think or None
+    return reasoning_of(effort)
 
 
 def ollama_grammar(body: OllamaFields) -> Grammar | None:

@@ -36,7 +36,6 @@ from pellucid.api.generation.reasoning import (
     SWITCHES,
     reasoning_count,
     reasoning_of,
-    reasoning_switch,
     reasoning_text,
 )
 from pellucid.api.generation.request_fields import (
@@ -123,10 +122,11 @@ def _ignored(body: ChatRequest, served: TextModel, card: ModelCard) -> list[str]
         card.chat_template or ""
     ):
         names.append("messages.reasoning_content")
-    if not card.reasoning:
+    reasons = card.reasoning and not body.continue_final_message
+    if not reasons:
         names += [name for name in ("reasoning_effort", "thinking_budget_tokens") if getattr(body, name) is not None]
     names = ignored_fields(body, card, names)
-    if card.reasoning and all(name in SWITCHES for name in body.chat_template_kwargs):
+    if reasons and all(name in SWITCHES for name in body.chat_template_kwargs):
         names = [name for name in names if name != "chat_template_kwargs"]
     return names
 
@@ -137,8 +137,7 @@ class _ChatJob(GenerationJob):
         super().__init__(request, assistant, card, body.n, usage_on_the_way=on_the_way, ignored=ignored)
         self._body = body
         self._grammar = requested_grammar(body)
-        is_on = reasoning_switch(body.chat_template_kwargs)
-        reasoning = reasoning_of(body.reasoning_effort, body.thinking_budget_tokens, is_on)
+        reasoning = reasoning_of(body.reasoning_effort, body.thinking_budget_tokens, body.chat_template_kwargs)
         self._reasoning = reasoning if card.reasoning else None
         self._id = reply_id("chatcmpl")
         self._created = int(time.time())
@@ -149,7 +148,13 @@ class _ChatJob(GenerationJob):
         terms = replace(self._terms(0), key=None)  # A request does not supersede itself.
         asked = self._query(0)
         query = ScoreQuery(
-            asked.messages, self.model, top, terms, continue_last=asked.continue_last, tools=asked.shown_tools
+            asked.messages,
+            self.model,
+            top,
+            terms,
+            continue_last=asked.continue_last,
+            tools=asked.shown_tools,
+            reasoning=asked.reasoning,
         )
         self._read = await collect(self.assistant.score(query))
 

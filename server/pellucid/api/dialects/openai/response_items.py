@@ -49,8 +49,7 @@ def conversation(body: ResponsesRequest) -> list[Message]:
 
 
 def requested_reasoning(body: ResponsesRequest, card: ModelCard) -> Reasoning | None:
-    given = body.reasoning is not None and card.reasoning
-    return reasoning_of(body.reasoning.effort, None) if given and body.reasoning else None
+    return None if body.reasoning is None or not card.reasoning else reasoning_of(body.reasoning.effort)
 
 
 def offered_tools(body: ResponsesRequest) -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ class ReasoningFields(Body):
 
 
 class ReasoningItem(Body):
-    """Reasoning of a different model: skipped, and listed as ignored."""
+    """Reasoning of an earlier answer: skipped, and listed as ignored."""
 
     type: Literal["reasoning"]
     id: str | None = None
@@ -94,6 +94,7 @@ class ReasoningItem(Body):
     summary: JsonValue = None
     content: JsonValue = None
     encrypted_content: JsonValue = None
+    pellucid: JsonValue = Field(None, description=SENT_BACK)
 
 
 InputItem = Annotated[
