@@ -50,6 +50,7 @@ def test_cache_that_does_not_fit_is_one_sentence(tmp_path: Path, monkeypatch: py
             cache_shape=shape,
             vocab_size=300,
             weight_bytes=0,
+            reports_experts=False,
             description="huge",
             new_storage=partial(HostStorage, shape),
         ),
