@@ -44,7 +44,13 @@ class Storyteller(ScriptedAssistant):
 
     def scripted_cards(self) -> list[ModelCard]:
         return [
-            ModelCard(name, self.context, weight_bytes=531_000_000, description="int8 weights on cpu")
+            ModelCard(
+                name,
+                self.context,
+                weight_bytes=531_000_000,
+                description="int8 weights on cpu",
+                reasoning=name == LARGE,
+            )
             for name in self.served
         ]
 

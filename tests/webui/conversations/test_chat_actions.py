@@ -172,11 +172,16 @@ class TestSend:
 
 class TestFormatsAndTools:
     @pytest.mark.parametrize(
-        "settings", [TurnSettings(answer_format="json_schema", schema="{"), TurnSettings(tools="[")]
+        ("settings", "sentence"),
+        [
+            (TurnSettings(answer_format="json_schema", schema="{"), "not valid JSON"),
+            (TurnSettings(tools="["), "not valid JSON"),
+            (TurnSettings(reasoning="low"), f"{MODEL} does not reason before it answers: set Reasoning to Off."),
+        ],
     )
-    async def test_checked_before_sending(self, chat: ScriptedChat, settings: TurnSettings) -> None:
-        """A schema or tools in invalid JSON are refused before a message is saved or sent."""
-        with pytest.raises(InvalidRequestError, match="not valid JSON"):
+    async def test_checked_before_sending(self, chat: ScriptedChat, settings: TurnSettings, sentence: str) -> None:
+        """Invalid JSON or impossible reasoning is refused before a message is saved or sent."""
+        with pytest.raises(InvalidRequestError, match=sentence):
             await chat.actions.send(chat.id, "Hi", settings)
         assert (chat.texts, chat.assistant.chats) == ([], [])
 

@@ -220,6 +220,12 @@ class ChatActions:
         """Fill in model and seed, for reproducible answers. Raises before anything is saved."""
         settings.check()
         model = settings.model or (await self._assistant.cards())[0].name
+        if settings.reasoning != "off":
+            cards = await self._assistant.cards()
+            if any(card.name == model and not card.reasoning for card in cards):
+                raise InvalidRequestError(
+                    f"{model} does not reason before it answers: set Reasoning to Off.", param="reasoning"
+                )
         seed = secrets.randbelow(SEEDS) if settings.seed is None else settings.seed
         return replace(settings, model=model, seed=seed)
 
