@@ -22,15 +22,14 @@ async def inspected(
 ) -> dict[str, Any]:
     """Return the places of the tokens of the answers ``nodes``, and the tokens of ``open``."""
     nodes, marks = asked.get("nodes"), dict[int, Any]()
-    experts = {name: card.experts for card in cards for name in (card.name, *([""] if card is cards[0] else []))}
+    with_experts = {card.name for card in cards if card.experts}
     for number in nodes[:MAX_ANSWERS] if isinstance(nodes, list) else []:
         node = finished_answer(conversation, number, actions)
         if node is not None:
             found = await in_page_thread(_marks, node, await actions.batches_in(conversation, node.id))
             count, branched = len(conversation.versions(node)), await _branched(conversation, node, actions)
-            model = conversation.settings_of(node).model
-            more = {"versions": count, "branched": branched, "experts": experts.get(model, False)}
-            marks[node.id] = found | more
+            experts = conversation.settings_of(node).model in with_experts
+            marks[node.id] = found | {"versions": count, "branched": branched, "experts": experts}
     node = finished_answer(conversation, asked.get("open"), actions)
     batches = [] if node is None else list(await actions.batches_in(conversation, node.id))
     return {"marks": marks, "opened": None if node is None else {"node": node.id, "batches": batches}}
