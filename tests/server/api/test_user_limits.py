@@ -29,19 +29,21 @@ ANNA, BEN = ({"authorization": f"Bearer key-of-{name}"} for name in ("anna", "be
 LONG = {"prompt": "x", "max_tokens": 200, "ignore_eos": True, "stream": True, "logit_bias": {str(ord("a")): 100}}
 SHORT = {"prompt": "0123456789", "max_tokens": 4, "ignore_eos": True}
 MESSAGES = [{"role": "user", "content": "u"}]
+GREEDY = {"num_predict": 4, "temperature": 0}
+"""A drawn answer could be empty."""
 ROUTES: dict[str, dict[str, Any]] = {
     "/v1/completions": SHORT,
-    "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 4},
-    "/v1/responses": {"input": "u", "max_output_tokens": 4},
-    "/v1/messages": {"messages": MESSAGES, "max_tokens": 4, "model": TINY},
+    "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 4, "temperature": 0},
+    "/v1/responses": {"input": "u", "max_output_tokens": 4, "temperature": 0},
+    "/v1/messages": {"messages": MESSAGES, "max_tokens": 4, "temperature": 0, "model": TINY},
     "/v1/score": {"text": "abc"},
     "/v1/edits": {"selection": "a", "instruction": "b"},
     "/v1/embeddings": {"input": ["abc", "def", "ghi"]},
     "/completion": {"prompt": "abc", "n_predict": 4, "ignore_eos": True},
     "/infill": {"input_prefix": "abc", "input_suffix": "d", "n_predict": 4, "ignore_eos": True},
     "/v1/fim/completions": {"prompt": "abc", "suffix": "d", "max_tokens": 4, "model": TINY},
-    "/api/generate": {"model": TINY, "prompt": "abc", "stream": False, "options": {"num_predict": 4}},
-    "/api/chat": {"model": TINY, "messages": MESSAGES, "stream": False, "options": {"num_predict": 4}},
+    "/api/generate": {"model": TINY, "prompt": "abc", "stream": False, "options": GREEDY},
+    "/api/chat": {"model": TINY, "messages": MESSAGES, "stream": False, "options": GREEDY},
     "/api/embed": {"model": TINY, "input": "abc"},
 }
 
