@@ -107,6 +107,7 @@ def test_llama_fields(http: httpx.Client) -> None:
     body = {
         "prompt": "x",
         "n_predict": 150,
+        "seed": 1,
         "json_schema": SCHEMA,
         "n_probs": 2,
         "logit_bias": [['"', 4.0], ["}", 4.0]],
