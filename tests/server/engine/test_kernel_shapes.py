@@ -107,6 +107,14 @@ def test_the_largest_products(built: Kernels, form: Form) -> None:
         assert np.array_equal(model.logits(hidden[:count].copy()).values, expected[:count])
 
 
+def test_the_smallest_activations(built: Kernels) -> None:
+    """Activations with a scale that has no finite inverse count as zeros."""
+    model = NativeDecoder(QWEN2, pack(QWEN2, in_blocks(QWEN2).items(), "int8-native"), built)
+    for size in (1e-45, 1e-38, -1e-37):
+        logits = model.logits(np.full((1, QWEN2.hidden_size), size, np.float32)).values
+        assert np.abs(logits).max() < 1e-33
+
+
 def test_an_interrupted_batch(config: DecoderConfig, built: Kernels) -> None:
     """An interrupted batch raises an error, and has unchanged results when repeated."""
     model = NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built)

@@ -43,7 +43,7 @@ INLINE void quantize_group(quantized q, int64_t token, int64_t groups, int64_t g
     vf most = splat(0);
     for (int i = 0; i < PIECES; i++) most = larger(most, larger(value[i], -value[i]));
     float largest = max_lanes(most);
-    float inverse = largest > 0 ? 127.0f / largest : 0;
+    float inverse = largest > 1e-36f ? 127.0f / largest : 0; /* smaller values become zero: the quotient would overflow */
     uint32_t sum[HALVES] = {0}; /* unsigned, because sums of invalid values may wrap */
     for (int i = 0; i < PIECES; i++) {
         vi whole = nearest(value[i] * splat(inverse));
