@@ -19,7 +19,7 @@ from pellucid.cli import suggestion_log_commands
 from pellucid.completion.off_switch import Switch
 from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, SuggestionLog
 from pellucid.door.api_keys import read_keys
-from pellucid.engine.kv_snapshot import KVSnapshot
+from pellucid.engine.kv_cache.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape
 from pellucid.errors import PellucidError
 from pellucid.learn.calibrate import replay_records as replay_files

@@ -20,9 +20,9 @@ from typing import cast
 
 import numpy as np
 
+from pellucid.engine.kv_cache.parked_prefixes import SavedPrefixes
 from pellucid.engine.model import Interrupt, Model
 from pellucid.engine.model_worker import EngineSettings, ModelWorker
-from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.port import FAILED, HiddenVector
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.sequence import HiddenSum, Item, Sequence

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from pellucid.engine.batch_runner import Runner
-from pellucid.engine.cache import SlotCache
+from pellucid.engine.kv_cache.parked_prefixes import SavedPrefixes
+from pellucid.engine.kv_cache.slot_cache import SlotCache
 from pellucid.engine.model import Interrupt, InterruptedStepError, Model
-from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.scheduler import PREFILL_SHARE, PrefillChunk, Scheduler
 from pellucid.engine.sequence import HiddenSum, Sequence
 from pellucid.engine.status import SlotStatus, Totals, WorkerStatus

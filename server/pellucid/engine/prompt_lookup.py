@@ -10,7 +10,7 @@ from collections.abc import Sequence as IdSequence
 
 import numpy as np
 
-from pellucid.engine.kv_snapshot import Ids
+from pellucid.engine.kv_cache.kv_snapshot import Ids
 
 SHORT_GUESS_TOKENS, LONG_GUESS_TOKENS = 3, 7
 """Length of a guess: by default, and after a fully correct guess."""

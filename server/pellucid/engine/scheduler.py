@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
-from pellucid.engine.cache import Match, SlotCache
-from pellucid.engine.kv_snapshot import common_prefix
+from pellucid.engine.kv_cache.kv_snapshot import common_prefix
+from pellucid.engine.kv_cache.slot_cache import Match, SlotCache
 from pellucid.engine.sequence import Sequence
 from pellucid.vocabulary.query import Priority
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.engine.kv_snapshot import Ids
+from pellucid.engine.kv_cache.kv_snapshot import Ids
 from pellucid.engine.prompt_lookup import Lookup
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.sampler import Sampler

@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from pellucid.engine.check_packed_weights import Spec
 from pellucid.engine.decoders.decoder_config import DecoderConfig
-from pellucid.engine.kv_snapshot import Content, Ids, KVSnapshot, checksum
+from pellucid.engine.kv_cache.kv_snapshot import Content, Ids, KVSnapshot, checksum
 from pellucid.engine.model import CacheShape
 from pellucid.engine.native import calls
 from pellucid.errors import ModelError
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 class PrefixFile:
     """The saved prefixes of one model in one form.
 
-    Implements :class:`pellucid.engine.parked_prefixes.SavedPrefixes`. ``key`` identifies weights
+    Implements :class:`pellucid.engine.kv_cache.parked_prefixes.SavedPrefixes`. ``key`` identifies weights
     and software; a file with another key is not used. ``source`` is a file of the model: nothing is
     saved after the model was removed.
     """

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pellucid.engine import cache, parked_prefixes
 from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, NOTHING, VOCABULARY, histories, since_marker
 from pellucid.engine.decoders.logistic_byte_model import LogisticModel, LogisticWeights, buckets
 from pellucid.engine.decoders.ngram_byte_model import NGramModel
+from pellucid.engine.kv_cache import parked_prefixes, slot_cache
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
@@ -148,7 +148,7 @@ def park_short_prefixes() -> Iterator[None]:
     """Park even short prompts, and restore prompts for a single token."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parked_prefixes, "MIN_PARKED_TOKENS", 4)
-        patch.setattr(cache, "MIN_GAIN_TOKENS", 1)
+        patch.setattr(slot_cache, "MIN_GAIN_TOKENS", 1)
         yield
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from pellucid.engine import cache, parked_prefixes
+from pellucid.engine.kv_cache import parked_prefixes, slot_cache
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
@@ -122,7 +122,7 @@ def park_short_prefixes() -> Iterator[None]:
     """Park even short prompts, and restore prompts for a single token."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parked_prefixes, "MIN_PARKED_TOKENS", 4)
-        patch.setattr(cache, "MIN_GAIN_TOKENS", 1)
+        patch.setattr(slot_cache, "MIN_GAIN_TOKENS", 1)
         yield
 
 

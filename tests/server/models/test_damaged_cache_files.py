@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.engine.kv_snapshot import KVSnapshot
+from pellucid.engine.kv_cache.kv_snapshot import KVSnapshot
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import CacheShape
 from pellucid.engine.model_worker import EngineSettings

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
 from pellucid.engine.decoders.torch_model import as_array
-from pellucid.engine.kv_snapshot import Content, KVSnapshot
+from pellucid.engine.kv_cache.kv_snapshot import Content, KVSnapshot
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import CacheShape
 from pellucid.engine.model_worker import EngineSettings

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from pellucid.config import Settings, load_settings
-from pellucid.engine.host_storage import HostStorage
-from pellucid.engine.kv_snapshot import KVSnapshot
+from pellucid.engine.kv_cache.host_storage import HostStorage
+from pellucid.engine.kv_cache.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape, Model
 from pellucid.errors import ConfigError
 from pellucid.models.load import LoadedModel, load

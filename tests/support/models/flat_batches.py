@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.decoders.torch_model import TensorLogits, TensorStorage
-from pellucid.engine.host_storage import HostStorage
+from pellucid.engine.kv_cache.host_storage import HostStorage
 from pellucid.engine.model import Batch, BatchSpan, KVStorage, Logits, Model
 from pellucid.engine.native.native_decoder import NativeLogits
 

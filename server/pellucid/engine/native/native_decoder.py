@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, DecoderSizes, Floats, rotary_tables
 from pellucid.engine.decoders.lora_matrices import Adapter
-from pellucid.engine.host_storage import HostStorage
+from pellucid.engine.kv_cache.host_storage import HostStorage
 from pellucid.engine.masked_row import MaskedRow
 from pellucid.engine.model import Batch, CacheShape, Indices, InterruptedStepError, KVStorage, Logprobs, TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid.engine.cache import Match, SlotCache
-from pellucid.engine.host_storage import HostStorage
+from pellucid.engine.kv_cache.host_storage import HostStorage
+from pellucid.engine.kv_cache.slot_cache import Match, SlotCache
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import CacheShape
 from pellucid.engine.model_worker import EngineSettings

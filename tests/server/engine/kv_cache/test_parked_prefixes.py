@@ -12,15 +12,15 @@ import torch
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from pellucid.engine import parked_prefixes
-from pellucid.engine.cache import MIN_GAIN_TOKENS, SlotCache
-from pellucid.engine.host_storage import HostStorage
-from pellucid.engine.kv_snapshot import Content, Ids, KVSnapshot
+from pellucid.engine.kv_cache import parked_prefixes
+from pellucid.engine.kv_cache.host_storage import HostStorage
+from pellucid.engine.kv_cache.kv_snapshot import Content, Ids, KVSnapshot
+from pellucid.engine.kv_cache.parked_prefixes import MIN_PARKED_TOKENS, ParkedPrefixes
+from pellucid.engine.kv_cache.slot_cache import MIN_GAIN_TOKENS, SlotCache
 from pellucid.engine.model import CacheShape, Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.native import calls
 from pellucid.engine.native.native_decoder import NativeDecoder
-from pellucid.engine.parked_prefixes import MIN_PARKED_TOKENS, ParkedPrefixes
 from pellucid.engine.request import Request
 from pellucid.engine.weight_packing import pack
 from pellucid.vocabulary.query import SamplingParams

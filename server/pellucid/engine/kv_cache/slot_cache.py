@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pellucid.engine.kv_snapshot import Ids, KVSnapshot, common_prefix
+from pellucid.engine.kv_cache.kv_snapshot import Ids, KVSnapshot, common_prefix
+from pellucid.engine.kv_cache.parked_prefixes import ParkedPrefixes, continues_in_place
 from pellucid.engine.model import CacheShape, KVStorage
-from pellucid.engine.parked_prefixes import ParkedPrefixes, continues_in_place
 
 MIN_GAIN_TOKENS = 16
 """Minimum number of tokens that a parked prefix must save over the best slot.

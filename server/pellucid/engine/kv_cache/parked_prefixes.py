@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Protocol
 
-from pellucid.engine.kv_snapshot import Ids, KVSnapshot, common_prefix, copy_slot
+from pellucid.engine.kv_cache.kv_snapshot import Ids, KVSnapshot, common_prefix, copy_slot
 from pellucid.engine.model import CacheShape, KVStorage
 
 MIN_PARKED_TOKENS = 32
