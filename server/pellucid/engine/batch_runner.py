@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from pellucid.engine.model import Batch, BatchSpan, ExpertChoices, Hidden, Interrupt, KVStorage, Logits, Model
+from pellucid.engine.kv_cache.slot_cache import SlotCache
+from pellucid.engine.model import Batch, BatchSpan, ExpertChoices, Hidden, Interrupt, Logits, Model
 from pellucid.engine.request import ConstraintError
 from pellucid.engine.sampler import token_scores
 from pellucid.engine.scheduler import PrefillChunk
@@ -34,9 +36,9 @@ class LogitRow(NamedTuple):
 
 
 class Runner:
-    def __init__(self, model: Model, storage: KVStorage) -> None:
+    def __init__(self, model: Model, cache: SlotCache) -> None:
         self.model = model
-        self.storage = storage
+        self.cache = cache
 
     def run(self, chunks: list[PrefillChunk], interrupt: Interrupt | None = None) -> list[Result]:
         """Run the chunks; return prompt scores and next tokens, or pooled sums, per sequence.
@@ -47,7 +49,7 @@ class Runner:
         """
         wants_experts = any(chunk.sequence.request.params.experts for chunk in chunks)
         choices = ExpertChoices() if wants_experts and self.model.reports_experts else None
-        hidden = self.model.forward(self._batch(chunks, interrupt, choices), self.storage)
+        hidden = self.model.forward(self._batch(chunks, interrupt, choices), self.cache.storage)
         results: list[Result] = []
         rows: list[LogitRow] = []
         at = 0
@@ -69,14 +71,26 @@ class Runner:
         positions: list[int] = []
         spans: list[BatchSpan] = []
         rows: list[int] = []
+        self.cache.begin_step()
         for chunk in chunks:
-            assert chunk.sequence.slot is not None
             rows += [len(ids) + position - chunk.start for position in chunk.wanted]
-            spans.append(BatchSpan(chunk.sequence.slot, chunk.start, len(chunk.ids), len(ids)))
+            spans += self._spans(chunk, len(ids))
             positions += range(chunk.start, chunk.start + len(chunk.ids))
             ids += chunk.ids
         ids_, positions_, rows_ = (np.asarray(values, np.int64) for values in (ids, positions, rows))
         return Batch(ids_, positions_, tuple(spans), rows_, interrupt, choices)
+
+    def _spans(self, chunk: PrefillChunk, offset: int) -> Iterator[BatchSpan]:
+        """Yield the spans of a chunk; with states, a span ends where a state is kept."""
+        slot, start, states = chunk.sequence.slot, chunk.start, self.cache.states
+        assert slot is not None
+        if states is None:
+            yield BatchSpan(slot, start, len(chunk.ids), offset)
+            return
+        ends = [chunk.end, chunk.end + len(chunk.guess)] if chunk.guess else [chunk.end]
+        for end, before, after in states.write(slot, start, ends, len(chunk.sequence.prompt)):
+            yield BatchSpan(slot, start, end - start, offset, before, after)
+            start, offset = end, offset + end - start
 
     def _score(
         self, logits: Logits, rows: list[LogitRow], diverged: set[Sequence], choices: ExpertChoices | None

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, TABLE_BYTES
 from pellucid.errors import ModelError
 
@@ -44,16 +44,13 @@ def check_packed(config: DecoderConfig, packed: Mapping[str, Spec], scheme: str,
 
 
 def _vectors(config: DecoderConfig, dtype: np.dtype[Any]) -> dict[str, Spec]:
-    sizes = {"norm.weight": config.hidden_size}
-    for prefix in _layers(config):
-        sizes |= {f"{prefix}{name}.weight": size for name, size in config.vector_sizes.items()}
-        sizes |= {f"{prefix}{matrix}.bias": sum(config.rows[part] for part in parts) for matrix, parts in FUSED.items()}
-    vectors: dict[str, Spec] = {name: (dtype, (size,)) for name, size in sizes.items()}
-    if config.experts is not None:
-        shape = (config.experts.count, config.hidden_size)
-        vectors |= {f"{prefix}router.weight": (dtype, shape) for prefix in _layers(config)}
-        vectors |= {f"{prefix}router.bias": (dtype, shape[:1]) for prefix in _layers(config)}
-    return vectors
+    vectors: dict[str, Spec] = {"norm.weight": (dtype, (config.hidden_size,))}
+    for prefix, kind in config.layer_prefixes:
+        vectors |= {f"{prefix}{name}.weight": (dtype, shape) for name, shape in config.float_shapes(kind).items()}
+        if config.experts is not None:
+            shape = (config.experts.count, config.hidden_size)
+            vectors |= {f"{prefix}router.weight": (dtype, shape), f"{prefix}router.bias": (dtype, shape[:1])}
+    return vectors | {f"{name}.bias": (dtype, (sum(rows),)) for name, rows, _ in _matrices(config)}
 
 
 def _torch_matrices(config: DecoderConfig, dtype: np.dtype[Any], *, own_head: bool) -> dict[str, Spec]:
@@ -96,13 +93,10 @@ def _forms(blocks: int, groups: int) -> Iterator[dict[str, Spec]]:
 
 def _matrices(config: DecoderConfig) -> Iterator[tuple[str, tuple[int, ...], int]]:
     """Yield name, rows of each part, and columns of each layer matrix."""
-    for prefix in _layers(config):
-        for name, parts in FUSED.items():
-            yield prefix + name, tuple(config.rows[part] for part in parts), config.columns[parts[0]]
-
-
-def _layers(config: DecoderConfig) -> Iterator[str]:
-    return (f"layers.{i}." for i in range(config.layers))
+    for prefix, kind in config.layer_prefixes:
+        shapes = config.matrix_shapes(kind)
+        for name, parts in config.parts(kind).items():
+            yield prefix + name, tuple(shapes[part][0] for part in parts), shapes[parts[0]][1]
 
 
 def _described(spec: Spec) -> str:

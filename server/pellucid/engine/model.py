@@ -19,6 +19,9 @@ from pellucid.engine.token_mask import TokenMask
 from pellucid.engine.token_scores import RowScores
 from pellucid.vocabulary.token import ExpertChoice
 
+NO_STATE = -1
+"""The number of the state before the first token of a text."""
+
 ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
 
 Indices = NDArray[np.int64]
@@ -29,21 +32,32 @@ Hidden = Any
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """``dtype`` is a key of ITEM_BYTES; ``device`` is torch's name ("cuda:0")."""
+    """``dtype`` is a key of ITEM_BYTES; ``device`` is torch's name ("cuda:0").
+
+    ``layers`` are the layers with keys and values. ``state_size`` is the number of float32 numbers
+    that all recurrent layers keep of a text.
+    """
 
     layers: int
     kv_heads: int
     head_dim: int
     dtype: str
     device: str = "cpu"
+    state_size: int = 0
 
     @property
     def bytes_per_token(self) -> int:
         return 2 * self.layers * self.kv_heads * self.head_dim * ITEM_BYTES[self.dtype]
 
+    @property
+    def state_bytes(self) -> int:
+        return 4 * self.state_size
+
 
 class KVStorage(Protocol):
     """The keys (after rotary embedding) and values of all slots, in a model's own memory.
+
+    The states of recurrent layers are in numbered buffers; see BatchSpan.
 
     Content outside of the slots is an array (2 * layers, kv_heads, tokens, head_dim): all keys,
     then all values. Numpy has no bfloat16, so bfloat16 content is uint16.
@@ -62,12 +76,18 @@ class KVStorage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchSpan:
-    """``count`` tokens of the flat batch from ``offset``, at position ``start`` of a slot."""
+    """``count`` tokens of the flat batch from ``offset``, at position ``start`` of a slot.
+
+    Recurrent layers continue from the state in buffer ``state_from`` (NO_STATE at the start of a
+    text) and leave a state in ``state_to``. A batch may have several spans of a slot, in order.
+    """
 
     slot: int
     start: int
     count: int
     offset: int
+    state_from: int = NO_STATE
+    state_to: int = NO_STATE
 
     @property
     def end(self) -> int:
@@ -201,8 +221,8 @@ class Model(Protocol):
         """Description for people: "int8 weights, native AVX512-VNNI kernel on cpu"."""
         ...
 
-    def new_storage(self, slots: int, capacity: int) -> KVStorage:
-        """Allocate ``slots`` of up to ``capacity`` tokens.
+    def new_storage(self, slots: int, capacity: int, states: int = 0) -> KVStorage:
+        """Allocate ``slots`` of up to ``capacity`` tokens, and ``states`` of recurrent layers.
 
         The operating system backs only written memory with pages.
         """

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pellucid.engine.batch_runner import Runner
 from pellucid.engine.kv_cache.parked_prefixes import SavedPrefixes
 from pellucid.engine.kv_cache.slot_cache import SlotCache
-from pellucid.engine.model import Interrupt, InterruptedStepError, Model
+from pellucid.engine.kv_cache.state_buffers import StateBuffers, buffers_of, interval_of
+from pellucid.engine.model import CacheShape, Interrupt, InterruptedStepError, Model
 from pellucid.engine.scheduler import PREFILL_SHARE, PrefillChunk, Scheduler
 from pellucid.engine.sequence import HiddenSum, Sequence
 from pellucid.engine.status import SlotStatus, Totals, WorkerStatus
@@ -56,6 +57,17 @@ class EngineSettings:
         return max(chunk // PREFILL_SHARE, 1) if device == "cpu" else chunk
 
 
+def states_of(settings: EngineSettings, shape: CacheShape) -> int:
+    """Return the number of states of recurrent layers that a worker allocates."""
+    return buffers_of(shape, settings.slots, settings.prefix_memory)
+
+
+def storage_bytes(settings: EngineSettings, model: Model) -> int:
+    """Return the bytes that a worker allocates for keys, values and states."""
+    shape, context = model.cache_shape, min(settings.context, model.context)
+    return settings.slots * context * shape.bytes_per_token + states_of(settings, shape) * shape.state_bytes
+
+
 @dataclass(eq=False)
 class ModelWorker:
     """The scheduler, the cache and the runner of one model.
@@ -74,13 +86,15 @@ class ModelWorker:
     def __post_init__(self) -> None:
         self.context = min(self.settings.context, self.model.context)
         shape, settings = self.model.cache_shape, self.settings
-        storage = self.model.new_storage(settings.slots, self.context)
-        self.cache = SlotCache(storage, shape, settings.slots, self.context, settings.prefix_memory)
+        chunk, short = settings.chunk_on(shape.device), settings.short_chunk_on(shape.device)
+        count = states_of(settings, shape)
+        storage = self.model.new_storage(settings.slots, self.context, count)
+        states = StateBuffers(count, settings.slots, interval_of(shape)) if count else None
+        self.cache = SlotCache(storage, shape, settings.slots, self.context, settings.prefix_memory, states)
         if self.saved is not None:
             self.cache.parked.fill(self.saved.read())
-        chunk, short = settings.chunk_on(shape.device), settings.short_chunk_on(shape.device)
         self.scheduler = Scheduler(self.cache, chunk, short, self.model.cheap_rows, lookup=settings.lookup)
-        self._runner = Runner(self.model, self.cache.storage)
+        self._runner = Runner(self.model, self.cache)
         self._totals = Totals()
         self.report()
 
@@ -128,6 +142,7 @@ class ModelWorker:
         try:
             self._run(chunks, None if urgent else interrupt)
         except InterruptedStepError:
+            self._rewind(chunks)
             done = False
         except Exception as error:
             # A failure must affect only the requests of the step.
@@ -182,8 +197,8 @@ class ModelWorker:
             running=len(self.scheduler.running),
             waiting=len(self.scheduler.waiting),
             limit=self.settings.slots + self.settings.queue,
-            cache_bytes=sum(slot.tokens for slot in slots) * self.cache.bytes_per_token,
-            cache_limit=self.cache.slots * self.cache.capacity * self.cache.bytes_per_token,
+            cache_bytes=self.cache.bytes,
+            cache_limit=self.cache.limit,
             parked_bytes=self.cache.parked.bytes,
             parked_limit=self.cache.parked.budget,
             totals=replace(self._totals),
@@ -223,6 +238,16 @@ class ModelWorker:
                 chunk.sequence.lookup.learn(len(chunk.guess), right)
                 self._totals.guessed += len(chunk.guess)
                 self._totals.right += right
+        self._rewind(chunks)
+
+    def _rewind(self, chunks: list[PrefillChunk]) -> None:
+        """Return running sequences to their last states: a rejected guess changed later states."""
+        for chunk in chunks:
+            sequence = chunk.sequence
+            if sequence.slot is not None:
+                sequence.computed = self.cache.rewind(
+                    sequence.slot, chunk.start, sequence.computed, len(sequence.prompt)
+                )
 
     def _take(self, sequence: Sequence, score: TokenScore) -> None:
         if score.position > sequence.computed:  # The tokens before were guessed.

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.engine.check_packed_weights import OPTIONAL, Spec, check_packed
-from pellucid.engine.decoders.decoder_config import FUSED, VECTORS, DecoderConfig
+from pellucid.engine.decoders.decoder_config import VECTORS, DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight, floats, round_to_blocks
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
@@ -144,16 +144,13 @@ class _Packer:
         self.biases: dict[str, Array] = {}
         self.seen: set[str] = set()
         self.shapes = checkpoint_shapes(config)
-        self.targets = {part: (prefix, name) for prefix, name, parts in self._matrices() for part in parts}
+        self.targets = {part: (prefix + name, parts) for prefix, name, parts in self._matrices() for part in parts}
 
     def _matrices(self) -> Iterable[tuple[str, str, tuple[str, ...]]]:
         """Yield (prefix, packed name, checkpoint names of the parts) of all layer matrices."""
-        for i in range(self.config.layers):
-            for name in FUSED:
-                yield f"layers.{i}.", name, self._part_names(f"layers.{i}.", name)
-
-    def _part_names(self, prefix: str, matrix: str) -> tuple[str, ...]:
-        return tuple(f"{prefix}{part}.weight" for part in FUSED[matrix])
+        for prefix, kind in self.config.layer_prefixes:
+            for name, parts in self.config.parts(kind).items():
+                yield prefix, name, tuple(f"{prefix}{part}.weight" for part in parts)
 
     def add(self, name: str, weight: Weight) -> dict[str, Array]:
         """Return what is complete. Raise ModelError for a tensor that does not fit the model."""
@@ -170,13 +167,12 @@ class _Packer:
         if name in ("embed_tokens.weight", "lm_head.weight"):
             return self.form.matrix("head" if name == "lm_head.weight" else "embedding", [weight])
         if name in self.targets:
-            prefix, target = self.targets[name]
+            target, names = self.targets[name]
             # Integers need less memory than floats while further parts are awaited.
             self.parts[name] = _rounded(weight, 4 if self.scheme.startswith("int4") else 8) if self.native else weight
-            names = self._part_names(prefix, target)
             if any(part not in self.parts for part in names):
                 return {}
-            return self.form.matrix(prefix + target, [self.parts.pop(part) for part in names])
+            return self.form.matrix(target, [self.parts.pop(part) for part in names])
         vector = self.form.vector(weight.dequantized() if isinstance(weight, Blocks) else weight)
         if name.endswith(".bias") and f"{name.removesuffix('bias')}weight" in self.targets:
             self.biases[name] = vector
@@ -200,20 +196,17 @@ class _Packer:
 
 def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     c = config
-    matrices = {name: (rows, c.columns[name]) for name, rows in c.rows.items()}
     shapes: dict[str, tuple[int, ...]] = {
         "embed_tokens.weight": (c.vocab_size, c.hidden_size),
         "norm.weight": (c.hidden_size,),
     }
-    for i in range(c.layers):
-        for name, shape in matrices.items():
-            shapes[f"layers.{i}.{name}.weight"] = shape
-            shapes[f"layers.{i}.{name}.bias"] = shape[:1]
-        for name, size in c.vector_sizes.items():
-            shapes[f"layers.{i}.{VECTORS[name]}.weight"] = (size,)
+    for prefix, kind in c.layer_prefixes:
+        for name, shape in c.matrix_shapes(kind).items():
+            shapes |= {f"{prefix}{name}.weight": shape, f"{prefix}{name}.bias": shape[:1]}
+        shapes |= {f"{prefix}{VECTORS[name]}.weight": shape for name, shape in c.float_shapes(kind).items()}
         if c.experts is not None:
-            shapes[f"layers.{i}.mlp.router.weight"] = (c.experts.count, c.hidden_size)
-            shapes[f"layers.{i}.mlp.router.bias"] = (c.experts.count,)
+            shapes[f"{prefix}mlp.router.weight"] = (c.experts.count, c.hidden_size)
+            shapes[f"{prefix}mlp.router.bias"] = (c.experts.count,)
     shapes["lm_head.weight"] = (c.vocab_size, c.hidden_size)
     return shapes
 

@@ -49,7 +49,7 @@ class Workers:
         else:
             self.leaving.append((old, done))
         for remaining in workers.values():
-            remaining.cache.parked.resize(self._prefix_memory // len(workers))
+            remaining.cache.resize_parked(self._prefix_memory // len(workers))
             remaining.report()
 
     def drop_finished(self) -> None:

@@ -36,9 +36,9 @@ def read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
 def _read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
     sides: dict[str, dict[str, NDArray[Any]]] = {}
     shapes = {
-        f"layers.{i}.{part}": (config.rows[part], config.columns[part])
-        for i in range(config.layers)
-        for part in config.rows
+        f"{prefix}{part}": shape
+        for prefix, kind in config.layer_prefixes
+        for part, shape in config.matrix_shapes(kind).items()
         if config.experts is None or not part.startswith("mlp.")
     }
     for key, tensor in _tensors(card.path / WEIGHTS):

@@ -37,9 +37,9 @@ logger = logging.getLogger(__name__)
 class PrefixFile:
     """The saved prefixes of one model in one form.
 
-    Implements :class:`pellucid.engine.kv_cache.parked_prefixes.SavedPrefixes`. ``key`` identifies weights
-    and software; a file with another key is not used. ``source`` is a file of the model: nothing is
-    saved after the model was removed.
+    Implements :class:`pellucid.engine.kv_cache.parked_prefixes.SavedPrefixes`. ``key`` identifies
+    weights and software; a file with another key is not used. ``source`` is a file of the model:
+    nothing is saved after the model was removed.
     """
 
     def __init__(self, path: Path, key: str, shape: CacheShape, source: Path) -> None:

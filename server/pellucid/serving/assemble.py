@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pellucid.config import Settings
 from pellucid.engine.local_engine import LocalEngine
-from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.model_worker import EngineSettings, storage_bytes
 from pellucid.errors import ConfigError
 from pellucid.models.adapter import adapt, choose_base
 from pellucid.models.adapter_folder import adapter_folder, is_stored, local_adapter, read_card
@@ -62,9 +62,7 @@ def assemble(
                 variant.name, variant.model, slots=settings.adapter_slots, saved=saved.get(variant.name)
             ).result()
     except (RuntimeError, MemoryError) as error:  # Torch and numpy report failed allocations like this.
-        size = limits.slots * sum(
-            min(limits.context, model.context) * model.cache_shape.bytes_per_token for model in models.values()
-        )
+        size = sum(storage_bytes(limits, model) for model in models.values())
         raise ConfigError(
             f"The KV cache of {limits.slots} slots of up to {limits.context} tokens needs {human(size)} ({size} "
             "bytes), which cannot be allocated: use fewer --slots or a smaller --context."

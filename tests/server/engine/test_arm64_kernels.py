@@ -26,9 +26,11 @@ from pellucid.engine.native.kernel_layout import FORMS, Form
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.native.native_structs import DecoderParts, MaskParts, NativeBatch, NativeSpan, ScoreParts
 from pellucid.engine.weight_packing import pack
-from support.models.flat_batches import layers_of, new_storage
+from support.models.flat_batches import layers_of, new_storage, states_of
 from support.models.tiny_adapters import random_adapter
 from support.models.tiny_decoders import (
+    CONVOLUTIONS,
+    DELTA,
     EXPERTS,
     QWEN2,
     VARIED,
@@ -154,8 +156,8 @@ def run_decoder(config: DecoderConfig, rank: int, kernels: RecordingKernels) -> 
     if rank:
         model = model.adapted(random_adapter(config, rank))
     kv = new_storage(model, slots=3, capacity=sum(CHUNKS) + 1)
-    for layer in layers_of(kv):
-        kernels.memory.add(layer)
+    for array in (*layers_of(kv), states_of(kv)):
+        kernels.memory.add(array)
     ends = list(itertools.accumulate(CHUNKS, initial=0))
     text = random_text(config, ends[-1])
     parts = [batch([(1, start, text[start:end])]) for start, end in itertools.pairwise(ends)]
@@ -219,7 +221,7 @@ def hard_values() -> Array:
 def work(folder: Path) -> Work:
     kernels = RecordingKernels(folder)
     add, add_pointers, first = kernels.memory.add, kernels.memory.add_pointers, kernels.memory.first
-    for config, rank in itertools.product((QWEN2, VARIED, EXPERTS), (0, 5)):
+    for config, rank in itertools.product((QWEN2, VARIED, EXPERTS, CONVOLUTIONS, DELTA), (0, 5)):
         run_decoder(config, rank, kernels)
     for form in FORMS:
         run_largest_products(form, kernels)

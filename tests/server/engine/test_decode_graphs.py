@@ -10,7 +10,7 @@ from pellucid.engine.decoders.torch_model import TensorStorage
 from pellucid.engine.model import Batch, BatchSpan
 from support.models.flat_batches import batch_of, new_storage, run_parts, run_together
 from support.models.tiny_models import random_ids, reference_logprobs, tiny_mistral, to_decoder
-from support.models.transformers_and_own_models import close, every_model, models
+from support.models.transformers_and_own_models import close, every_rewindable, models
 
 STARTS = {3: 16, 0: 5, 2: 29}
 """Number of tokens already in each slot."""
@@ -25,7 +25,7 @@ def single_tokens(parts: list[tuple[int, int, int]]) -> Batch:
     return batch_of(ids, positions, spans, range(len(parts)))
 
 
-@every_model
+@every_rewindable
 def test_fixed_rows_agree_with_the_library(name: str) -> None:
     """In a shape with spare rows and keys, texts in any slots keep their own probabilities.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pellucid.engine.decoders.decoder_config import DecoderConfig, inverse_frequencies
+from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.rotary_positions import inverse_frequencies
 from pellucid.engine.decoders.torch_model import dtype_name
-from pellucid.engine.model import BatchSpan, TokenCost
+from pellucid.engine.model import NO_STATE, BatchSpan, TokenCost
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.sequence import HiddenSum
@@ -27,17 +29,20 @@ from support.models.flat_batches import (
     run_in_chunks,
     run_parts,
     run_together,
+    states_of,
 )
 from support.models.tiny_models import (
     VOCAB_SIZE,
     random_ids,
     reference_logprobs,
+    tiny_lfm2,
     tiny_llama,
     tiny_mistral,
     tiny_qwen2,
+    tiny_qwen35,
     to_decoder,
 )
-from support.models.transformers_and_own_models import close, every_model, models
+from support.models.transformers_and_own_models import close, every_model, every_recurrent, every_rewindable, models
 from support.models.worker_driver import Job, WorkerDriver, assert_lawful
 
 
@@ -60,7 +65,7 @@ def test_sequences_do_not_see_each_other(name: str) -> None:
         close(logprobs, reference_logprobs(model, texts[slot]))
 
 
-@every_model
+@every_rewindable
 @pytest.mark.parametrize("length", [1, 7, 16])
 def test_a_copied_prefix_is_as_good_as_a_computed_one(name: str, length: int) -> None:
     """A text continues after a copied prefix as after a computed prefix."""
@@ -74,7 +79,7 @@ def test_a_copied_prefix_is_as_good_as_a_computed_one(name: str, length: int) ->
     close(rest, reference_logprobs(model, second)[length:])
 
 
-@every_model
+@every_rewindable
 def test_a_rewound_slot_forgets_what_lay_behind(name: str) -> None:
     """A slot that continues from an earlier position ignores the later text."""
     model, decoder = models(name)
@@ -83,6 +88,26 @@ def test_a_rewound_slot_forgets_what_lay_behind(name: str) -> None:
     second = first[:9] + random_ids(6, seed=8)
     run_in_chunks(decoder, kv, 2, first, [25])
     close(run_in_chunks(decoder, kv, 2, second, [1, 5], start=9), reference_logprobs(model, second)[9:])
+
+
+@every_recurrent
+@pytest.mark.parametrize("kept", [1, 2, 9, 70])
+def test_a_text_continues_from_a_kept_state(name: str, kept: int) -> None:
+    """A state kept in the middle of a text serves other texts, and stays unchanged."""
+    model, decoder = models(name)
+    kv = new_storage(decoder, capacity=100)
+    first = random_ids(90, seed=5)
+    spans = (BatchSpan(0, 0, kept, 0, NO_STATE, 3), BatchSpan(0, kept, 90 - kept, kept, 3, 0))
+    logprobs = decoder.logits(decoder.forward(batch_of(first, range(90), spans, range(90)), kv)).values.log_softmax(-1)
+    close(logprobs, reference_logprobs(model, first))
+    before = states_of(kv)[3].clone()
+    for slot in (1, 2):
+        second = first[:kept] + random_ids(20, seed=slot)
+        copy_prefix(kv, source=0, target=slot, length=kept)
+        span = BatchSpan(slot, kept, 20, 0, 3, slot)
+        found = decoder.logits(decoder.forward(batch_of(second[kept:], range(kept, kept + 20), (span,), range(20)), kv))
+        close(found.values.log_softmax(-1), reference_logprobs(model, second)[kept:])
+    assert torch.equal(states_of(kv)[3], before)
 
 
 def test_only_wanted_rows_come_back_and_in_the_order_asked() -> None:
@@ -110,10 +135,11 @@ def test_the_window_matters() -> None:
     assert (windowed[7:] - unbounded[7:]).abs().amax(-1).min() > 1e-3
 
 
+@pytest.mark.parametrize("make", [tiny_llama, tiny_lfm2, tiny_qwen35])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_stays_near(dtype: torch.dtype) -> None:
+def test_half_precision_stays_near(dtype: torch.dtype, make: Callable[..., PreTrainedModel]) -> None:
     """In 16 bits the probabilities stay near the 32-bit values, and the logits are float32."""
-    model = tiny_llama(seed=3)
+    model = make(seed=3)
     ids = random_ids(30, seed=1)
     expected = reference_logprobs(model, ids)
     halve: Any = model.to  # The library's type hints exclude a dtype.

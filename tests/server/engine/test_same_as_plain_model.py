@@ -10,7 +10,7 @@ import torch
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from pellucid.engine.kv_cache import parked_prefixes, slot_cache
+from pellucid.engine.kv_cache import parked_prefixes, slot_cache, state_buffers
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
@@ -20,11 +20,13 @@ from support.models.tiny_adapters import merged_into, random_adapter
 from support.models.tiny_models import (
     VOCAB_SIZE,
     random_ids,
+    tiny_lfm2,
     tiny_llama,
     tiny_mistral,
     tiny_qwen2,
     tiny_qwen3,
     tiny_qwen3_moe,
+    tiny_qwen35,
     to_decoder,
 )
 from support.models.worker_driver import WorkerDriver, assert_lawful
@@ -34,7 +36,14 @@ pytestmark = pytest.mark.slow
 
 INTERLEAVINGS = trial_count(100)
 
-REFERENCES = {"llama": tiny_llama(), "experts": tiny_qwen3_moe(), "qwen3": tiny_qwen3(), "mistral": tiny_mistral()}
+REFERENCES = {
+    "llama": tiny_llama(),
+    "experts": tiny_qwen3_moe(),
+    "qwen3": tiny_qwen3(),
+    "mistral": tiny_mistral(),
+    "lfm2": tiny_lfm2(),
+    "qwen3.5": tiny_qwen35(),
+}
 MODELS: dict[str, Model] = {name: to_decoder(model) for name, model in REFERENCES.items()}
 
 _qwen2 = tiny_qwen2()
@@ -119,10 +128,11 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def park_short_prefixes() -> Iterator[None]:
-    """Park even short prompts, and restore prompts for a single token."""
+    """Park even short prompts, restore prompts for a single token, and keep states often."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parked_prefixes, "MIN_PARKED_TOKENS", 4)
         patch.setattr(slot_cache, "MIN_GAIN_TOKENS", 1)
+        patch.setattr(state_buffers, "MIN_INTERVAL", 4)
         yield
 
 
@@ -152,6 +162,7 @@ class TestLaw:
         assert driver.worker.cache.free == slots
         assert all(job.finish or isinstance(job.items[-1], QueueFullError) for job in driver.jobs)
 
+    @pytest.mark.parametrize("name", ["llama", "qwen3.5"])
     @settings(max_examples=INTERLEAVINGS, deadline=None)
     @given(
         request=requests(),
@@ -159,7 +170,9 @@ class TestLaw:
         chunk=st.integers(1, 48),
         prediction=st.lists(st.integers(0, VOCAB_SIZE - 1), max_size=24),
     )
-    def test_guesses_change_nothing(self, request: Request, boring: int, chunk: int, prediction: list[int]) -> None:
+    def test_guesses_change_nothing(
+        self, name: str, request: Request, boring: int, chunk: int, prediction: list[int]
+    ) -> None:
         """Guesses, also from a prediction, change no tokens and no scores of an answer.
 
         A bias makes the model repeat tokens, so that guesses are right; penalties see each token
@@ -171,7 +184,7 @@ class TestLaw:
         for each in (params, replace(params, presence_penalty=0.0, repetition_penalty=1.0)):
             asked = replace(request, params=each, prediction=[*prediction, *[boring] * 4])
             with_guesses, without = (
-                WorkerDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=chunk, lookup=lookup))
+                WorkerDriver(MODELS[name], EngineSettings(slots=1, context=64, chunk=chunk, lookup=lookup))
                 for lookup in (True, False)
             )
             actual, expected = with_guesses.run(asked), without.run(asked)

@@ -26,6 +26,7 @@ from support.models.tiny_models import (
     tiny_gpt_oss,
     tiny_granite,
     tiny_granite_moe,
+    tiny_lfm2,
     tiny_llama,
     tiny_mellum2,
     tiny_mistral,
@@ -35,6 +36,7 @@ from support.models.tiny_models import (
     tiny_phi3,
     tiny_qwen2,
     tiny_qwen3_moe,
+    tiny_qwen35,
     tiny_smollm3,
 )
 from support.models.transformers_and_own_models import close
@@ -166,6 +168,8 @@ def test_a_shape_is_written_whole_or_not_at_all() -> None:
         ("llama", replace(read(tiny_llama()), rotated_dims=8)),
         ("phi3", read(tiny_phi3())),
         ("qwen3_moe", read(tiny_qwen3_moe())),
+        ("lfm2", read(tiny_lfm2())),
+        ("qwen3_5_text", read(tiny_qwen35())),
     ):
         with pytest.raises(NotSupportedError, match="cannot be trained or written to a folder"):
             config_json(BY_MODEL_TYPE[model_type], shape, ())

@@ -30,6 +30,7 @@ from support.models.tiny_models import (
     tiny_gpt_oss,
     tiny_granite,
     tiny_granite_moe,
+    tiny_lfm2,
     tiny_llama,
     tiny_mellum2,
     tiny_ministral3,
@@ -41,6 +42,7 @@ from support.models.tiny_models import (
     tiny_qwen2,
     tiny_qwen3,
     tiny_qwen3_moe,
+    tiny_qwen35,
     tiny_smollm3,
 )
 from support.trial_counts import trial_count
@@ -83,6 +85,8 @@ def build(path: Path) -> Model:
         ("llama", tiny_mixtral),
         ("olmoe", tiny_olmoe),
         ("granitemoe", tiny_granite_moe),
+        ("lfm2", tiny_lfm2),
+        ("qwen35", tiny_qwen35),
     ],
 )
 def test_logits_are_those_of_transformers(tmp_path: Path, arch: str, make: Callable[[], PreTrainedModel]) -> None:

@@ -246,6 +246,38 @@ def test_the_pre_tokenizer_decides_whether_digits_merge(tmp_path: Path) -> None:
     assert ids == {"smollm": [letters.index("1"), letters.index("2")], "gpt-2": [256]}
 
 
+def test_pre_tokenizers_of_recurrent_families(tmp_path: Path) -> None:
+    """Qwen3.5 keeps marks with letters and parts digits; LFM2 has BOS and takes words whole."""
+    published = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    assert byte_letters.splits("qwen35") == (published,)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokens = [*letters, "12", "e\u00cc", "e\u00cc\u0123", "whole"]
+    made = {}
+    for pre in ("qwen2", "qwen35", "lfm2"):
+        path = write_vocabulary(
+            tmp_path / f"{pre}.gguf",
+            model="gpt2",
+            pre=pre,
+            tokens=tokens,
+            token_type=[1] * len(tokens),
+            merges=["1 2", "e \u00cc", "e\u00cc \u0123"],
+            bos_token_id=0,
+        )
+        made[pre] = gguf_tokenizer.read_tokenizer(GGUF(path))
+    accented = "e\u0301"  # A letter and a mark: UTF-8 bytes cc and 81, of which 81 has the letter U+0123.
+    assert {pre: tokenizer.encode(accented) == [258] for pre, tokenizer in made.items()} == {
+        "qwen2": False,
+        "qwen35": True,
+        "lfm2": False,
+    }
+    assert [len(tokenizer.encode("12")) for tokenizer in made.values()] == [2, 2, 1]
+    assert [tokenizer.conventions.add_bos for tokenizer in made.values()] == [False, False, True]
+    assert [tokenizer.encode("whole") == [259] for tokenizer in made.values()] == [False, False, True]
+
+
 def test_unused_ids_are_no_text(tmp_path: Path) -> None:
     """A padding entry of a vocabulary, in GGUF or beyond, has no bytes and is special."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())

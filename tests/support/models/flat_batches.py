@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.torch_model import TensorLogits, TensorStorage
 from pellucid.engine.kv_cache.host_storage import HostStorage
-from pellucid.engine.model import Batch, BatchSpan, KVStorage, Logits, Model
+from pellucid.engine.model import NO_STATE, Batch, BatchSpan, KVStorage, Logits, Model
 from pellucid.engine.native.native_decoder import NativeLogits
 
 Part = tuple[int, int, list[int]]
@@ -27,11 +27,24 @@ CHUNKINGS = {
 
 
 def new_storage(model: Model, slots: int = 4, capacity: int = 48) -> KVStorage:
-    """Return a storage full of NaN, which exposes reads of unwritten values."""
-    kv = model.new_storage(slots, capacity)
+    """Return a storage full of NaN, which exposes reads of unwritten values.
+
+    A model with states gets a state for each slot.
+    """
+    if not model.cache_shape.state_size:
+        kv = model.new_storage(slots, capacity)
+    else:
+        kv = model.new_storage(slots, capacity, states=slots)
+        states_of(kv)[:] = float("nan")
     for layer in layers_of(kv):
         layer[:] = float("nan")
     return kv
+
+
+def states_of(kv: KVStorage) -> Any:
+    """Return the states (states, state_size)."""
+    assert isinstance(kv, (HostStorage, TensorStorage))
+    return kv.states
 
 
 def layers_of(kv: KVStorage) -> list[Any]:
@@ -56,7 +69,8 @@ def run_parts(model: Model, kv: KVStorage, parts: Iterable[Part]) -> list[Tensor
     positions: list[int] = []
     spans: list[BatchSpan] = []
     for slot, start, tokens in parts:
-        spans.append(BatchSpan(slot, start, len(tokens), len(ids)))
+        states = (slot if start else NO_STATE, slot) if model.cache_shape.state_size else (NO_STATE, NO_STATE)
+        spans.append(BatchSpan(slot, start, len(tokens), len(ids), *states))
         positions += range(start, start + len(tokens))
         ids += tokens
     batch = batch_of(ids, positions, spans, range(len(ids)))

@@ -52,6 +52,7 @@ from support.models.tiny_models import (
     tiny_gpt_oss,
     tiny_granite,
     tiny_granite_moe,
+    tiny_lfm2,
     tiny_llama,
     tiny_ministral3,
     tiny_mixtral,
@@ -59,6 +60,7 @@ from support.models.tiny_models import (
     tiny_phi3,
     tiny_qwen2,
     tiny_qwen3_moe,
+    tiny_qwen35,
     tiny_smollm3,
 )
 from support.servers.http_servers import ADAPTER, TINY, live, tiny_adapters, tiny_assistant
@@ -173,6 +175,8 @@ _FAMILIES: dict[str, Callable[..., Any]] = {
     "qwen3moe": tiny_qwen3_moe,
     "granitemoe": tiny_granite_moe,
     "gpt-oss": tiny_gpt_oss,
+    "lfm2": tiny_lfm2,
+    "qwen35": tiny_qwen35,
 }
 """Makers of small models, by the architecture of a GGUF file."""
 

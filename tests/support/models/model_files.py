@@ -20,6 +20,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from pellucid.engine.model import Model
 from pellucid.models.families.registry import BY_ARCHITECTURE
 from support.models.flat_batches import new_storage, run_parts
+from support.models.recurrent_model_files import recurrent_metadata, recurrent_tensors, rms_norm_eps
 
 MARKERS = (
     "<|endoftext|>",
@@ -142,18 +143,23 @@ def write_gguf(
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
+    own = {**_own_metadata(model), **recurrent_metadata(config), **metadata}
+    if "feed_forward_length" not in own:
+        writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    if "attention__head_count_kv" not in own:
+        writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_layer_norm_rms_eps(rms_norm_eps(config))
     writer.add_rope_freq_base(rope_theta(config))
-    for key, value in (_own_metadata(model) | metadata).items():
+    for key, value in own.items():
         full = f"{arch}.{key.replace('__', '.')}"
         (
             writer.add_string
             if isinstance(value, str)
+            else writer.add_bool
+            if isinstance(value, bool)
             else writer.add_array
             if isinstance(value, list)
             else writer.add_float32
@@ -219,7 +225,7 @@ def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str,
     stated = next(stated for stated, name in gguf.MODEL_ARCH_NAMES.items() if name == known)
     names = gguf.get_tensor_name_map(stated, model.config.num_hidden_layers)
     tensors: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in recurrent_tensors(model):
         if ".experts." in name:
             tensors |= _expert_tensors(name, tensor, in_turn=arch == "gpt-oss")
             continue
@@ -229,7 +235,9 @@ def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str,
         stored = names.get_name(saved, try_suffixes=(".weight", ".bias"))
         assert stored is not None, name
         stored = stored if stored.endswith((".weight", ".bias")) else f"{stored}.weight"
-        tensor = tensor + BY_ARCHITECTURE[arch].shift(name)
+        stored = stored.replace(".ssm_a.weight", ".ssm_a").replace(".ssm_dt.weight", ".ssm_dt.bias")
+        if "linear_attn" not in name:
+            tensor = tensor + BY_ARCHITECTURE[arch].shift(name)
         if BY_ARCHITECTURE[arch].adjacent_pairs and (".q_proj." in name or ".k_proj." in name):
             tensor = _interleaved(tensor, tensor.shape[0] // head_dim)
         tensors[stored] = tensor.float().numpy()

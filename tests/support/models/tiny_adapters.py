@@ -30,12 +30,12 @@ def random_adapter(
     """
     generator = torch.Generator().manual_seed(seed)
     changes = {}
-    for i in range(config.layers):
-        for part, rows in config.rows.items():
+    for prefix, kind in config.layer_prefixes:
+        for part, (rows, columns) in config.matrix_shapes(kind).items():
             if part.rpartition(".")[2] in targets and (config.experts is None or not part.startswith("mlp.")):
-                down = torch.randn(rank, config.columns[part], generator=generator) / config.columns[part] ** 0.5
+                down = torch.randn(rank, columns, generator=generator) / columns**0.5
                 up = torch.randn(rows, rank, generator=generator) * size / rank**0.5
-                changes[f"layers.{i}.{part}"] = LowRank(down.numpy(), up.numpy())
+                changes[f"{prefix}{part}"] = LowRank(down.numpy(), up.numpy())
     return Adapter(changes)
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.engine.decoders.decoder import Decoder
-from pellucid.engine.decoders.decoder_config import DecoderConfig, Experts, LayerKind
+from pellucid.engine.decoders.decoder_config import DecoderConfig, DeltaNet, Experts, LayerKind, ShortConvolution
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
-from pellucid.engine.model import Batch, BatchSpan, Hidden, Indices, Logprobs
+from pellucid.engine.model import NO_STATE, Batch, BatchSpan, Hidden, Indices, Logprobs
 from pellucid.engine.native.kernel_layout import FORMS, Form
 from pellucid.engine.weight_packing import build, checkpoint_shapes, pack
 
@@ -80,6 +80,28 @@ EXPERTS = replace(
 )
 """Three experts that all compute every token: a choice of experts would turn on rounding."""
 
+_RECURRENT = LayerKind(recurrent=True)
+
+CONVOLUTIONS = replace(QWEN3, kinds=(_RECURRENT, LayerKind(), _RECURRENT), recurrence=ShortConvolution(3))
+
+DELTA = replace(
+    QWEN3,
+    rotated_dims=48,
+    kinds=(_RECURRENT, _RECURRENT, LayerKind()),
+    gates_attention=True,
+    recurrence=DeltaNet(key_heads=2, value_heads=4, key_dim=32, value_dim=48, taps=4),
+)
+"""A head's value columns are not a multiple of what the kernels compute together."""
+
+TILED = replace(
+    QWEN3,
+    kinds=(_RECURRENT, LayerKind(), _RECURRENT),
+    recurrence=DeltaNet(key_heads=2, value_heads=6, key_dim=16, value_dim=32, taps=5, tiled=True),
+)
+
+NOT_IN_BLOCKS = (".router.", ".convolution.", ".beta.", ".alpha.")
+"""Parts of the names of matrices that stay floats."""
+
 
 def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, NDArray[Any]]:
     """Return random weights under a checkpoint's names, large enough to have an effect."""
@@ -93,7 +115,7 @@ def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, NDArray[Any]]:
             continue
         noise = torch.randn(shape, generator=generator)
         weight = noise / shape[1] ** 0.5 if len(shape) == 2 else 0.3 * noise + ("norm" in name)
-        weights[name] = weight.numpy()
+        weights[name] = (-weight.abs() if ".decay." in name else weight).numpy()
     return weights
 
 
@@ -102,7 +124,7 @@ def in_blocks(config: DecoderConfig, seed: int = 0) -> dict[str, Weight]:
     forms = itertools.cycle(FORMS)
     return {
         name: random_blocks((weight.shape[0], weight.shape[1]), next(forms), index)
-        if weight.ndim == 2 and "router" not in name
+        if weight.ndim == 2 and not any(part in name for part in NOT_IN_BLOCKS)
         else weight
         for index, (name, weight) in enumerate(checkpoint(config, seed).items())
     }
@@ -149,10 +171,13 @@ def dequantized(config: DecoderConfig, tensors: Mapping[str, Weight]) -> Decoder
 
 
 def batch(parts: list[tuple[int, int, Indices]], rows: Indices | None = None) -> Batch:
-    """Make a flat batch of (slot, start, ids); by default all rows are wanted."""
+    """Make a flat batch of (slot, start, ids); by default all rows are wanted.
+
+    A slot's state has the slot's number.
+    """
     spans, positions, offset = [], [], 0
     for slot, start, ids in parts:
-        spans.append(BatchSpan(slot, start, len(ids), offset))
+        spans.append(BatchSpan(slot, start, len(ids), offset, slot if start else NO_STATE, slot))
         positions.append(np.arange(start, start + len(ids)))
         offset += len(ids)
     wanted = np.arange(offset) if rows is None else rows

@@ -18,6 +18,7 @@ from transformers import (
     GraniteConfig,
     GraniteMoeConfig,
     GraniteMoeHybridConfig,
+    Lfm2Config,
     LlamaConfig,
     MellumConfig,
     Ministral3Config,
@@ -30,14 +31,16 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     Qwen2Config,
+    Qwen3_5TextConfig,
     Qwen3Config,
     Qwen3MoeConfig,
     SmolLM3Config,
 )
 
 from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
-from pellucid.engine.decoders.decoder_config import FUSED, VECTORS
+from pellucid.engine.decoders.decoder_config import VECTORS
 from pellucid.engine.decoders.linear import Linear
+from pellucid.engine.decoders.torch_model import as_array
 from pellucid.models.families.folder_decoder import shape_by
 from pellucid.models.families.registry import BY_MODEL_TYPE
 
@@ -243,6 +246,41 @@ def tiny_ministral3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
     return tiny(Ministral3Config(**(_SHAPE | {"rope_parameters": rope} | overrides)), seed)
 
 
+def tiny_lfm2(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return an LFM2 of four layers, the first and the last with convolutions over four inputs."""
+    own = {
+        "num_hidden_layers": 4,
+        "hidden_size": 64,
+        "layer_types": ["conv", "full_attention", "full_attention", "conv"],
+        "conv_L_cache": 4,
+        "intermediate_size": 144,
+        "block_multiple_of": 32,
+        "norm_eps": 1e-5,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1000.0},
+    }
+    shape = {name: value for name, value in _SHAPE.items() if name != "head_dim"} | {"tie_word_embeddings": True}
+    return tiny(Lfm2Config(**(shape | own | overrides)), seed)
+
+
+def tiny_qwen35(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a Qwen3.5 of three layers, of which the second has attention; head 0 forgets most."""
+    own = {
+        "hidden_size": 64,
+        "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 4,
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5},
+    }
+    model = tiny(Qwen3_5TextConfig(**(_SHAPE | own | overrides)), seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("A_log"):  # From a memory of a hundred tokens to less than one token.
+                parameter.copy_(torch.linspace(1.5, -5.0, len(parameter)))
+    return model
+
+
 def to_decoder(model: PreTrainedModel) -> Decoder:
     """Return a model as a lean decoder, by config.json and tensor names. Tensors are shared."""
     config = json.loads(model.config.to_json_string(use_diff=False))
@@ -252,29 +290,30 @@ def to_decoder(model: PreTrainedModel) -> Decoder:
     family = BY_MODEL_TYPE[model.config.model_type]
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        for part, value in family.parts(family.our_name(name.removeprefix("model.")), tensor.detach(), shape):
+        weight: Any = as_array(tensor) if name.endswith("A_log") else tensor.detach()
+        for part, value in family.parts(family.our_name(name.removeprefix("model.")), weight, shape):
             shift = family.shift(part)
-            tensors[part] = value + shift if shift else value
+            tensors[part] = torch.as_tensor(value + shift if shift else value)
     weights = DecoderWeights(
         embedding=tensors["embed_tokens.weight"],
-        layers=tuple(_layer(tensors, f"layers.{i}.") for i in range(shape.layers)),
+        layers=tuple(_layer(tensors, prefix, shape.parts(kind)) for prefix, kind in shape.layer_prefixes),
         norm=tensors["norm.weight"],
         head=Linear(tensors["lm_head.weight"]),
     )
     return Decoder(shape, weights, "float32 weights on cpu")
 
 
-def _layer(tensors: Mapping[str, Tensor], prefix: str) -> Layer:
+def _layer(tensors: Mapping[str, Tensor], prefix: str, parts: Mapping[str, tuple[str, ...]]) -> Layer:
     def fused(name: str) -> Linear:
         """Stack matrices with the same input."""
         weights, biases = (
-            [tensors[key] for part in FUSED[name] if (key := f"{prefix}{part}.{kind}") in tensors]
+            [tensors[key] for part in parts[name] if (key := f"{prefix}{part}.{kind}") in tensors]
             for kind in ("weight", "bias")
         )
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
         return Linear(weight, torch.cat(biases) if biases else None)
 
-    linears: dict[str, Any] = {name: fused(name) for name in FUSED}
+    linears: dict[str, Any] = {name: fused(name) for name in parts}
     vectors: dict[str, Any] = {name: tensors.get(f"{prefix}{stored}.weight") for name, stored in VECTORS.items()}
     scores = tensors.get(f"{prefix}mlp.router.weight")
     router = None if scores is None else Linear(scores, tensors.get(f"{prefix}mlp.router.bias"))

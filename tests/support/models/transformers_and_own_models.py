@@ -18,6 +18,7 @@ from support.models.tiny_models import (
     tiny_gpt_oss,
     tiny_granite,
     tiny_granite_moe,
+    tiny_lfm2,
     tiny_llama,
     tiny_mellum2,
     tiny_ministral3,
@@ -30,6 +31,7 @@ from support.models.tiny_models import (
     tiny_qwen2,
     tiny_qwen3,
     tiny_qwen3_moe,
+    tiny_qwen35,
     tiny_smollm3,
     to_decoder,
 )
@@ -89,13 +91,29 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
 }
 
 
+RECURRENT: dict[str, Callable[..., PreTrainedModel]] = {
+    "lfm2": tiny_lfm2,
+    "lfm2 with a last layer of attention": lambda seed: tiny_lfm2(
+        seed, layer_types=["conv", "conv", "full_attention", "full_attention"]
+    ),
+    "qwen3.5": tiny_qwen35,
+    "qwen3.5 with as many key heads": lambda seed: tiny_qwen35(seed, linear_num_key_heads=4),
+    "qwen3.5 with biases": lambda seed: tiny_qwen35(seed, attention_bias=True),
+}
+"""Models with states, which cannot continue from any earlier position."""
+
+
 @cache
 def models(name: str) -> tuple[PreTrainedModel, Decoder]:
-    model = BUILDERS[name](seed=3)
+    model = (BUILDERS | RECURRENT)[name](seed=3)
     return model, to_decoder(model)
 
 
-every_model = pytest.mark.parametrize("name", BUILDERS)
+every_model = pytest.mark.parametrize("name", [*BUILDERS, *RECURRENT])
+
+every_rewindable = pytest.mark.parametrize("name", BUILDERS)
+
+every_recurrent = pytest.mark.parametrize("name", RECURRENT)
 
 
 def close(actual: torch.Tensor, expected: torch.Tensor) -> None:

@@ -1,9 +1,9 @@
 """The lean decoder: Llama and all families of ``models/families/``.
 
 RMSNorm, rotary positions, grouped queries and a gated MLP. Windows, layers without rotation,
-scales, biases, tied heads, and norms of queries, keys and outputs are set by configuration. This is
-the reference in torch operations, for any device and dtype; see ``native/native_decoder.py`` for
-the native path.
+recurrent layers, scales, biases, tied heads, and norms of queries, keys and outputs are set by
+configuration. This is the reference in torch operations, for any device and dtype; see
+``native/native_decoder.py`` for the native path.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from torch import Tensor
 
 from pellucid.engine.decoders.attention import Scoring, attend, attend_rows, capped, store, store_rows
 from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, shape_of
-from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, DecoderSizes, rotary_tables
+from pellucid.engine.decoders.decoder_config import DecoderConfig, DecoderSizes, DeltaNet, LayerKind
 from pellucid.engine.decoders.linear import Linear, LowRankLinear
 from pellucid.engine.decoders.lora_matrices import Adapter
+from pellucid.engine.decoders.recurrence import DeltaInputs, delta_net, short_convolution
+from pellucid.engine.decoders.rotary_positions import rotary_tables
 from pellucid.engine.decoders.torch_model import TensorStorage, TorchModel, dtype_name
-from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
+from pellucid.engine.model import Batch, BatchSpan, CacheShape, KVStorage, TokenCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,12 @@ class Layer:
     down: Linear
     mlp_norm: Tensor | None
     sinks: Tensor | None
+    convolution: Tensor | None
+    beta: Tensor | None
+    alpha: Tensor | None
+    decay: Tensor | None
+    decay_bias: Tensor | None
+    mixing_norm: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,8 @@ class Decoder(DecoderSizes, TorchModel):
         """Return an adapted copy that shares the weights; ``weight_bytes`` counts the adapter."""
         twin = copy.copy(self)
         layers = tuple(
-            self._adapted_layer(adapter, f"layers.{i}.", layer) for i, layer in enumerate(self.weights.layers)
+            self._adapted_layer(adapter, prefix, kind, layer)
+            for (prefix, kind), layer in zip(self.config.layer_prefixes, self.weights.layers, strict=True)
         )
         twin.weights = replace(self.weights, layers=layers)
         twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
@@ -86,21 +95,22 @@ class Decoder(DecoderSizes, TorchModel):
         twin._graphs = None
         return twin
 
-    def _adapted_layer(self, adapter: Adapter, prefix: str, layer: Layer) -> Layer:
+    def _adapted_layer(self, adapter: Adapter, prefix: str, kind: LayerKind, layer: Layer) -> Layer:
         linears: dict[str, Linear] = {"qkv": layer.qkv, "o": layer.o, "gate_up": layer.gate_up, "down": layer.down}
-        sizes = self.config.rows
-        for name, parts in FUSED.items():
+        shapes = self.config.matrix_shapes(kind)
+        for name, parts in self.config.parts(kind).items():
             changes = adapter.of(prefix, parts)
             if any(changes):
                 linears[name] = LowRankLinear(
-                    linears[name], changes, [sizes[part] for part in parts], self.dtype, self.device
+                    linears[name], changes, [shapes[part][0] for part in parts], self.dtype, self.device
                 )
         return replace(layer, qkv=linears["qkv"], o=linears["o"], gate_up=linears["gate_up"], down=linears["down"])
 
     @property
     def cache_shape(self) -> CacheShape:
         c = self.config
-        return CacheShape(c.layers, c.kv_heads, c.head_dim, dtype_name(self.dtype), str(self.device))
+        states = (c.layers - c.attention_layers) * c.state_size
+        return CacheShape(c.attention_layers, c.kv_heads, c.head_dim, dtype_name(self.dtype), str(self.device), states)
 
     @property
     def weight_bytes(self) -> int:
@@ -131,7 +141,8 @@ class Decoder(DecoderSizes, TorchModel):
         assert isinstance(kv, TensorStorage)
         c = self.config
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
-        if self.device.type == "cuda" and c.experts is None:  # The choice of experts is read by the CPU.
+        # The choice of experts is read by the CPU, and each step writes other states.
+        if self.device.type == "cuda" and c.experts is None and c.recurrence is None:
             shape = shape_of(batch.spans, kv.keys[0].shape[2])
             hidden = None if shape is None else self._graphs_of(kv).run(partial(self.decode, kv=kv), shape, batch)
             if hidden is not None:
@@ -143,7 +154,7 @@ class Decoder(DecoderSizes, TorchModel):
 
         ids, positions, rows = self.indices(batch)
         choices: list[tuple[Tensor, Tensor]] = []
-        x = self._layers(ids, positions, attention, kv, choices)
+        x = self._layers(ids, positions, attention, kv, choices, batch.spans)
         if batch.choices is not None:
             numbers, weights = (torch.stack([one[rows] for one in found]).cpu() for found in zip(*choices, strict=True))
             batch.choices.take(numbers.int().numpy(), weights.numpy())
@@ -158,7 +169,7 @@ class Decoder(DecoderSizes, TorchModel):
             store_rows(keys, values, k, v, rows)
             return attend_rows(q, keys, values, rows, scoring)
 
-        x = self._layers(rows.ids, rows.positions, attention, kv, [])
+        x = self._layers(rows.ids, rows.positions, attention, kv, [], ())
         return rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -178,6 +189,7 @@ class Decoder(DecoderSizes, TorchModel):
         attention: Attention,
         kv: TensorStorage,
         choices: list[tuple[Tensor, Tensor]],
+        spans: tuple[BatchSpan, ...],
     ) -> Tensor:
         """Return the output of the last layer (T, hidden).
 
@@ -190,19 +202,43 @@ class Decoder(DecoderSizes, TorchModel):
         scale = self.config.residual_scale
         x = F.embedding(ids, self.weights.embedding).to(self.dtype) * self.config.embedding_scale  # (T, hidden)
         growth, intervals = self.config.query_growth, (positions // self.config.query_interval).float()
-        for layer, kind, keys, values in zip(
-            self.weights.layers, self.config.layer_kinds, kv.keys, kv.values, strict=True
-        ):
-            q, k, v = self._projected(layer, _normed(x, layer.input_norm, eps))
-            if kind.rotates:
-                q, k = rotate(q, *waves[kind.rope_theta]), rotate(k, *waves[kind.rope_theta])
-            if growth:
-                q = q * (1 + growth * torch.log1p(intervals)).to(self.dtype)[:, None, None]
-            scoring = Scoring(self.config.score_scale, kind.window, self.config.score_cap, layer.sinks)
-            mixed = layer.o(attention(q, k, v, keys, values, scoring).flatten(1))
-            x = x + _normed(mixed, layer.attention_norm, eps) * scale
+        caches = iter(zip(kv.keys, kv.values, strict=True))
+        states = iter(torch.split(kv.states, self.config.state_size or 1, dim=1))
+        for layer, kind in zip(self.weights.layers, self.config.layer_kinds, strict=True):
+            normed = _normed(x, layer.input_norm, eps)
+            if kind.recurrent:
+                mixed = self._recurrent(layer, normed, next(states), spans)
+            else:
+                q, k, v, gate = self._projected(layer, normed)
+                if kind.rotates:
+                    q, k = rotate(q, *waves[kind.rope_theta]), rotate(k, *waves[kind.rope_theta])
+                if growth:
+                    q = q * (1 + growth * torch.log1p(intervals)).to(self.dtype)[:, None, None]
+                scoring = Scoring(self.config.score_scale, kind.window, self.config.score_cap, layer.sinks)
+                mixed = attention(q, k, v, *next(caches), scoring).flatten(1)
+                mixed = mixed if gate is None else mixed * torch.sigmoid(gate)
+            x = x + _normed(layer.o(mixed), layer.attention_norm, eps) * scale
             x = x + _normed(self._mlp(layer, _normed(x, layer.post_norm, eps), choices), layer.mlp_norm, eps) * scale
         return x
+
+    def _recurrent(self, layer: Layer, x: Tensor, states: Tensor, spans: tuple[BatchSpan, ...]) -> Tensor:
+        """Return the mixed inputs of a recurrent layer, before the output matrix."""
+        delta = self.config.recurrence
+        assert layer.convolution is not None
+        if not isinstance(delta, DeltaNet):
+            b, c, value = layer.qkv(x).chunk(3, dim=-1)
+            return c * short_convolution(b * value, layer.convolution, states, spans).to(x.dtype)
+        qkv, gate = torch.split(layer.qkv(x), [delta.channels, delta.values], dim=-1)
+        assert layer.beta is not None
+        assert layer.alpha is not None
+        assert layer.decay is not None
+        assert layer.decay_bias is not None
+        assert layer.mixing_norm is not None
+        rise = F.softplus(F.linear(x, layer.alpha).float() + layer.decay_bias.float())
+        inputs = DeltaInputs(qkv, torch.sigmoid(F.linear(x, layer.beta)).float(), layer.decay.float() * rise)
+        mixed = delta_net(delta, inputs, layer.convolution, states, spans).to(x.dtype)
+        normed = rms_norm(mixed, layer.mixing_norm, self.config.rms_norm_eps).flatten(1)
+        return (normed * F.silu(gate.float())).to(x.dtype)
 
     def _mlp(self, layer: Layer, x: Tensor, choices: list[tuple[Tensor, Tensor]]) -> Tensor:
         experts = self.config.experts
@@ -236,17 +272,20 @@ class Decoder(DecoderSizes, TorchModel):
             return gate * torch.sigmoid(1.702 * gate) * (up + 1)
         return (F.gelu(gate, approximate="tanh") if self.config.gate == "gelu" else F.silu(gate)) * up
 
-    def _projected(self, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim)."""
+    def _projected(self, layer: Layer, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim), and gates.
+
+        The gates are (T, heads * head_dim), or None if attention has no gates.
+        """
         c = self.config
-        widths = [count * c.head_dim for count in (c.heads, c.kv_heads, c.kv_heads)]
-        q, k, v = torch.split(layer.qkv(x), widths, dim=1)
+        widths = [count * c.head_dim for count in (c.heads, c.kv_heads, c.kv_heads, c.heads * c.gates_attention)]
+        q, k, v, gate = torch.split(layer.qkv(x), widths, dim=1)
         if c.norms_projections:
             q, k = _normed(q, layer.q_norm, c.rms_norm_eps), _normed(k, layer.k_norm, c.rms_norm_eps)
         q, k, v = (part.reshape(len(x), -1, c.head_dim) for part in (q, k, v))
         if not c.norms_projections:
             q, k = _normed(q, layer.q_norm, c.rms_norm_eps), _normed(k, layer.k_norm, c.rms_norm_eps)
-        return q, k, v
+        return q, k, v, gate if c.gates_attention else None
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

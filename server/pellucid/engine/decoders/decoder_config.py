@@ -1,11 +1,10 @@
-"""The shape of a lean decoder, and its rotary positions."""
+"""The shape of a lean decoder."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,8 @@ from pellucid.engine.model import Model
 
 Floats = NDArray[np.float32]
 
-FUSED = {
-    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "o": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
-"""The fused matrices of a layer, and the checkpoint matrices with the same input that form each."""
+MATRICES = ("qkv", "o", "gate_up", "down")
+"""The fused matrices of a layer: input and output of the mixing, and of the MLP."""
 
 VECTORS = {
     "input_norm": "input_layernorm",
@@ -32,8 +26,14 @@ VECTORS = {
     "attention_norm": "self_attn.output_norm",
     "mlp_norm": "mlp.output_norm",
     "sinks": "self_attn.sinks",
+    "convolution": "mixing.convolution",
+    "beta": "mixing.beta",
+    "alpha": "mixing.alpha",
+    "decay": "mixing.decay",
+    "decay_bias": "mixing.decay_bias",
+    "mixing_norm": "mixing.norm",
 }
-"""The vectors of a layer, and the names in a checkpoint: a Llama's names, if a Llama has them."""
+"""The floats of a layer, and the names in a checkpoint: a Llama's names, if a Llama has them."""
 
 GATES = ("silu", "gelu", "limited")
 """The functions of an MLP's gate; see ``DecoderConfig``."""
@@ -41,7 +41,7 @@ GATES = ("silu", "gelu", "limited")
 
 @dataclass(frozen=True, slots=True)
 class LayerKind:
-    """The attention of a layer.
+    """The mixing of a layer: attention, or the configuration's recurrence.
 
     ``window`` is the number of visible positions, the query's position included; None is the whole
     text. Without rotation, queries and keys carry no position. A layer with a ``rope_theta``
@@ -51,6 +51,48 @@ class LayerKind:
     window: int | None = None
     rotates: bool = True
     rope_theta: float | None = None
+    recurrent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShortConvolution:
+    """A gated causal convolution of each channel over the last ``taps`` positions (LFM2).
+
+    One matrix makes numbers b, c and x (hidden each) of a token; the layer mixes c * conv(b * x).
+    """
+
+    taps: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaNet:
+    """A gated delta rule (Yang et al. 2024, arXiv 2412.06464), as in Qwen3.5.
+
+    Queries, keys and values pass a causal convolution over the last ``taps`` positions and silu.
+    Each value head has a state (key_dim, value_dim). ``tiled``: value head h belongs to key head
+    h % key_heads, as in GGUF files; else to key head h // (value_heads / key_heads).
+    """
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    taps: int
+    tiled: bool = False
+
+    @property
+    def keys(self) -> int:
+        """The width of the keys of all heads, which is the width of the queries."""
+        return self.key_heads * self.key_dim
+
+    @property
+    def values(self) -> int:
+        return self.value_heads * self.value_dim
+
+    @property
+    def channels(self) -> int:
+        """The number of convolved channels: queries, then keys, then values."""
+        return 2 * self.keys + self.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +134,9 @@ class DecoderConfig:
 
     With ``experts``, ``intermediate_size`` is the width of an expert. A matrix of the MLP has the
     rows of all experts, one expert below the other.
+
+    With ``gates_attention``, what a head mixes is multiplied by the logistic function of a gate,
+    another projection of the layer's input. ``recurrence`` is the mixing of recurrent layers.
     """
 
     vocab_size: int
@@ -120,6 +165,8 @@ class DecoderConfig:
     sinks: bool = False
     gate: str = "silu"
     experts: Experts | None = None
+    gates_attention: bool = False
+    recurrence: ShortConvolution | DeltaNet | None = None
 
     @property
     def layer_kinds(self) -> tuple[LayerKind, ...]:
@@ -140,34 +187,76 @@ class DecoderConfig:
         return self.head_dim**-0.5 if self.attention_scale is None else self.attention_scale
 
     @property
-    def body_parameters(self) -> int:
-        return self.layers * sum(rows * self.columns[name] for name, rows in self.rows.items())
+    def layer_prefixes(self) -> Iterator[tuple[str, LayerKind]]:
+        """Yield the beginning of each layer's names, and the layer's kind."""
+        return ((f"layers.{index}.", kind) for index, kind in enumerate(self.layer_kinds))
 
     @property
-    def rows(self) -> dict[str, int]:
-        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+    def body_parameters(self) -> int:
+        return sum(rows * columns for kind in self.layer_kinds for rows, columns in self.matrix_shapes(kind).values())
+
+    def parts(self, kind: LayerKind) -> dict[str, tuple[str, ...]]:
+        """Return a layer's fused matrices, and the checkpoint matrices that form each.
+
+        The parts of a fused matrix have the same input.
+        """
+        inputs = [name for name in self.matrix_shapes(kind) if not name.startswith("mlp.")]
+        output = inputs.pop()
+        mlp = ("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",)
+        return dict(zip(MATRICES, (tuple(inputs), (output,), *mlp), strict=True))
+
+    def matrix_shapes(self, kind: LayerKind) -> dict[str, tuple[int, int]]:
+        """Return rows and columns of a layer's checkpoint matrices, in order."""
+        hidden, queries, keys = self.hidden_size, self.heads * self.head_dim, self.kv_heads * self.head_dim
         experts = self.experts.count if self.experts else 1
-        return {
-            "self_attn.q_proj": queries,
-            "self_attn.k_proj": keys,
-            "self_attn.v_proj": keys,
-            "self_attn.o_proj": self.hidden_size,
-            "mlp.gate_proj": experts * self.intermediate_size,
-            "mlp.up_proj": experts * self.intermediate_size,
-            "mlp.down_proj": experts * self.hidden_size,
+        shapes = {"self_attn.q_proj": (queries, hidden), "self_attn.k_proj": (keys, hidden)}
+        shapes |= {"self_attn.v_proj": (keys, hidden)}
+        if self.gates_attention:
+            shapes["self_attn.gate_proj"] = (queries, hidden)
+        shapes["self_attn.o_proj"] = (hidden, queries)
+        if kind.recurrent and isinstance(self.recurrence, DeltaNet):
+            delta = self.recurrence
+            shapes = {"mixing.qkv_proj": (delta.channels, hidden), "mixing.gate_proj": (delta.values, hidden)}
+            shapes["mixing.out_proj"] = (hidden, delta.values)
+        elif kind.recurrent:
+            shapes = {"mixing.in_proj": (3 * hidden, hidden), "mixing.out_proj": (hidden, hidden)}
+        width = experts * self.intermediate_size
+        return shapes | {
+            "mlp.gate_proj": (width, hidden),
+            "mlp.up_proj": (width, hidden),
+            "mlp.down_proj": (experts * hidden, self.intermediate_size),
         }
 
-    @property
-    def vector_sizes(self) -> dict[str, int]:
-        """The widths of a layer's vectors, the optional norms of queries and keys included."""
+    def float_shapes(self, kind: LayerKind) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of a layer's floats, optional norms included."""
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(self.norms, (self.hidden_size,))
+        if kind.recurrent and isinstance(self.recurrence, DeltaNet):
+            delta = self.recurrence
+            shapes |= {"convolution": (delta.channels, delta.taps), "mixing_norm": (delta.value_dim,)}
+            shapes |= dict.fromkeys(("decay", "decay_bias"), (delta.value_heads,))
+            return shapes | dict.fromkeys(("beta", "alpha"), (delta.value_heads, self.hidden_size))
+        if kind.recurrent:
+            assert self.recurrence is not None
+            return shapes | {"convolution": (self.hidden_size, self.recurrence.taps)}
         heads = (self.heads, self.kv_heads) if self.norms_projections else (1, 1)
-        inner = {name: count * self.head_dim for name, count in zip(("q_norm", "k_norm"), heads, strict=True)}
-        return dict.fromkeys(self.norms, self.hidden_size) | inner | ({"sinks": self.heads} if self.sinks else {})
+        shapes |= {name: (count * self.head_dim,) for name, count in zip(("q_norm", "k_norm"), heads, strict=True)}
+        return shapes | ({"sinks": (self.heads,)} if self.sinks else {})
 
     @property
-    def columns(self) -> dict[str, int]:
-        widths = {"self_attn.o_proj": self.heads * self.head_dim, "mlp.down_proj": self.intermediate_size}
-        return {name: widths.get(name, self.hidden_size) for name in self.rows}
+    def attention_layers(self) -> int:
+        return sum(not kind.recurrent for kind in self.layer_kinds)
+
+    @property
+    def state_size(self) -> int:
+        """The float32 numbers of a recurrent layer's state.
+
+        The last inputs of the convolution (taps - 1, channels), then the delta rule's matrices
+        (value_heads, key_dim, value_dim).
+        """
+        if isinstance(self.recurrence, DeltaNet):
+            delta = self.recurrence
+            return (delta.taps - 1) * delta.channels + delta.values * delta.key_dim
+        return 0 if self.recurrence is None else (self.recurrence.taps - 1) * self.hidden_size
 
     @property
     def head_parameters(self) -> int:
@@ -199,81 +288,3 @@ class DecoderSizes(ABC):
     @property
     def reports_experts(self) -> bool:
         return self.config.experts is not None
-
-
-def rotary_tables(config: DecoderConfig, positions: int, theta: float | None = None) -> tuple[Floats, Floats]:
-    """Return cosines and sines (positions, rotary_width) float32.
-
-    ``theta`` is a layer's own base; see ``LayerKind``.
-    """
-    if theta is not None:
-        config = replace(config, rope_theta=theta, rope_scaling=None)
-    angles = np.arange(positions, dtype=np.float32)[:, None] * inverse_frequencies(config)[None]
-    # One half only: for a million positions, the second half takes seconds and a gigabyte.
-    cos, sin = (half * np.float32(_rotary_factor(config)) for half in (np.cos(angles), np.sin(angles)))
-    return np.concatenate((cos, cos), axis=1), np.concatenate((sin, sin), axis=1)
-
-
-def inverse_frequencies(config: DecoderConfig) -> Floats:
-    """Return the angle per position (rotary_width / 2,), scaled by ``rope_scaling``.
-
-    Raises ValueError for an unsupported kind of scaling.
-    """
-    width = config.rotary_width
-    exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
-    base: Floats = np.float32(1.0) / np.float32(config.rope_theta) ** exponents
-    scaling = config.rope_scaling
-    if scaling is None:
-        return base
-    kind = scaling["rope_type"]
-    if kind == "longrope":
-        divisors: Floats = np.asarray(scaling["divisors"], np.float32)
-        return base / divisors
-    factor = float(scaling["factor"])
-    if kind == "linear":
-        return base / np.float32(factor)
-    if kind == "llama3":  # Llama 3.1: stretch long waves, keep short waves, blend in between.
-        low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
-        original = float(scaling["original_max_position_embeddings"])
-        smooth = np.clip((original * base / (2 * math.pi) - low) / (high - low), 0, 1)
-        scaled: Floats = (1 - smooth) * base / factor + smooth * base
-        return scaled.astype(np.float32)
-    if kind == "yarn":
-        return _yarn_frequencies(config, base, scaling)
-    raise ValueError(f"rope_scaling of type {kind!r} is not supported by the lean decoder.")
-
-
-def _yarn_frequencies(config: DecoderConfig, base: Floats, scaling: Mapping[str, Any]) -> Floats:
-    """Stretch waves that turn seldom in the original context, keep waves that turn often.
-
-    In between the frequencies are blended (Peng et al. 2023, arXiv 2309.00071, section 3.2).
-    """
-    width, original = config.rotary_width, float(scaling["original_max_position_embeddings"])
-
-    def wave(rotations: float) -> float:
-        """Return the index of the wave that turns so often in the original context."""
-        return width * math.log(original / (rotations * 2 * math.pi)) / (2 * math.log(config.rope_theta))
-
-    low, high = wave(float(scaling.get("beta_fast") or 32.0)), wave(float(scaling.get("beta_slow") or 1.0))
-    if scaling.get("truncate", True):
-        low, high = math.floor(low), math.ceil(high)
-    low, high = max(low, 0), min(high, width - 1)
-    ramp = np.clip((np.arange(len(base), dtype=np.float32) - low) / max(high - low, 0.001), 0, 1)
-    blended: Floats = base / np.float32(scaling["factor"]) * ramp + base * (1 - ramp)
-    return blended.astype(np.float32)
-
-
-def _rotary_factor(config: DecoderConfig) -> float:
-    """Return the factor of cosines and sines that sharpens attention over long texts."""
-    scaling = config.rope_scaling
-    if scaling is None or scaling.get("rope_type") not in ("yarn", "longrope"):
-        return 1.0
-    if scaling.get("attention_factor"):
-        return float(scaling["attention_factor"])
-    factor = float(scaling["factor"])
-
-    def sharpness(mscale: float) -> float:
-        return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
-
-    mscale, over_all = float(scaling.get("mscale") or 0.0), float(scaling.get("mscale_all_dim") or 0.0)
-    return sharpness(mscale) / sharpness(over_all) if mscale and over_all else sharpness(1.0)

@@ -38,13 +38,17 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 class TensorStorage:
-    """Keys and values; each layer has a tensor (slots, kv_heads, capacity, head_dim)."""
+    """Keys and values; each layer has a tensor (slots, kv_heads, capacity, head_dim).
 
-    def __init__(self, shape: CacheShape, slots: int, capacity: int) -> None:
+    ``states`` is (states, state_size) float32.
+    """
+
+    def __init__(self, shape: CacheShape, slots: int, capacity: int, states: int = 0) -> None:
         size = (slots, shape.kv_heads, capacity, shape.head_dim)
         dtype: torch.dtype = getattr(torch, shape.dtype)
         self.keys = [torch.empty(size, dtype=dtype, device=shape.device) for _ in range(shape.layers)]
         self.values = [torch.empty(size, dtype=dtype, device=shape.device) for _ in range(shape.layers)]
+        self.states = torch.empty((states, shape.state_size), dtype=torch.float32, device=shape.device)
 
     def copy(self, source: int, target: int, length: int) -> None:
         for tensor in (*self.keys, *self.values):
@@ -113,8 +117,8 @@ class TorchModel(ABC):
         values: NDArray[np.float64] = hidden.cpu().double().sum(0).numpy()  # Some devices have no float64.
         return values
 
-    def new_storage(self, slots: int, capacity: int) -> TensorStorage:
-        return TensorStorage(self.cache_shape, slots, capacity)
+    def new_storage(self, slots: int, capacity: int, states: int = 0) -> TensorStorage:
+        return TensorStorage(self.cache_shape, slots, capacity, states)
 
     def indices(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return the batch's ids, positions and rows on the device."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from pellucid.engine.kv_cache.kv_snapshot import Ids, KVSnapshot, common_prefix
 from pellucid.engine.kv_cache.parked_prefixes import ParkedPrefixes, continues_in_place
+from pellucid.engine.kv_cache.state_buffers import StateBuffers
 from pellucid.engine.model import CacheShape, KVStorage
 
 MIN_GAIN_TOKENS = 16
@@ -39,17 +40,26 @@ class Match:
 class SlotCache:
     """Slots of ``capacity`` tokens. A slot is held by one sequence, or is free and a donor.
 
-    Prefixes lost by donors are parked in up to ``prefix_memory`` bytes.
+    Prefixes lost by donors are parked in up to ``prefix_memory`` bytes, but not the prefixes of a
+    model with ``states``.
     """
 
     def __init__(
-        self, storage: KVStorage, shape: CacheShape, slots: int, capacity: int, prefix_memory: int = 0
+        self,
+        storage: KVStorage,
+        shape: CacheShape,
+        slots: int,
+        capacity: int,
+        prefix_memory: int = 0,
+        states: StateBuffers | None = None,
     ) -> None:
         self.storage = storage
-        self.parked = ParkedPrefixes(shape, prefix_memory)
+        self.states = states
+        self.parked = ParkedPrefixes(shape, 0)
+        self.resize_parked(prefix_memory)
         self.slots = slots
         self.capacity = capacity
-        self.bytes_per_token = shape.bytes_per_token
+        self._shape = shape
         self._ids: Ids = np.zeros((slots, capacity), dtype=np.int64)
         self._lengths = [0] * slots
         self._salts = [""] * slots
@@ -61,6 +71,17 @@ class SlotCache:
     def free(self) -> int:
         return self._held.count(False)
 
+    @property
+    def bytes(self) -> int:
+        """The size of all keys and values, and of all states."""
+        states = self.states.used if self.states is not None else 0
+        return sum(self._lengths) * self._shape.bytes_per_token + states * self._shape.state_bytes
+
+    @property
+    def limit(self) -> int:
+        states = self.states.count if self.states is not None else 0
+        return self.slots * self.capacity * self._shape.bytes_per_token + states * self._shape.state_bytes
+
     def length(self, slot: int) -> int:
         return self._lengths[slot]
 
@@ -70,16 +91,23 @@ class SlotCache:
     def cache_salt(self, slot: int) -> str:
         return self._salts[slot]
 
+    def resize_parked(self, budget: int) -> None:
+        """Bound the bytes of parked prefixes."""
+        self.parked.resize(0 if self.states else budget)
+
     def match(self, ids: Ids, cache_salt: str = "") -> Match:
         """Return the slot with the longest prefix in common with ``ids``, or a longer parked one.
 
-        Only entries with the same ``cache_salt`` match. A linear search takes microseconds.
+        Only entries with the same ``cache_salt`` match. With states, the prefix ends at a state. A
+        linear search takes microseconds.
         """
         best = Match(slot=0, length=0, cache_salt=cache_salt)
         for slot in range(self.slots):
             length = (
                 common_prefix(self._ids[slot, : self._lengths[slot]], ids) if self._salts[slot] == cache_salt else 0
             )
+            if self.states is not None:
+                length = self.states.longest(slot, length)
             # Prefer a free slot among equals: only a free slot may be continued in place.
             if length > best.length or (length == best.length and self._held[best.slot] and not self._held[slot]):
                 best = Match(slot, length, cache_salt=cache_salt)
@@ -94,6 +122,8 @@ class SlotCache:
         if match.parked is not None or slot != match.slot or not continues_in_place(self._lengths[slot], match.length):
             self._park(slot, match)
         self._copy_in(slot, match)
+        if self.states is not None:
+            self.states.continue_from(slot, match.slot, match.length)
         self._lengths[slot] = match.length
         self._salts[slot] = match.cache_salt
         self._held[slot] = True
@@ -104,6 +134,20 @@ class SlotCache:
         self._ids[slot, length : length + len(ids)] = ids
         self._lengths[slot] = length + len(ids)
 
+    def rewind(self, slot: int, start: int, length: int, prompt: int) -> int:
+        """Forget what follows the last state within ``length`` tokens, after a step from ``start``.
+
+        Return the new length. Without states, it is ``length``. ``prompt`` is the prompt's length.
+        """
+        if self.states is not None:
+            length = self.states.cut(slot, start, length, prompt)
+        self._lengths[slot] = min(self._lengths[slot], length)
+        return length
+
+    def begin_step(self) -> None:
+        if self.states is not None:
+            self.states.begin_step({slot: self._lengths[slot] for slot in range(self.slots) if self._held[slot]})
+
     def release(self, slot: int) -> None:
         """Free a slot; the content stays reusable."""
         self._held[slot] = False
@@ -113,6 +157,8 @@ class SlotCache:
     def forget(self, slot: int) -> None:
         """Empty a slot with unreliable content, after a failed step."""
         self._lengths[slot] = 0
+        if self.states is not None:
+            self.states.forget(slot)
 
     def park_all(self) -> None:
         """Park the content of all slots in order of use. No sequence may be running."""
@@ -125,6 +171,9 @@ class SlotCache:
         assert sorted(holders) == held, f"slots {held} are held, sequences are in {sorted(holders)}"
         assert all(0 <= length <= self.capacity for length in self._lengths), f"impossible lengths {self._lengths}"
         self.parked.check()
+        if self.states is not None:
+            self.states.check()
+            assert all(self.states.longest(slot, self._lengths[slot]) == self._lengths[slot] for slot in held)
 
     def _matched(self, match: Match) -> Ids:
         return (self._ids[match.slot] if match.parked is None else match.parked.ids)[: match.length]

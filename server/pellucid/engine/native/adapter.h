@@ -17,7 +17,7 @@ typedef struct {
     int64_t projections;
     int64_t interleaved;
     int64_t rank, padded; /* of one projection; padded to whole blocks */
-    int64_t end[3];       /* the block where each projection ends, unless they are interleaved */
+    int64_t end[4];       /* the block where each projection ends, unless they are interleaved */
 } adapter;
 
 static int64_t low_width(const adapter *l) { return l->projections * l->padded; }

@@ -35,7 +35,8 @@ typedef struct {
 } cache;
 
 typedef struct {
-    int64_t slot, start, count, offset; /* see Span in model.py */
+    int64_t slot, start, count, offset; /* see BatchSpan in model.py */
+    int64_t state_from, state_to;       /* buffers of states, or negative */
 } span;
 
 typedef struct {

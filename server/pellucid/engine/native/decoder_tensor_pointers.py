@@ -10,9 +10,26 @@ from typing import TypeAlias
 
 import numpy as np
 
-from pellucid.engine.decoders.decoder_config import FUSED, GATES, VECTORS, DecoderConfig, Experts, Floats, LayerKind
+from pellucid.engine.decoders.decoder_config import (
+    GATES,
+    MATRICES,
+    VECTORS,
+    DecoderConfig,
+    DeltaNet,
+    Experts,
+    Floats,
+    LayerKind,
+)
 from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, Array
-from pellucid.engine.native.native_structs import MAX_PARTS, DecoderParts, LowRanks, Matrix, NativeLayer, Weights
+from pellucid.engine.native.native_structs import (
+    MAX_PARTS,
+    DecoderParts,
+    LowRanks,
+    Matrix,
+    NativeLayer,
+    Recurrence,
+    Weights,
+)
 
 RotaryTables: TypeAlias = Mapping[float | None, tuple[Floats, Floats]]
 """Cosines and sines of the rotations of a decoder; see ``DecoderConfig.rope_thetas``."""
@@ -33,8 +50,11 @@ class DecoderTensorPointers:
         self._adapters: list[LowRanks] = []
         self._tables: RotaryTables = {}
         self._layers = (NativeLayer * config.layers)(
-            *(self._layer(f"layers.{i}.", kind) for i, kind in enumerate(config.layer_kinds))
+            *(self._layer(prefix, kind) for prefix, kind in config.layer_prefixes)
         )
+        states = itertools.count(0, config.state_size)
+        for layer in self._layers:
+            layer.state = next(states) if layer.recurrent else 0
         head = self._matrix("head") if "head.0.number" in self._packed else self._matrix("embedding")
         experts = config.experts or Experts(0, 0)
         self.decoder = DecoderParts(
@@ -60,6 +80,8 @@ class DecoderTensorPointers:
             logit_cap=config.logit_cap,
             query_growth=config.query_growth,
             query_interval=config.query_interval,
+            gates_attention=config.gates_attention,
+            recurrence=_recurrence(config),
             norm=self._pointer("norm.weight"),
             embedding=self._matrix("embedding"),
             head=head,
@@ -76,7 +98,7 @@ class DecoderTensorPointers:
                 layer.cosine, layer.sine = (table.ctypes.data for table in tables[kind.rope_theta])
 
     def _layer(self, prefix: str, kind: LayerKind) -> NativeLayer:
-        matrices = {name: self._matrix(prefix + name) for name in ("qkv", "o", "gate_up", "down")}
+        matrices = {name: self._matrix(prefix + name, kind) for name in MATRICES}
         floats = {name: self._pointer(f"{prefix}{name}.weight") for name in (*VECTORS, "router")}
         floats["router_bias"] = self._pointer(f"{prefix}router.bias")
         return NativeLayer(
@@ -84,9 +106,10 @@ class DecoderTensorPointers:
             **floats,
             norms_heads=not self._config.norms_projections,
             window=min(kind.window or _NO_WINDOW, _NO_WINDOW),
+            recurrent=kind.recurrent,
         )
 
-    def _matrix(self, name: str) -> Matrix:
+    def _matrix(self, name: str, kind: LayerKind | None = None) -> Matrix:
         parts = [self._weights(f"{name}.{i}") for i in range(MAX_PARTS) if f"{name}.{i}.number" in self._packed]
         return Matrix(
             part=(Weights * MAX_PARTS)(*parts),
@@ -95,15 +118,15 @@ class DecoderTensorPointers:
             interleaved=name.endswith("gate_up"),
             blocks=sum(part.blocks for part in parts),
             groups=parts[0].groups,
-            adapter=self._adapter(name),
+            adapter=None if kind is None else self._adapter(name, kind),
         )
 
-    def _adapter(self, name: str) -> ctypes._Pointer[LowRanks] | None:
+    def _adapter(self, name: str, kind: LayerKind) -> ctypes._Pointer[LowRanks] | None:
         low_rank = self._low_rank.get(name)
         if low_rank is None:
             return None
-        parts = FUSED[name.rpartition(".")[2]]
-        blocks = [self._config.rows[part] // BLOCK for part in parts]
+        parts, shapes = self._config.parts(kind)[name.rpartition(".")[2]], self._config.matrix_shapes(kind)
+        blocks = [shapes[part][0] // BLOCK for part in parts]
         self._adapters.append(
             LowRanks(
                 down=low_rank["down"].ctypes.data,
@@ -133,3 +156,21 @@ class DecoderTensorPointers:
         assert array.flags.c_contiguous, name
         assert array.dtype in (np.uint8, np.float16, np.float32), name
         return array.ctypes.data
+
+
+def _recurrence(config: DecoderConfig) -> Recurrence:
+    found, size = config.recurrence, config.state_size
+    if found is None:
+        return Recurrence()
+    if not isinstance(found, DeltaNet):
+        return Recurrence(kind=1, taps=found.taps, state=size)
+    return Recurrence(
+        kind=2,
+        taps=found.taps,
+        key_heads=found.key_heads,
+        value_heads=found.value_heads,
+        key_dim=found.key_dim,
+        value_dim=found.value_dim,
+        tiled=found.tiled,
+        state=size,
+    )

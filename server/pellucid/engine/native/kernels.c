@@ -12,18 +12,22 @@ enum { GUARD = 0 };
 #include "experts.h"
 #include "logit_scores.h"
 #include "memory_reading.h"
+#include "recurrence.h"
 #include "token_mask.h"
 #include "thread_pool.h"
 
 typedef struct {
-    matrix qkv, o, gate_up, down; /* gate_up: its parts' blocks in turn */
+    matrix qkv, o, gate_up, down; /* qkv and o: before and after the mixing; gate_up: its parts' blocks in turn */
     /* Norms, or NULL: of attention's input, of queries and keys, of the MLP's input, and of both outputs. */
     const float *input_norm, *q_norm, *k_norm, *post_norm, *attention_norm, *mlp_norm;
     const float *sinks; /* (heads) one more score of each head, which weighs no value, or NULL */
+    /* Of a recurrence, see recurrence.h: taps, weights and biases of the gates, and the norm of a delta net's outputs. */
+    const float *convolution, *beta, *alpha, *decay, *decay_bias, *mixing_norm;
     const float *router, *router_bias; /* (experts, hidden) and (experts), or NULL */
     int64_t norms_heads; /* 0: queries of all heads are normed together, and keys */
     const float *cosine, *sine; /* (context, rotated), or NULL: queries and keys are not rotated */
     int64_t window;  /* the most recent positions that a token sees */
+    int64_t recurrent, state; /* 1 instead of attention, and where the layer's numbers begin in a buffer of states */
 } layer;
 
 typedef struct {
@@ -38,6 +42,8 @@ typedef struct {
     float score_cap, logit_cap; /* or 0 */
     float query_growth;     /* queries are multiplied by 1 + growth * ln(1 + whole intervals before the position), */
     int64_t query_interval; /* unless the growth is 0 */
+    int64_t gates_attention; /* what a head mixes is multiplied by the logistic function of a gate: the last part of qkv */
+    recurrence recurrence;
     const float *norm;
     matrix embedding, head;
     const layer *layer;
@@ -48,8 +54,10 @@ typedef struct {
     const int64_t *ids;
     const span *span;
     const int64_t *row; /* the tokens whose hidden states are wanted */
-    half *const *keys, *const *values;
+    half *const *keys, *const *values; /* of each layer with attention */
     int64_t slot_stride, head_stride, token_stride;
+    float *states;        /* (buffers, state_stride) of recurrent layers */
+    int64_t state_stride;
     const volatile int32_t *interrupt; /* NULL, or what ends the pass between two layers when it is not 0 */
     int32_t *expert; /* NULL, or what takes the experts and their weights (layers, tokens or rows if they are more, active); */
     float *weight;   /* of the last layer only wanted rows are written */
@@ -58,7 +66,7 @@ typedef struct {
 /* All working memory of a pass, one piece after another. */
 typedef struct {
     float *x, *wanted; /* (tokens, hidden), (rows, hidden): the residual stream; of the last layer only wanted rows are finished */
-    float *qkv;        /* (tokens, (heads + 2 kv_heads) * head_dim) */
+    float *qkv;        /* (tokens, width of the widest layer): the inputs of the mixing */
     float *branch;     /* (tokens, hidden): an output of attention or MLP that is normed, or no memory */
     int64_t parts;     /* into which threads split each sequence */
     mixture mixed;     /* (parts, tokens, heads) */
@@ -67,7 +75,9 @@ typedef struct {
     float *low;        /* (tokens, low) */
     choices choices;   /* (tokens, active) */
     shares shares;     /* of the experts */
-    float *route;      /* (threads, hidden + experts): a token's normed row and its scores */
+    float *row;        /* (threads, row_width): a token's normed row and the scores of its experts, or its mixed row */
+    float *gates;      /* (tokens, 2, value_heads) of a delta net */
+    float *rule;       /* (threads, key_dim, RULE_VECTORS vectors): a part of a head's state */
     float *added;      /* (rows of the experts, hidden): their outputs */
     attention_scratch *attention; /* one a thread */
     uint8_t *unpacked;            /* (threads, panel): the numbers of the widest matrix's panel */
@@ -117,6 +127,19 @@ static mixture cut_mixture(char *memory, size_t *at, int64_t rows, int64_t head_
 
 static int norms_outputs(const decoder *d) { return d->layers && (d->layer->attention_norm || d->layer->mlp_norm); }
 
+/* The numbers of a token before the mixing by attention: queries, keys, values, and gates if there are any. */
+static int64_t attention_width(const decoder *d) { return (d->heads * (1 + d->gates_attention) + 2 * d->kv_heads) * d->head_dim; }
+
+static int64_t mixing_width(const decoder *d, const layer *l) {
+    return l->recurrent ? recurrent_width(&d->recurrence, d->hidden) : attention_width(d);
+}
+
+static int64_t widest_mixed(const decoder *d) {
+    return most(d->heads * d->head_dim, d->recurrence.kind ? mixed_width(&d->recurrence, d->hidden) : 0);
+}
+
+static int64_t row_width(const decoder *d) { return most(d->hidden + d->experts, widest_mixed(d)); }
+
 static head_shape shape_of(const decoder *d) {
     return (head_shape){d->heads, d->kv_heads, d->head_dim, d->attention_scale, d->score_cap * LOG2_E};
 }
@@ -128,12 +151,12 @@ static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, int64_t e
     size_t at = 0, f = sizeof(float);
     s->x = cut(memory, &at, f * tokens * d->hidden);
     s->wanted = cut(memory, &at, f * tokens * d->hidden);
-    s->qkv = cut(memory, &at, f * tokens * (d->heads + 2 * d->kv_heads) * d->head_dim);
+    s->qkv = cut(memory, &at, f * tokens * most(attention_width(d), d->recurrence.kind ? recurrent_width(&d->recurrence, d->hidden) : 0));
     s->branch = cut(memory, &at, norms_outputs(d) ? f * tokens * d->hidden : 0);
     s->parts = split_parts(tokens, end);
     s->mixed = cut_mixture(memory, &at, s->parts * tokens * d->heads, d->head_dim);
     int64_t inputs = d->experts ? expert_rows(tokens, d->experts, d->active) : tokens; /* of the MLP */
-    s->q = cut_quantized(memory, &at, inputs, most(d->hidden, d->heads * d->head_dim));
+    s->q = cut_quantized(memory, &at, inputs, most(d->hidden, widest_mixed(d)));
     s->gated = cut_quantized(memory, &at, inputs, d->intermediate);
     s->low = cut(memory, &at, f * tokens * d->low);
     s->choices.expert = cut(memory, &at, sizeof(int32_t) * tokens * d->active);
@@ -141,7 +164,9 @@ static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, int64_t e
     s->choices.row = cut(memory, &at, sizeof(int64_t) * tokens * d->active);
     s->shares.begin = cut(memory, &at, sizeof(int64_t) * d->experts);
     s->shares.count = cut(memory, &at, sizeof(int64_t) * d->experts);
-    s->route = cut(memory, &at, d->experts ? f * p->threads * (d->hidden + d->experts) : 0);
+    s->row = cut(memory, &at, d->experts || d->recurrence.kind ? f * p->threads * row_width(d) : 0);
+    s->gates = cut(memory, &at, f * tokens * 2 * d->recurrence.value_heads);
+    s->rule = cut(memory, &at, f * p->threads * d->recurrence.key_dim * RULE_VECTORS * LANES);
     s->added = cut(memory, &at, d->experts ? f * inputs * d->hidden : 0);
     attention_scratch *all = cut(memory, &at, sizeof(attention_scratch) * p->threads);
     s->attention = all;
@@ -157,7 +182,7 @@ static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, int64_t e
         };
         if (all) all[i] = a;
     }
-    s->panel = PANEL * BLOCK * most(d->intermediate, most(d->hidden, d->heads * d->head_dim));
+    s->panel = PANEL * BLOCK * most(d->intermediate, most(d->hidden, widest_mixed(d)));
     s->unpacked = cut(memory, &at, (size_t)(s->panel * p->threads));
     return at;
 }
@@ -187,7 +212,7 @@ static void place(const pass *p, const layer *l, const span *at, int64_t i, half
     const decoder *d = p->decoder;
     const batch *b = p->batch;
     int64_t n = d->head_dim, position = at->start + i;
-    float *q = p->s.qkv + (at->offset + i) * (d->heads + 2 * d->kv_heads) * n, *k = q + d->heads * n, *v = k + d->kv_heads * n;
+    float *q = p->s.qkv + (at->offset + i) * attention_width(d), *k = q + d->heads * n, *v = k + d->kv_heads * n;
     if (l->q_norm && !l->norms_heads) norm_vector(q, d->heads * n, d->eps, l->q_norm);
     if (l->k_norm && !l->norms_heads) norm_vector(k, d->kv_heads * n, d->eps, l->k_norm);
     for (int64_t h = 0; h < d->heads + d->kv_heads; h++) {
@@ -237,7 +262,7 @@ static void attend_all(void *argument, int thread) {
             int64_t end = begin + shared < at->count ? begin + shared : at->count;
             int64_t from = part * PART, to = parts > 1 ? from + PART : at->start + at->count;
             attend(p->s.attention[thread], h, at, keys, values, head, begin, end, from, to, d->layer[now->layer].window, p->s.qkv,
-                   (d->heads + 2 * d->kv_heads) * d->head_dim, from_row(p->s.mixed, part * b->tokens * d->heads, d->head_dim));
+                   attention_width(d), from_row(p->s.mixed, part * b->tokens * d->heads, d->head_dim));
         }
         skipped += pieces;
     }
@@ -281,7 +306,115 @@ static void quantize_mixed(void *argument, int thread) {
         for (int64_t h = 0; sinks && h < d->heads; h++) add_sink(from_row(whole, h, d->head_dim), sinks[h] * LOG2_E, d->head_dim);
         for (int64_t h = 0; h < d->heads; h++)
             for (int64_t k = 0; k < d->head_dim; k++) whole.out[h * d->head_dim + k] /= whole.total[h];
+        const float *gate = p->s.qkv + from * attention_width(d) + (d->heads + 2 * d->kv_heads) * d->head_dim;
+        for (int64_t k = 0; d->gates_attention && k < d->heads * d->head_dim; k += LANES)
+            store(whole.out + k, load(whole.out + k) / (splat(1.0f) + exp2_(load(gate + k) * splat(-LOG2_E))));
         quantize(p->s.q, i, d->heads * d->head_dim, whole.out, 1, NULL);
+        if (now->only) memcpy(now->residual + i * d->hidden, p->s.x + from * d->hidden, sizeof(float) * (size_t)d->hidden);
+    }
+}
+
+static states states_of(const step *now) {
+    const batch *b = now->p->batch;
+    return (states){b->states + now->p->decoder->layer[now->layer].state, b->state_stride};
+}
+
+static inputs inputs_of(const step *now) {
+    return (inputs){now->p->s.qkv, mixing_width(now->p->decoder, now->p->decoder->layer + now->layer)};
+}
+
+static void convolve_all(void *argument, int thread) {
+    (void)thread;
+    const step *now = argument;
+    const decoder *d = now->p->decoder;
+    const recurrence *r = &d->recurrence;
+    const batch *b = now->p->batch;
+    for (int64_t i; (i = take(now->p->pool) * LANES) < channels(r, d->hidden);)
+        convolve(r, d->layer[now->layer].convolution, d->hidden, inputs_of(now), states_of(now), b->span, b->spans, i);
+}
+
+static void norm_row(const step *now, int64_t token, float *row) {
+    const decoder *d = now->p->decoder;
+    const float *x = now->x + token * d->hidden;
+    float factor = now->norm ? norm_factor(x, d->hidden, d->eps) : 1;
+    for (int64_t k = 0; k < d->hidden; k++) row[k] = x[k] * factor * (now->norm ? now->norm[k] : 1);
+}
+
+static float dot_row(const float *weight, const float *row, int64_t n) {
+    vf sum = splat(0);
+    for (int64_t k = 0; k < n; k += LANES) sum = fma_(load(weight + k), load(row + k), sum);
+    return sum_lanes(sum);
+}
+
+/* The gates of a delta net, and its normalized queries and keys. */
+static void gate_all(void *argument, int thread) {
+    const step *now = argument;
+    const pass *p = now->p;
+    const decoder *d = p->decoder;
+    const layer *l = d->layer + now->layer;
+    const recurrence *r = &d->recurrence;
+    inputs x = inputs_of(now);
+    float *row = p->s.row + thread * row_width(d);
+    for (int64_t i; (i = take(p->pool)) < now->rows;) {
+        float *gate = p->s.gates + i * 2 * r->value_heads;
+        norm_row(now, i, row);
+        for (int64_t h = 0; h < r->value_heads; h++) {
+            gate[h] = logistic(dot_row(l->beta + h * d->hidden, row, d->hidden));
+            gate[r->value_heads + h] = decayed(l->decay[h], dot_row(l->alpha + h * d->hidden, row, d->hidden) + l->decay_bias[h]);
+        }
+        normalize_heads(r, x.at + i * x.width);
+    }
+}
+
+/* The pieces of work are (value head, columns). */
+static void rule_all(void *argument, int thread) {
+    const step *now = argument;
+    const pass *p = now->p;
+    const recurrence *r = &p->decoder->recurrence;
+    const batch *b = p->batch;
+    int64_t wide = RULE_VECTORS * LANES, pieces = (r->value_dim + wide - 1) / wide;
+    float *memory = p->s.rule + thread * r->key_dim * wide;
+    for (int64_t i; (i = take(p->pool)) < r->value_heads * pieces;) {
+        int64_t head = i / pieces, column = i % pieces * wide;
+        if (column + wide <= r->value_dim)
+            run_rule(r, inputs_of(now), p->s.gates, states_of(now), b->span, b->spans, head, column, memory, RULE_VECTORS);
+        else
+            for (; column < r->value_dim; column += LANES)
+                run_rule(r, inputs_of(now), p->s.gates, states_of(now), b->span, b->spans, head, column, memory, 1);
+    }
+}
+
+/* Mixes the inputs of a recurrent layer in place, and writes states. */
+static void recur(const step *now) {
+    const pass *p = now->p;
+    run(p->pool, convolve_all, (void *)now);
+    if (p->decoder->recurrence.kind != DELTA_NET) return;
+    run(p->pool, gate_all, (void *)now);
+    run(p->pool, rule_all, (void *)now);
+}
+
+/* The result of a recurrence, as bytes; a delta net's outputs are normed and gated. Rows are those of quantize_mixed(). */
+static void quantize_recurrent(void *argument, int thread) {
+    const step *now = argument;
+    const pass *p = now->p;
+    const decoder *d = p->decoder;
+    const recurrence *r = &d->recurrence;
+    inputs x = inputs_of(now);
+    float *row = p->s.row + thread * row_width(d);
+    for (int64_t i; (i = take(p->pool)) < now->rows;) {
+        int64_t from = now->only ? now->only[i] : i;
+        const float *mixed = x.at + from * x.width, *gate = mixed + channels(r, d->hidden);
+        if (r->kind == DELTA_NET) {
+            mixed += 2 * key_width(r);
+            const float *norm = d->layer[now->layer].mixing_norm;
+            for (int64_t h = 0; h < value_width(r); h += r->value_dim) {
+                vf factor = splat(norm_factor(mixed + h, r->value_dim, d->eps));
+                for (int64_t k = 0; k < r->value_dim; k += LANES)
+                    store(row + h + k, load(mixed + h + k) * factor * load(norm + k) * silu(load(gate + h + k)));
+            }
+            mixed = row;
+        }
+        quantize(p->s.q, i, mixed_width(r, d->hidden), mixed, 1, NULL);
         if (now->only) memcpy(now->residual + i * d->hidden, p->s.x + from * d->hidden, sizeof(float) * (size_t)d->hidden);
     }
 }
@@ -343,17 +476,11 @@ static void route_all(void *argument, int thread) {
     const step *now = argument;
     const pass *p = now->p;
     const decoder *d = p->decoder;
-    float *row = p->s.route + thread * (d->hidden + d->experts), *score = row + d->hidden;
+    float *row = p->s.row + thread * row_width(d), *score = row + d->hidden;
     const float *router = d->layer[now->layer].router, *bias = d->layer[now->layer].router_bias;
     for (int64_t i; (i = take(p->pool)) < now->rows;) {
-        const float *x = now->x + i * d->hidden;
-        float factor = now->norm ? norm_factor(x, d->hidden, d->eps) : 1;
-        for (int64_t k = 0; k < d->hidden; k++) row[k] = x[k] * factor * (now->norm ? now->norm[k] : 1);
-        for (int64_t e = 0; e < d->experts; e++) {
-            vf sum = splat(0);
-            for (int64_t k = 0; k < d->hidden; k += LANES) sum = fma_(load(router + e * d->hidden + k), load(row + k), sum);
-            score[e] = sum_lanes(sum) + (bias ? bias[e] : 0);
-        }
+        norm_row(now, i, row);
+        for (int64_t e = 0; e < d->experts; e++) score[e] = dot_row(router + e * d->hidden, row, d->hidden) + (bias ? bias[e] : 0);
         choose_experts(score, d->experts, d->active, d->normalized, p->s.choices.expert + i * d->active, p->s.choices.weight + i * d->active);
     }
 }
@@ -382,7 +509,7 @@ static void add_routed(void *argument, int thread) {
     const step *now = argument;
     const pass *p = now->p;
     const decoder *d = p->decoder;
-    float *sum = p->s.route + thread * (d->hidden + d->experts);
+    float *sum = p->s.row + thread * row_width(d);
     const float *norm = d->layer[now->layer].mlp_norm;
     for (int64_t i; (i = take(p->pool)) < now->rows;) {
         for (int64_t k = 0; k < d->hidden; k++) sum[k] = 0;
@@ -421,20 +548,21 @@ static void run_layer(const pass *p, int index) {
     const batch *b = p->batch;
     const layer *l = d->layer + index;
     const scratch *s = &p->s;
-    int64_t queries = d->heads * d->head_dim;
     int last = index == d->layers - 1;
     int64_t rows = last ? b->rows : b->tokens;
     float *x = last ? s->wanted : s->x;
     step now = {.p = p, .layer = index, .x = s->x, .rows = b->tokens, .norm = l->input_norm};
 
     run(p->pool, quantize_normed, &now);
-    target qkv = {.sink = STORE, .out = s->qkv, .width = queries + 2 * d->kv_heads * d->head_dim};
-    project(p, &l->qkv, s->q, b->tokens, qkv);
-    run(p->pool, place_all, &now);
-    if (!rows) return; /* of a prompt's earlier chunks only keys and values are wanted */
-    run(p->pool, attend_all, &now);
+    project(p, &l->qkv, s->q, b->tokens, (target){.sink = STORE, .out = s->qkv, .width = mixing_width(d, l)});
+    if (l->recurrent)
+        recur(&now);
+    else
+        run(p->pool, place_all, &now);
+    if (!rows) return; /* of a prompt's earlier chunks only keys, values and states are wanted */
+    if (!l->recurrent) run(p->pool, attend_all, &now);
     now = (step){.p = p, .layer = index, .x = x, .rows = rows, .norm = l->post_norm, .only = last ? b->row : NULL, .residual = x};
-    run(p->pool, quantize_mixed, &now);
+    run(p->pool, l->recurrent ? quantize_recurrent : quantize_mixed, &now);
     add_output(p, &l->o, s->q, rows, x, l->attention_norm);
     if (l->router) {
         add_experts(&now);

@@ -10,7 +10,7 @@
 
 enum {
     PANEL = GROUP / BLOCK * 2, /* blocks that are computed together: one group of a gate and of the rows that it gates */
-    MAX_PARTS = 3,
+    MAX_PARTS = 4,
     /* Tokens for which numbers are unpacked as they are read, because numbers are used once or AMX is no faster. */
     UNPACK_ABOVE = AMX ? 8 : TILE,
 };

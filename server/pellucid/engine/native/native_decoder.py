@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 from collections.abc import Mapping, Sequence
 from ctypes import c_void_p
 from operator import mul
@@ -10,11 +11,21 @@ from operator import mul
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.engine.decoders.decoder_config import FUSED, DecoderConfig, DecoderSizes, Floats, rotary_tables
+from pellucid.engine.decoders.decoder_config import DecoderConfig, DecoderSizes, DeltaNet, Floats
 from pellucid.engine.decoders.lora_matrices import Adapter
+from pellucid.engine.decoders.rotary_positions import rotary_tables
 from pellucid.engine.kv_cache.host_storage import HostStorage
 from pellucid.engine.masked_row import MaskedRow
-from pellucid.engine.model import Batch, CacheShape, Indices, InterruptedStepError, KVStorage, Logprobs, TokenCost
+from pellucid.engine.model import (
+    NO_STATE,
+    Batch,
+    CacheShape,
+    Indices,
+    InterruptedStepError,
+    KVStorage,
+    Logprobs,
+    TokenCost,
+)
 from pellucid.engine.native.calls import Kernels, shared_kernels
 from pellucid.engine.native.decoder_tensor_pointers import DecoderTensorPointers, RotaryTables
 from pellucid.engine.native.kernel_compiler import KernelsUnavailableError
@@ -25,8 +36,10 @@ from pellucid.engine.token_scores import RowScores
 
 
 def supports(config: DecoderConfig) -> bool:
-    columns = (config.hidden_size, config.intermediate_size, config.heads * config.head_dim)
-    return config.head_dim % BLOCK == 0 and not any(width % GROUP for width in columns)
+    shapes = [shape for kind in set(config.layer_kinds) for shape in config.matrix_shapes(kind).values()]
+    delta = config.recurrence
+    heads = (config.head_dim, *((delta.key_dim, delta.value_dim) if isinstance(delta, DeltaNet) else ()))
+    return not any(width % BLOCK for width in heads) and not any(columns % GROUP for _, columns in shapes)
 
 
 class _Memory:
@@ -56,6 +69,10 @@ class _Memory:
 def _of_rows(found: Array, rows: Indices) -> Array:
     """Return (layers, R, active) of all tokens' numbers; the last layer computed only the rows."""
     return np.concatenate((found[:-1, rows], found[-1:, : len(rows)]))
+
+
+def _pointers(arrays: Sequence[Array | None]) -> ctypes.Array[c_void_p]:
+    return (c_void_p * len(arrays))(*(None if array is None else array.ctypes.data for array in arrays))
 
 
 class NativeLogits:
@@ -103,12 +120,13 @@ class NativeDecoder(DecoderSizes):
         """Return a decoder with this adapter that shares weights and working memory."""
         twin = copy.copy(self)
         twin._low_rank = {}
-        for i in range(self.config.layers):
-            for name, parts in FUSED.items():
-                changes = adapter.of(f"layers.{i}.", parts)
+        for prefix, kind in self.config.layer_prefixes:
+            shapes = self.config.matrix_shapes(kind)
+            for name, parts in self.config.parts(kind).items():
+                changes = adapter.of(prefix, parts)
                 if any(changes):
-                    rows = [self.config.rows[part] for part in parts]
-                    twin._low_rank[f"layers.{i}.{name}"] = pack_low_rank(changes, rows, interleaved=name == "gate_up")
+                    rows = [shapes[part][0] for part in parts]
+                    twin._low_rank[prefix + name] = pack_low_rank(changes, rows, interleaved=name == "gate_up")
         twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
         twin._structs = DecoderTensorPointers(self.config, self._packed, twin._low_rank)
         return twin
@@ -116,7 +134,8 @@ class NativeDecoder(DecoderSizes):
     @property
     def cache_shape(self) -> CacheShape:
         c = self.config
-        return CacheShape(c.layers, c.kv_heads, c.head_dim, "float16")
+        states = (c.layers - c.attention_layers) * c.state_size
+        return CacheShape(c.attention_layers, c.kv_heads, c.head_dim, "float16", state_size=states)
 
     @property
     def weight_bytes(self) -> int:
@@ -144,15 +163,17 @@ class NativeDecoder(DecoderSizes):
         """See Model. With AVX2 alone, 1 row takes 15 ms, 2 rows 21 ms, 8 rows 59 ms."""
         return 2 if self.kernels.variant == "AVX2" else 8
 
-    def new_storage(self, slots: int, capacity: int) -> HostStorage:
-        return HostStorage(self.cache_shape, slots, capacity)
+    def new_storage(self, slots: int, capacity: int, states: int = 0) -> HostStorage:
+        return HostStorage(self.cache_shape, slots, capacity, states)
 
     def forward(self, batch: Batch, kv: KVStorage) -> Floats:
         assert isinstance(kv, HostStorage)
         self._check(batch, kv)
         ids, rows = np.ascontiguousarray(batch.ids), np.ascontiguousarray(batch.rows)
         out = np.empty((len(rows), self.config.hidden_size), np.float32)
-        layers = self.config.layers
+        kinds = self.config.layer_kinds
+        caches = iter(zip(kv.keys, kv.values, strict=True))
+        keys, values = zip(*((None, None) if kind.recurrent else next(caches) for kind in kinds), strict=True)
         choices = None if batch.choices is None else self._choices(max(len(ids), len(rows)))
         slot, head, token, item = kv.keys[0].strides
         native = NativeBatch(
@@ -161,14 +182,16 @@ class NativeDecoder(DecoderSizes):
             rows=len(rows),
             ids=ids.ctypes.data,
             span=(NativeSpan * len(batch.spans))(
-                *(NativeSpan(s.slot, s.start, s.count, s.offset) for s in batch.spans)
+                *(NativeSpan(s.slot, s.start, s.count, s.offset, s.state_from, s.state_to) for s in batch.spans)
             ),
             row=rows.ctypes.data,
-            keys=(c_void_p * layers)(*(keys.ctypes.data for keys in kv.keys)),
-            values=(c_void_p * layers)(*(values.ctypes.data for values in kv.values)),
+            keys=_pointers(keys),
+            values=_pointers(values),
             slot_stride=slot // item,
             head_stride=head // item,
             token_stride=token // item,
+            states=kv.states.ctypes.data,
+            state_stride=kv.states.shape[1],
             interrupt=None if batch.interrupt is None else batch.interrupt.address,
             expert=None if choices is None else choices[0].ctypes.data,
             weight=None if choices is None else choices[1].ctypes.data,
@@ -204,6 +227,11 @@ class NativeDecoder(DecoderSizes):
         slots, _, capacity, _ = kv.keys[0].shape
         if any(not (0 <= s.slot < slots and 0 <= s.start <= s.end <= min(capacity, self.context)) for s in batch.spans):
             raise IndexError(f"A span of {batch.spans} lies outside the cache of {slots} slots of {capacity} tokens.")
+        states = len(kv.states)
+        if self.config.recurrence is not None and any(
+            not (0 <= s.state_to < states and NO_STATE <= s.state_from < states) for s in batch.spans
+        ):
+            raise IndexError(f"A span of {batch.spans} has a state outside the cache of {states} states.")
         if len(batch.ids) and not 0 <= int(batch.ids.min()) <= int(batch.ids.max()) < self.vocab_size:
             raise IndexError(f"A token id lies outside the vocabulary of {self.vocab_size}.")
         layouts = {(array.strides, array.dtype) for array in (*kv.keys, *kv.values)}

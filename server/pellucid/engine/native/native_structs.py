@@ -6,7 +6,7 @@ from ctypes import POINTER, Structure, c_double, c_float, c_int64, c_void_p
 
 from pellucid.engine.decoders.decoder_config import VECTORS
 
-MAX_PARTS = 3
+MAX_PARTS = 4
 """Maximum number of matrices computed as one."""
 
 
@@ -48,7 +48,16 @@ class NativeLayer(Structure):
         *((name, c_void_p) for name in (*VECTORS, "router", "router_bias")),
         ("norms_heads", c_int64),
         *((name, c_void_p) for name in ("cosine", "sine")),
-        ("window", c_int64),
+        *((name, c_int64) for name in ("window", "recurrent", "state")),
+    )
+
+
+class Recurrence(Structure):
+    """``recurrence`` of native/recurrence.h."""
+
+    _fields_ = tuple(
+        (name, c_int64)
+        for name in ("kind", "taps", "key_heads", "value_heads", "key_dim", "value_dim", "tiled", "state")
     )
 
 
@@ -70,7 +79,8 @@ class DecoderParts(Structure):
                 *("score_cap", "logit_cap", "query_growth"),
             )
         ),
-        ("query_interval", c_int64),
+        *((name, c_int64) for name in ("query_interval", "gates_attention")),
+        ("recurrence", Recurrence),
         ("norm", c_void_p),
         ("embedding", Matrix),
         ("head", Matrix),
@@ -81,7 +91,7 @@ class DecoderParts(Structure):
 class NativeSpan(Structure):
     """``span`` of native/attention.h."""
 
-    _fields_ = tuple((name, c_int64) for name in ("slot", "start", "count", "offset"))
+    _fields_ = tuple((name, c_int64) for name in ("slot", "start", "count", "offset", "state_from", "state_to"))
 
 
 class NativeBatch(Structure):
@@ -95,6 +105,8 @@ class NativeBatch(Structure):
         ("keys", POINTER(c_void_p)),
         ("values", POINTER(c_void_p)),
         *((name, c_int64) for name in ("slot_stride", "head_stride", "token_stride")),
+        ("states", c_void_p),
+        ("state_stride", c_int64),
         *((name, c_void_p) for name in ("interrupt", "expert", "weight")),
     )
 

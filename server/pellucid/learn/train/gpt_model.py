@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pellucid.engine.decoders.decoder_config import DecoderConfig, rotary_tables
+from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.rotary_positions import rotary_tables
 
 EPSILON = 1e-5
 ROPE_THETA = 10_000.0

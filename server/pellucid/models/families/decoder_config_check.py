@@ -6,10 +6,10 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from pellucid.engine.decoders.decoder_config import DecoderConfig
+from pellucid.engine.decoders.decoder_config import DecoderConfig, DeltaNet
 from pellucid.errors import ModelError
 from pellucid.models.families.experts import MAX_EXPERTS
-from pellucid.models.families.family import MAX_POSITIONS
+from pellucid.models.families.family import MAX_LAYERS, MAX_POSITIONS
 
 MAX_TOKENS = 1 << 22
 """Maximum size of a vocabulary: sixteen times the largest published size."""
@@ -17,12 +17,14 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "vocab_size": (1, MAX_TOKENS),
     "hidden_size": (1, 1 << 17),
     "intermediate_size": (1, 1 << 20),
-    "layers": (1, 1 << 10),
+    "layers": (1, MAX_LAYERS),
     "heads": (1, 1 << 12),
     "kv_heads": (1, 1 << 12),
     "head_dim": (2, 1 << 12),
     "context": (1, MAX_POSITIONS),
 }
+_STATE_NUMBERS = 1 << 24
+"""Maximum numbers of a recurrent layer's state: twenty times the largest published number."""
 _YARN = ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim")
 """Optional numbers, of which 0 is the same as no number."""
 _TABLE_NUMBERS = 1 << 27
@@ -53,8 +55,23 @@ def check(path: Path, config: DecoderConfig) -> DecoderConfig:
             raise _refused(path, f"its sliding_window is {kind.window}")
     if config.experts is not None and not 1 <= config.experts.active <= config.experts.count <= MAX_EXPERTS:
         raise _refused(path, f"its tokens use {config.experts.active} of {config.experts.count} experts")
+    _check_recurrence(path, config)
     _check_scaling(path, config)
     return replace(config, context=min(config.context, max(1, _TABLE_NUMBERS // config.head_dim)))
+
+
+def _check_recurrence(path: Path, config: DecoderConfig) -> None:
+    """Check what the family's own ranges leave open."""
+    delta = config.recurrence
+    if delta is None:
+        return
+    if not config.attention_layers:
+        raise _refused(path, "none of its layers has attention")
+    if isinstance(delta, DeltaNet) and delta.value_heads % delta.key_heads:
+        heads = f"{delta.value_heads} value heads are not a multiple of its {delta.key_heads} key heads"
+        raise _refused(path, f"its {heads}")
+    if config.state_size > _STATE_NUMBERS:
+        raise _refused(path, f"a layer's state has {config.state_size} numbers, but at most {_STATE_NUMBERS} may be")
 
 
 def _check_scaling(path: Path, config: DecoderConfig) -> None:

@@ -17,6 +17,11 @@ from pellucid.models.untrusted_files import Json, real, shown, whole
 MAX_POSITIONS = 1 << 40
 """Maximum number of positions; some configurations use a huge number for "no limit"."""
 
+MAX_LAYERS = 1 << 10
+
+MAX_TAPS = 64
+"""Maximum inputs of a convolution: sixteen times the largest published number."""
+
 
 class _Shaped(Protocol):
     @property
@@ -39,7 +44,8 @@ class Family:
     file are read by ``from_gguf``, or unused. ``gates`` are the names under ``gate_key`` of the
     MLP's activation, the usual name first. With ``norms_less_one``, a folder has the weights of
     norms less one. ``normalizes_experts`` says whether the weights of a token's experts add up to
-    one in a GGUF file, which does not state it.
+    one in a GGUF file, which does not state it. Tensors of a folder whose names begin with a text
+    of ``unused`` are skipped.
     """
 
     model_types: tuple[str, ...]
@@ -54,6 +60,22 @@ class Family:
     gates: tuple[str, ...] = ("silu",)
     norms_less_one: bool = False
     normalizes_experts: bool = True
+    unused: tuple[str, ...] = ()
+
+    def fields(self, path: Path, config: Json) -> Json:
+        """Return config.json with the fields of the text model under a Llama's names.
+
+        Raises ModelError for bad values.
+        """
+        return config
+
+    def kv_heads(self, file: GGUF, heads: int) -> int:
+        """Return the number of key heads of a GGUF file."""
+        return file.get(f"{self.architecture}.attention.head_count_kv", heads)
+
+    def skips(self, file: GGUF, stored: str) -> bool:
+        """Return whether a tensor of a GGUF file is no weight of the decoder."""
+        return stored in self.rotary_tensors
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
         """Return a Llama's shape with the family's own fields of config.json.

@@ -47,7 +47,9 @@ def shape_by(path: Path, config: Json) -> DecoderConfig | None:
             f"{path.parent} has safetensors quantized by {shown(method or 'an unnamed method')}, "
             "which are not supported: use the unquantized model, or a GGUF file."
         )
-    family, scaling = BY_MODEL_TYPE.get(config.get("model_type", "")), _rope(path, config)
+    family = BY_MODEL_TYPE.get(config.get("model_type", ""))
+    config = config if family is None else family.fields(path, config)
+    scaling = _rope(path, config)
     if family is None or config.get(family.gate_key, family.gates[0]) not in family.gates:
         return None
     if scaling["rope_type"] not in family.ropes:
@@ -107,19 +109,21 @@ def _parts(folder: Path, shape: DecoderConfig) -> Iterator[tuple[str, NDArray[An
     for file, stored, name in _stored(folder):
         with damage_explained(file.path):
             weight = file.read(stored, np.empty(file.size(stored), np.uint8))
-            for part, value in family.parts(family.our_name(name), weight, shape):
+            for part, value in family.parts(name, weight, shape):
                 shift = family.shift(part)
                 yield part, floats(value) + np.float32(shift) if shift else value
 
 
 def stored_sizes(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield the stored bytes of each weight, by Hugging Face name without ``model.``."""
+    """Yield the stored bytes of each weight, by Llama's name without ``model.``."""
     return ((name, file.size(stored)) for file, stored, name in _stored(folder))
 
 
 def _stored(folder: Path) -> Iterator[tuple[TensorFile, str, str]]:
-    """Yield file, stored name and Hugging Face name of each weight."""
-    tied = read_json(folder / "config.json").get("tie_word_embeddings") is True
+    """Yield file, stored name and our name of each weight."""
+    config = read_json(folder / "config.json")
+    family = BY_MODEL_TYPE.get(config.get("model_type", ""), Family((), ""))
+    tied = family.fields(folder / "config.json", config).get("tie_word_embeddings") is True
     for path in weight_files(folder):
         with damage_explained(path):
             try:
@@ -132,11 +136,13 @@ def _stored(folder: Path) -> Iterator[tuple[TensorFile, str, str]]:
             name = stored.removeprefix("model.")
             if name.endswith("rotary_emb.inv_freq") or (tied and name == "lm_head.weight"):
                 continue
+            if name.startswith(family.unused):
+                continue
             if dtype not in (np.uint16, np.float16, np.float32, np.float64):
                 raise ModelError(
                     f"{path} has {shown(stored)} as {dtype}; it must have floating-point numbers: download it again."
                 )
-            yield file, stored, name
+            yield file, stored, family.our_name(name)
 
 
 def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], usual_theta: float) -> DecoderConfig:

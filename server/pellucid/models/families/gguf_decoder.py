@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.engine.decoders.decoder_config import DecoderConfig, Experts, inverse_frequencies
+from pellucid.engine.decoders.decoder_config import DecoderConfig, Experts
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
+from pellucid.engine.decoders.rotary_positions import inverse_frequencies
 from pellucid.errors import ModelError
 from pellucid.models.families.decoder_config_check import check
 from pellucid.models.families.family import Family
@@ -23,6 +24,7 @@ from pellucid.models.untrusted_files import damage_explained, shown
 _OUTER = {
     "token_embd.weight": "embed_tokens.weight",
     "output_norm.weight": "norm.weight",
+    "token_embd_norm.weight": "norm.weight",  # LFM2's name of the last norm.
     "output.weight": "lm_head.weight",
 }
 _INNER = {
@@ -31,6 +33,7 @@ _INNER = {
     "attn_k.weight": "self_attn.k_proj.weight",
     "attn_v.weight": "self_attn.v_proj.weight",
     "attn_qkv.weight": "self_attn.qkv_proj.weight",
+    "attn_gate.weight": "mixing.gate_proj.weight",
     "attn_q.bias": "self_attn.q_proj.bias",
     "attn_k.bias": "self_attn.k_proj.bias",
     "attn_v.bias": "self_attn.v_proj.bias",
@@ -50,6 +53,16 @@ _INNER = {
     "ffn_gate_exps.bias": "mlp.gate_proj.bias",
     "ffn_up_exps.bias": "mlp.up_proj.bias",
     "ffn_down_exps.bias": "mlp.down_proj.bias",
+    "shortconv.in_proj.weight": "mixing.in_proj.weight",
+    "shortconv.conv.weight": "mixing.convolution.weight",
+    "shortconv.out_proj.weight": "mixing.out_proj.weight",
+    "ssm_conv1d.weight": "mixing.convolution.weight",
+    "ssm_beta.weight": "mixing.beta.weight",
+    "ssm_alpha.weight": "mixing.alpha.weight",
+    "ssm_a": "mixing.decay.weight",
+    "ssm_dt.bias": "mixing.decay_bias.weight",
+    "ssm_norm.weight": "mixing.norm.weight",
+    "ssm_out.weight": "mixing.out_proj.weight",
     "ffn_gate_exps.weight": "mlp.gate_proj.weight",
     "ffn_up_exps.weight": "mlp.up_proj.weight",
     "ffn_down_exps.weight": "mlp.down_proj.weight",
@@ -88,7 +101,7 @@ def _read_config(file: GGUF) -> DecoderConfig:
         intermediate_size=file.require(f"{arch}.feed_forward_length", int),
         layers=file.require(f"{arch}.block_count", int),
         heads=heads,
-        kv_heads=file.get(f"{arch}.attention.head_count_kv", heads),
+        kv_heads=family.kv_heads(file, heads),
         head_dim=head_dim,
         rotated_dims=None if rotated == head_dim else rotated,
         rms_norm_eps=file.require(f"{arch}.attention.layer_norm_rms_epsilon", float),
@@ -142,14 +155,19 @@ def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Wei
         config = read_config(file)
         family = family_of(file)
         for stored in file.tensors:
-            if stored != _ROPE_FACTORS and stored not in family.rotary_tensors:
+            if stored != _ROPE_FACTORS and not family.skips(file, stored):
                 name, weight = _read_weight(file, config, stored, blocks=blocks, interleaved=family.adjacent_pairs)
                 yield from family.parts(name, weight, config)
 
 
 def stored_sizes(file: GGUF) -> Iterator[tuple[str, int]]:
     """Yield the stored bytes of each weight, by Hugging Face name without ``model.``."""
-    return ((_hugging_face_name(stored) or stored, file.stored_bytes(stored)) for stored in file.tensors)
+    family = family_of(file)
+    return (
+        (_hugging_face_name(stored) or stored, file.stored_bytes(stored))
+        for stored in file.tensors
+        if not family.skips(file, stored)
+    )
 
 
 def _read_weight(

@@ -57,9 +57,9 @@ class Phi(Family):
         else:
             yield name, weight
             return
-        begin = 0
+        begin, shapes = 0, shape.matrix_shapes(shape.layer_kinds[0])
         for part in names:
-            end = begin + shape.rows[f"{prefix.rpartition('.')[2]}.{part}"]
+            end = begin + shapes[f"{prefix.rpartition('.')[2]}.{part}"][0]
             yield f"{prefix}.{part}.weight", rows_of(weight, slice(begin, end))
             begin = end
 
