@@ -40,6 +40,8 @@ from support.models.model_files import logprobs, write_gguf
 ROUNDING = 1e-4
 HALF_ROUNDING = 5e-3
 """llama.cpp looks a gelu up in a table of halves."""
+DELTA_ROUNDING = 5e-4
+"""Delta nets amplify rounding: the transformers library is up to 2e-4 from float64."""
 WORDS = 320
 PROMPTS = (20, 60, 100, 149)
 TOP = 20
@@ -69,6 +71,15 @@ class Case:
 GEMMA: Mapping[str, Any] = {"tie_word_embeddings": True, "sliding_window": 20, "query_pre_attn_scalar": 32}
 EXPERTS: Mapping[str, Any] = {"num_experts": 16, "num_experts_per_tok": 4}
 IN_TURN = ["sliding_attention", "full_attention"] * 4
+SHORT_CONVOLUTIONS: Mapping[str, Any] = {
+    "layer_types": ["conv", "conv", "full_attention", "conv"] * 2,
+    "intermediate_size": 384,
+}
+DELTA_NETS: Mapping[str, Any] = {
+    "layer_types": ["linear_attention", "linear_attention", "full_attention", "linear_attention"] * 2,
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 32,
+}
 
 CASES = {
     "Llama": Case("llama", tiny.tiny_llama, {}),
@@ -99,6 +110,11 @@ CASES = {
     "Mellum 2": Case("mellum", tiny.tiny_mellum2, {**EXPERTS, "layer_types": IN_TURN, "sliding_window": 20}),
     "OLMoE": Case("olmoe", tiny.tiny_olmoe, {"num_key_value_heads": 8}),
     "Granite with experts": Case("granitemoe", tiny.tiny_granite_moe, {}),
+    "LFM2": Case("lfm2", tiny.tiny_lfm2, SHORT_CONVOLUTIONS),
+    "Qwen3.5": Case("qwen35", tiny.tiny_qwen35, DELTA_NETS, DELTA_ROUNDING),
+    "Qwen3.5 with as many key heads": Case(
+        "qwen35", tiny.tiny_qwen35, {**DELTA_NETS, "linear_num_key_heads": 4}, DELTA_ROUNDING
+    ),
 }
 
 
