@@ -104,6 +104,7 @@ CASES = {
     "Gemma 1": Case("gemma", tiny.tiny_gemma, {"tie_word_embeddings": True}, HALF_ROUNDING),
     "Gemma 2": Case("gemma2", tiny.tiny_gemma2, GEMMA, HALF_ROUNDING),
     "Gemma 3": Case("gemma3", tiny.tiny_gemma3, GEMMA, HALF_ROUNDING),
+    "GLM-4": Case("glm4", tiny.tiny_glm4, {}),
     "Qwen3 with experts": Case("qwen3moe", tiny.tiny_qwen3_moe, EXPERTS),
     "Mixtral": Case("llama", tiny.tiny_mixtral, {}),
     "gpt-oss": Case("gpt-oss", tiny.tiny_gpt_oss, {**EXPERTS, "sliding_window": 20}),

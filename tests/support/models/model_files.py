@@ -314,6 +314,8 @@ def _own_metadata(model: PreTrainedModel) -> dict[str, Any]:
             "rope__scaling__original_context_length": original,
             "rope__scaling__attn_factor": math.sqrt(1 + math.log(stretch) / math.log(original)),
         }
+    if config.model_type == "glm4":
+        return {"rope__dimension_count": int(config.head_dim * config.rope_parameters["partial_rotary_factor"])}
     if config.model_type == "ministral3":
         rope = config.rope_parameters
         return {

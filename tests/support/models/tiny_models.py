@@ -14,6 +14,7 @@ from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
+    Glm4Config,
     GptOssConfig,
     GraniteConfig,
     GraniteMoeConfig,
@@ -214,6 +215,12 @@ def tiny_gpt_oss(seed: int = 0, **overrides: Any) -> PreTrainedModel:
     rope = {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 16}
     own = {"num_local_experts": 6, "num_experts_per_tok": 2, "sliding_window": 7, "hidden_size": 64}
     return tiny(GptOssConfig(**(_SHAPE | own | {"rope_parameters": rope} | overrides)), seed)
+
+
+def tiny_glm4(seed: int = 0, **overrides: Any) -> PreTrainedModel:
+    """Return a GLM-4 with biases, half of a head rotated, and a fused gate and ups."""
+    rope = {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5}
+    return tiny(Glm4Config(**(_SHAPE | {"rope_parameters": rope, "rms_norm_eps": 1e-5} | overrides)), seed)
 
 
 def tiny_phi3(seed: int = 0, **overrides: Any) -> PreTrainedModel:

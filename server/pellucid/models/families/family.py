@@ -136,6 +136,23 @@ def rows_of(weight: W, rows: slice) -> W:
     return cast("W", all_rows.of_rows(cut) if isinstance(all_rows, Blocks) else cut(all_rows))
 
 
+def split_fused(name: str, weight: W, shape: DecoderConfig) -> Iterator[tuple[str, W]]:
+    """Yield the parts of fused queries, keys and values, or of a fused gate and ups."""
+    prefix, _, module = name.removesuffix(".weight").rpartition(".")
+    if module == "qkv_proj":
+        names = [f"{part}_proj" for part in "qkv"]
+    elif module == "gate_up_proj" or (module == "up_proj" and weight.shape[0] == 2 * shape.intermediate_size):
+        names = ["gate_proj", "up_proj"]  # A GGUF file has both as ``ffn_up``.
+    else:
+        yield name, weight
+        return
+    begin, shapes = 0, shape.matrix_shapes(shape.layer_kinds[0])
+    for part in names:
+        end = begin + shapes[f"{prefix.rpartition('.')[2]}.{part}"][0]
+        yield f"{prefix}.{part}.weight", rows_of(weight, slice(begin, end))
+        begin = end
+
+
 def windowed(shape: DecoderConfig, window: int | None) -> DecoderConfig:
     """Return the shape with the same window in all layers."""
     return shape if window is None else replace(shape, kinds=(LayerKind(window),) * shape.layers)

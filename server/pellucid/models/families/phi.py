@@ -10,7 +10,7 @@ from typing import Any
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.errors import ModelError, NotSupportedError
-from pellucid.models.families.family import MAX_POSITIONS, Family, W, rows_of, window_of, windowed
+from pellucid.models.families.family import MAX_POSITIONS, Family, W, split_fused, window_of, windowed
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json, real, shown, whole
 
@@ -49,19 +49,7 @@ class Phi(Family):
         return _within(file.path, shape, original, file.floats(SHORT_DIVISORS).tolist(), sharpness)
 
     def parts(self, name: str, weight: W, shape: DecoderConfig) -> Iterator[tuple[str, W]]:
-        prefix, _, module = name.removesuffix(".weight").rpartition(".")
-        if module == "qkv_proj":
-            names = [f"{part}_proj" for part in "qkv"]
-        elif module == "gate_up_proj" or (module == "up_proj" and weight.shape[0] == 2 * shape.intermediate_size):
-            names = ["gate_proj", "up_proj"]  # A GGUF file has both as ``ffn_up``.
-        else:
-            yield name, weight
-            return
-        begin, shapes = 0, shape.matrix_shapes(shape.layer_kinds[0])
-        for part in names:
-            end = begin + shapes[f"{prefix.rpartition('.')[2]}.{part}"][0]
-            yield f"{prefix}.{part}.weight", rows_of(weight, slice(begin, end))
-            begin = end
+        return split_fused(name, weight, shape)
 
     def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
         raise NotSupportedError("Phi models cannot be trained or written to a folder: use a model of another family.")

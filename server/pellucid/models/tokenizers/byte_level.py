@@ -35,7 +35,10 @@ _DEFAULT = (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]")
 _SPLITS: dict[str, tuple[str, ...]] = {
     "default": _DEFAULT,
     **dict.fromkeys(("gpt-2", "phi-2", "olmo", "mpt", "jais", "trillion", "granite-docling", "mellum"), (_GPT2,)),
-    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "dbrx", "smaug-bpe", "lfm2"), (_LLAMA3,)),
+    **dict.fromkeys(
+        ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "dbrx", "smaug-bpe", "lfm2", "glm4", "chatglm-bpe"),
+        (_LLAMA3,),
+    ),
     **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "stablelm2", "hunyuan", "megrez"), (_QWEN2,)),
     **dict.fromkeys(("starcoder", "smollm", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), _DIGITS_APART),
     "deepseek-coder": _DEEPSEEK_CODER,
@@ -50,7 +53,7 @@ _SPLITS: dict[str, tuple[str, ...]] = {
 PATTERNS = frozenset(pattern for patterns in _SPLITS.values() for pattern in patterns)
 """All patterns. Each pattern reads a character a bounded number of times."""
 
-WHOLE_WORDS = frozenset({"llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "tekken", "lfm2"})
+WHOLE_WORDS = frozenset({"llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "tekken", "lfm2", "glm4"})
 """Pre-tokenizers that take a word of the vocabulary whole, regardless of merges."""
 
 BEGINS_WITH_BOS = frozenset({"llama-bpe", "llama3", "llama-v3", "tekken", "lfm2"})
