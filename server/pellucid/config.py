@@ -140,8 +140,8 @@ class Settings(BaseSettings):
     prefix_memory: int = Field(
         512,
         ge=0,
-        description="host memory in MiB for prompts without a slot, or for states of models with recurrent layers, "
-        "shared evenly by models and adapters; 0: none",
+        description="host memory in MiB for prompts without a slot, shared evenly by models and adapters; 0: none. "
+        "A model with recurrent layers keeps copies of states in as much memory of the device instead, four at least",
     )
     prefix_save: bool = Field(
         True,

@@ -88,7 +88,7 @@ class Runner:
             yield BatchSpan(slot, start, len(chunk.ids), offset)
             return
         ends = [chunk.end, chunk.end + len(chunk.guess)] if chunk.guess else [chunk.end]
-        for end, before, after in states.write(slot, start, ends, len(chunk.sequence.prompt)):
+        for end, before, after in states.stretches(slot, start, ends, len(chunk.sequence.prompt)):
             yield BatchSpan(slot, start, end - start, offset, before, after)
             start, offset = end, offset + end - start
 

@@ -10,7 +10,7 @@ from pellucid.engine.batch_runner import Runner
 from pellucid.engine.kv_cache.parked_prefixes import SavedPrefixes
 from pellucid.engine.kv_cache.slot_cache import SlotCache
 from pellucid.engine.kv_cache.state_buffers import StateBuffers, buffers_of, interval_of
-from pellucid.engine.model import CacheShape, Interrupt, InterruptedStepError, Model
+from pellucid.engine.model import Interrupt, InterruptedStepError, Model
 from pellucid.engine.scheduler import PREFILL_SHARE, PrefillChunk, Scheduler
 from pellucid.engine.sequence import HiddenSum, Sequence
 from pellucid.engine.status import SlotStatus, Totals, WorkerStatus
@@ -57,15 +57,11 @@ class EngineSettings:
         return max(chunk // PREFILL_SHARE, 1) if device == "cpu" else chunk
 
 
-def states_of(settings: EngineSettings, shape: CacheShape) -> int:
-    """Return the number of states of recurrent layers that a worker allocates."""
-    return buffers_of(shape, settings.slots, settings.prefix_memory)
-
-
 def storage_bytes(settings: EngineSettings, model: Model) -> int:
     """Return the bytes that a worker allocates for keys, values and states."""
     shape, context = model.cache_shape, min(settings.context, model.context)
-    return settings.slots * context * shape.bytes_per_token + states_of(settings, shape) * shape.state_bytes
+    states = buffers_of(shape, settings.slots, settings.prefix_memory)
+    return settings.slots * context * shape.bytes_per_token + states * shape.state_bytes
 
 
 @dataclass(eq=False)
@@ -87,7 +83,7 @@ class ModelWorker:
         self.context = min(self.settings.context, self.model.context)
         shape, settings = self.model.cache_shape, self.settings
         chunk, short = settings.chunk_on(shape.device), settings.short_chunk_on(shape.device)
-        count = states_of(settings, shape)
+        count = buffers_of(shape, settings.slots, settings.prefix_memory)
         storage = self.model.new_storage(settings.slots, self.context, count)
         states = StateBuffers(count, settings.slots, interval_of(shape)) if count else None
         self.cache = SlotCache(storage, shape, settings.slots, self.context, settings.prefix_memory, states)
@@ -245,9 +241,7 @@ class ModelWorker:
         for chunk in chunks:
             sequence = chunk.sequence
             if sequence.slot is not None:
-                sequence.computed = self.cache.rewind(
-                    sequence.slot, chunk.start, sequence.computed, len(sequence.prompt)
-                )
+                sequence.computed = self.cache.end_step(sequence.slot, chunk.start, sequence.computed)
 
     def _take(self, sequence: Sequence, score: TokenScore) -> None:
         if score.position > sequence.computed:  # The tokens before were guessed.

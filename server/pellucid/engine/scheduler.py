@@ -127,7 +127,7 @@ class Scheduler:
         if self._holds_back and self._steps % BACKGROUND_STEPS:
             running = [sequence for sequence in running if sequence.priority < Priority.BACKGROUND]
         decoding = [sequence for sequence in running if not sequence.prefilling]
-        prefilling = sorted((s for s in running if s.prefilling), key=lambda s: (s.priority, s.number))
+        prefilling = sorted((s for s in running if s.prefilling), key=lambda s: (s.priority, not s.generated, s.number))
         chunks = self._decode(decoding, min((sequence.priority for sequence in prefilling), default=None))
         if prefilling:
             chunks += self._prefill(prefilling, chunks, is_typing=now < self._typing_until)
@@ -215,7 +215,8 @@ class Scheduler:
     def _computed_soon(self, sequence: Sequence, match: Match) -> bool:
         """Return whether a running prefill will compute much more of the prompt than is cached."""
         return any(
-            common_prefix(other.prompt, sequence.prompt[: sequence.reusable]) >= match.length + MIN_SHARED_PREFIX_TOKENS
+            max(match.length + MIN_SHARED_PREFIX_TOKENS, other.computed + 1)
+            <= self.cache.reusable(common_prefix(other.prompt, sequence.prompt[: sequence.reusable]), len(other.prompt))
             for other in self.running
             if other.computed < len(other.prompt) - 1
             and other.priority <= sequence.priority

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.engine.check_packed_weights import OPTIONAL, Spec, check_packed
-from pellucid.engine.decoders.decoder_config import VECTORS, DecoderConfig
+from pellucid.engine.decoders.decoder_config import FLOATS, DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight, floats, round_to_blocks
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
@@ -203,7 +203,7 @@ def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     for prefix, kind in c.layer_prefixes:
         for name, shape in c.matrix_shapes(kind).items():
             shapes |= {f"{prefix}{name}.weight": shape, f"{prefix}{name}.bias": shape[:1]}
-        shapes |= {f"{prefix}{VECTORS[name]}.weight": shape for name, shape in c.float_shapes(kind).items()}
+        shapes |= {f"{prefix}{FLOATS[name]}.weight": shape for name, shape in c.float_shapes(kind).items()}
         if c.experts is not None:
             shapes[f"{prefix}mlp.router.weight"] = (c.experts.count, c.hidden_size)
             shapes[f"{prefix}mlp.router.bias"] = (c.experts.count,)
@@ -212,7 +212,7 @@ def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _vector_name(name: str) -> str:
-    for ours, theirs in {**VECTORS, "router": "mlp.router"}.items():
+    for ours, theirs in {**FLOATS, "router": "mlp.router"}.items():
         if f".{theirs}." in name:
             return name.replace(f".{theirs}.", f".{ours}.")
     return name

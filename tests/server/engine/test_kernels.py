@@ -98,7 +98,7 @@ def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Indices, 
 def test_agrees_with_the_torch_decoder(config: DecoderConfig, built: Kernels, shape: str) -> None:
     """The kernels agree with decoder.py on dequantized weights, to the rounding of activations.
 
-    The first layer's cached keys and values equal torch's after a single rounding.
+    In a first layer with attention, cached keys and values equal torch's after a single rounding.
     """
     rank, targets = SHAPES[shape]
     rounding = rounding_of(config)
@@ -125,7 +125,8 @@ def test_agrees_with_the_torch_decoder(config: DecoderConfig, built: Kernels, sh
         assert model.logits(actual).values.shape == (len(expected), config.vocab_size)
     for index in (0, config.attention_layers):
         ours, theirs = layers_of(kv)[index], layers_of(reference_kv)[index]
-        assert distance(ours[2, :, :208].astype(np.float32), theirs[2, :, :208]) < rounding
+        limit = rounding if config.layer_kinds[0].recurrent else 0.02
+        assert distance(ours[2, :, :208].astype(np.float32), theirs[2, :, :208]) < limit
         assert np.isnan(ours[2, :, 208:]).all()
         assert np.isnan(ours[1]).all()
 
@@ -214,7 +215,8 @@ def test_targets_agree(config: DecoderConfig, built: Kernels, folder: Path) -> N
         kv = storage(model)
         hidden.append(model.forward(batch([(0, 0, ids)]), kv))
         keys.append(layers_of(kv)[0][0, :, :100].astype(np.float32))
-    assert distance(keys[0], keys[1]) < 1e-3
+    is_first = not config.layer_kinds[0].recurrent  # Otherwise, activations were rounded before.
+    assert distance(keys[0], keys[1]) < (1e-3 if is_first else 0.02)
     assert distance(hidden[0], hidden[1]) < 0.02
 
 
@@ -301,7 +303,7 @@ def test_extreme_gates(built: Kernels) -> None:
     kv, reference_kv, part = storage(model), storage(reference), batch([(0, 0, random_text(DELTA, 20))])
     model.forward(part, kv)
     reference.forward(part, reference_kv)
-    ours, theirs = (states_of(each)[0][: DELTA.state_size] for each in (kv, reference_kv))
+    ours, theirs = (states_of(each)[0][: DELTA.layer_state_size] for each in (kv, reference_kv))
     assert distance(ours, theirs) < rounding_of(DELTA)
 
 

@@ -313,3 +313,18 @@ def test_a_failing_constraint_costs_its_own_request_only() -> None:
     assert (good.finish.reason, bad.finish.reason) == (FinishReason.LENGTH, FinishReason.ERROR)
     assert bad.finish.error is not None
     assert "no such grammar" in bad.finish.error
+
+
+def test_a_rewound_sequence_comes_before_prefills() -> None:
+    """A sequence that computes an accepted guess again does not wait for an older prompt."""
+    worker = driver(slots=3, chunk=4)
+    sequence = worker.submit(request(Priority.CHAT, 2, length=3, max_tokens=9)).sequence
+    cache = worker.worker.cache
+    while sequence.generated < 4:
+        worker.step()
+    prompt = worker.submit(request(Priority.CHAT, 1, length=100))
+    prompt.sequence.number = -1  # Older, but admitted later.
+    assert sequence.slot is not None
+    sequence.computed = cache.end_step(sequence.slot, 0, sequence.computed - 2)
+    chunks = worker.worker.scheduler.schedule(0.0)
+    assert [(chunk.sequence, chunk.count) for chunk in chunks] == [(sequence, 3), (prompt.sequence, 1)]

@@ -110,7 +110,7 @@ def test_config_of_lfm2() -> None:
     shape = read(model)
     assert shape.recurrence == ShortConvolution(4)
     assert [kind.recurrent for kind in shape.layer_kinds] == [type == "conv" for type in types]
-    assert (shape.rms_norm_eps, shape.intermediate_size, shape.state_size) == (1e-5, 96, 3 * 64)
+    assert (shape.rms_norm_eps, shape.intermediate_size, shape.layer_state_size) == (1e-5, 96, 3 * 64)
     assert read(model, layer_types=None, full_attn_idxs=[1, 2]) == shape
     assert read(model, layer_types=None, full_attn_idxs=[1, 2], block_ff_dim=144, intermediate_size=1) == shape
     assert read(model, block_auto_adjust_ff_dim=False).intermediate_size == 144
@@ -163,7 +163,11 @@ def test_other_shapes_are_left_to_transformers(make: Make, fields: dict[str, Any
         (tiny_qwen35, {"linear_num_key_heads": 3}, "its 4 value heads are not a multiple of its 3 key heads"),
         (tiny_qwen35, {"linear_num_value_heads": 0}, "0 for linear_num_value_heads"),
         (tiny_qwen35, {"linear_key_head_dim": "many"}, "'many' for linear_key_head_dim"),
-        (tiny_qwen35, {"linear_key_head_dim": 4096, "linear_value_head_dim": 4096}, "a layer's state has"),
+        (
+            tiny_qwen35,
+            {"linear_key_head_dim": 4096, "linear_value_head_dim": 4096, "linear_num_value_heads": 32},
+            "the states have",
+        ),
         (tiny_qwen35, {"layer_types": ["linear_attention"] * 3}, "none of its layers has attention"),
         (tiny_qwen35, {"layer_types": {}}, "for layer_types; it must be a list of 3 names"),
         (tiny_qwen35, {"layer_types": None, "full_attention_interval": 0}, "0 for full_attention_interval"),

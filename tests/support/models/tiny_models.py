@@ -39,7 +39,7 @@ from transformers import (
 )
 
 from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
-from pellucid.engine.decoders.decoder_config import VECTORS
+from pellucid.engine.decoders.decoder_config import FLOATS
 from pellucid.engine.decoders.linear import Linear
 from pellucid.engine.decoders.torch_model import as_array
 from pellucid.models.families.folder_decoder import shape_by
@@ -321,7 +321,7 @@ def _layer(tensors: Mapping[str, Tensor], prefix: str, parts: Mapping[str, tuple
         return Linear(weight, torch.cat(biases) if biases else None)
 
     linears: dict[str, Any] = {name: fused(name) for name in parts}
-    vectors: dict[str, Any] = {name: tensors.get(f"{prefix}{stored}.weight") for name, stored in VECTORS.items()}
+    vectors: dict[str, Any] = {name: tensors.get(f"{prefix}{stored}.weight") for name, stored in FLOATS.items()}
     scores = tensors.get(f"{prefix}mlp.router.weight")
     router = None if scores is None else Linear(scores, tensors.get(f"{prefix}mlp.router.bias"))
     return Layer(**linears, **vectors, router=router)

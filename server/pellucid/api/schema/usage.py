@@ -43,7 +43,8 @@ class UsageDetails(Reply):
     prediction: int | None = Field(None, description="tokens of the prediction; missing without a prediction")
     first_difference: str | None = Field(
         description="the beginning of the text missing from the cache, at most 80 characters, to show where a prompt "
-        "changed; null if at most 64 tokens were computed, and for a scored text"
+        "changed (of a model with recurrent layers, the text after the last kept state); null if at most 64 tokens "
+        "were computed, and for a scored text"
     )
 
 

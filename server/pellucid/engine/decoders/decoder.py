@@ -109,8 +109,8 @@ class Decoder(DecoderSizes, TorchModel):
     @property
     def cache_shape(self) -> CacheShape:
         c = self.config
-        states = (c.layers - c.attention_layers) * c.state_size
-        return CacheShape(c.attention_layers, c.kv_heads, c.head_dim, dtype_name(self.dtype), str(self.device), states)
+        dtype, device = dtype_name(self.dtype), str(self.device)
+        return CacheShape(c.attention_layers, c.kv_heads, c.head_dim, dtype, device, c.state_size)
 
     @property
     def weight_bytes(self) -> int:
@@ -203,7 +203,7 @@ class Decoder(DecoderSizes, TorchModel):
         x = F.embedding(ids, self.weights.embedding).to(self.dtype) * self.config.embedding_scale  # (T, hidden)
         growth, intervals = self.config.query_growth, (positions // self.config.query_interval).float()
         caches = iter(zip(kv.keys, kv.values, strict=True))
-        states = iter(torch.split(kv.states, self.config.state_size or 1, dim=1))
+        states = iter(torch.split(kv.states, self.config.layer_state_size or 1, dim=1))
         for layer, kind in zip(self.weights.layers, self.config.layer_kinds, strict=True):
             normed = _normed(x, layer.input_norm, eps)
             if kind.recurrent:

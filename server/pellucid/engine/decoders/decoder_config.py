@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 MATRICES = ("qkv", "o", "gate_up", "down")
 """The fused matrices of a layer: input and output of the mixing, and of the MLP."""
 
-VECTORS = {
+FLOATS = {
     "input_norm": "input_layernorm",
     "q_norm": "self_attn.q_norm",
     "k_norm": "self_attn.k_norm",
@@ -33,7 +33,7 @@ VECTORS = {
     "decay_bias": "mixing.decay_bias",
     "mixing_norm": "mixing.norm",
 }
-"""The floats of a layer, and the names in a checkpoint: a Llama's names, if a Llama has them."""
+"""A layer's weights that are not fused, and the names in a checkpoint: Llama's, if it has them."""
 
 GATES = ("silu", "gelu", "limited")
 """The functions of an MLP's gate; see ``DecoderConfig``."""
@@ -63,6 +63,18 @@ class ShortConvolution:
 
     taps: int
 
+    def matrix_shapes(self, hidden: int) -> dict[str, tuple[int, int]]:
+        """Return rows and columns of the matrices before and after the mixing, in order."""
+        return {"mixing.in_proj": (3 * hidden, hidden), "mixing.out_proj": (hidden, hidden)}
+
+    def float_shapes(self, hidden: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the weights that are multiplied as floats; see FLOATS."""
+        return {"convolution": (hidden, self.taps)}
+
+    def state_size(self, hidden: int) -> int:
+        """Return the numbers of a layer's state: the last inputs (taps - 1, hidden)."""
+        return (self.taps - 1) * hidden
+
 
 @dataclass(frozen=True, slots=True)
 class DeltaNet:
@@ -73,11 +85,11 @@ class DeltaNet:
     h % key_heads, as in GGUF files; else to key head h // (value_heads / key_heads).
     """
 
+    taps: int
     key_heads: int
     value_heads: int
     key_dim: int
     value_dim: int
-    taps: int
     tiled: bool = False
 
     @property
@@ -93,6 +105,26 @@ class DeltaNet:
     def channels(self) -> int:
         """The number of convolved channels: queries, then keys, then values."""
         return 2 * self.keys + self.values
+
+    def matrix_shapes(self, hidden: int) -> dict[str, tuple[int, int]]:
+        """See ShortConvolution."""
+        inputs = {"mixing.qkv_proj": (self.channels, hidden), "mixing.gate_proj": (self.values, hidden)}
+        return inputs | {"mixing.out_proj": (hidden, self.values)}
+
+    def float_shapes(self, hidden: int) -> dict[str, tuple[int, ...]]:
+        """See ShortConvolution."""
+        heads = self.value_heads
+        shapes: dict[str, tuple[int, ...]] = {"convolution": (self.channels, self.taps)}
+        shapes |= {"beta": (heads, hidden), "alpha": (heads, hidden), "decay": (heads,), "decay_bias": (heads,)}
+        return shapes | {"mixing_norm": (self.value_dim,)}
+
+    def state_size(self, hidden: int) -> int:
+        """Return the numbers of a layer's state.
+
+        The last inputs of the convolution (taps - 1, channels), then the matrices of the delta rule
+        (value_heads, key_dim, value_dim).
+        """
+        return (self.taps - 1) * self.channels + self.values * self.key_dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,44 +232,31 @@ class DecoderConfig:
 
         The parts of a fused matrix have the same input.
         """
-        inputs = [name for name in self.matrix_shapes(kind) if not name.startswith("mlp.")]
-        output = inputs.pop()
+        *inputs, output = (name for name in self.matrix_shapes(kind) if not name.startswith("mlp."))
         mlp = ("mlp.gate_proj", "mlp.up_proj"), ("mlp.down_proj",)
         return dict(zip(MATRICES, (tuple(inputs), (output,), *mlp), strict=True))
 
     def matrix_shapes(self, kind: LayerKind) -> dict[str, tuple[int, int]]:
         """Return rows and columns of a layer's checkpoint matrices, in order."""
         hidden, queries, keys = self.hidden_size, self.heads * self.head_dim, self.kv_heads * self.head_dim
-        experts = self.experts.count if self.experts else 1
-        shapes = {"self_attn.q_proj": (queries, hidden), "self_attn.k_proj": (keys, hidden)}
-        shapes |= {"self_attn.v_proj": (keys, hidden)}
-        if self.gates_attention:
-            shapes["self_attn.gate_proj"] = (queries, hidden)
-        shapes["self_attn.o_proj"] = (hidden, queries)
-        if kind.recurrent and isinstance(self.recurrence, DeltaNet):
-            delta = self.recurrence
-            shapes = {"mixing.qkv_proj": (delta.channels, hidden), "mixing.gate_proj": (delta.values, hidden)}
-            shapes["mixing.out_proj"] = (hidden, delta.values)
-        elif kind.recurrent:
-            shapes = {"mixing.in_proj": (3 * hidden, hidden), "mixing.out_proj": (hidden, hidden)}
-        width = experts * self.intermediate_size
-        return shapes | {
-            "mlp.gate_proj": (width, hidden),
-            "mlp.up_proj": (width, hidden),
-            "mlp.down_proj": (experts * hidden, self.intermediate_size),
-        }
-
-    def float_shapes(self, kind: LayerKind) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of a layer's floats, optional norms included."""
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(self.norms, (self.hidden_size,))
-        if kind.recurrent and isinstance(self.recurrence, DeltaNet):
-            delta = self.recurrence
-            shapes |= {"convolution": (delta.channels, delta.taps), "mixing_norm": (delta.value_dim,)}
-            shapes |= dict.fromkeys(("decay", "decay_bias"), (delta.value_heads,))
-            return shapes | dict.fromkeys(("beta", "alpha"), (delta.value_heads, self.hidden_size))
+        width, experts = self.intermediate_size, self.experts.count if self.experts else 1
         if kind.recurrent:
             assert self.recurrence is not None
-            return shapes | {"convolution": (self.hidden_size, self.recurrence.taps)}
+            shapes = self.recurrence.matrix_shapes(hidden)
+        else:
+            shapes = {"self_attn.q_proj": (queries, hidden)}
+            shapes |= dict.fromkeys(("self_attn.k_proj", "self_attn.v_proj"), (keys, hidden))
+            shapes |= {"self_attn.gate_proj": (queries, hidden)} if self.gates_attention else {}
+            shapes["self_attn.o_proj"] = (hidden, queries)
+        shapes |= dict.fromkeys(("mlp.gate_proj", "mlp.up_proj"), (experts * width, hidden))
+        return shapes | {"mlp.down_proj": (experts * hidden, width)}
+
+    def float_shapes(self, kind: LayerKind) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of a layer's weights of FLOATS, optional norms included."""
+        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(self.norms, (self.hidden_size,))
+        if kind.recurrent:
+            assert self.recurrence is not None
+            return shapes | self.recurrence.float_shapes(self.hidden_size)
         heads = (self.heads, self.kv_heads) if self.norms_projections else (1, 1)
         shapes |= {name: (count * self.head_dim,) for name, count in zip(("q_norm", "k_norm"), heads, strict=True)}
         return shapes | ({"sinks": (self.heads,)} if self.sinks else {})
@@ -247,16 +266,14 @@ class DecoderConfig:
         return sum(not kind.recurrent for kind in self.layer_kinds)
 
     @property
-    def state_size(self) -> int:
-        """The float32 numbers of a recurrent layer's state.
+    def layer_state_size(self) -> int:
+        """The float32 numbers of a recurrent layer's state."""
+        return 0 if self.recurrence is None else self.recurrence.state_size(self.hidden_size)
 
-        The last inputs of the convolution (taps - 1, channels), then the delta rule's matrices
-        (value_heads, key_dim, value_dim).
-        """
-        if isinstance(self.recurrence, DeltaNet):
-            delta = self.recurrence
-            return (delta.taps - 1) * delta.channels + delta.values * delta.key_dim
-        return 0 if self.recurrence is None else (self.recurrence.taps - 1) * self.hidden_size
+    @property
+    def state_size(self) -> int:
+        """The float32 numbers of the states of all recurrent layers, in order."""
+        return (self.layers - self.attention_layers) * self.layer_state_size
 
     @property
     def head_parameters(self) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.engine.decoders.decoder import Decoder, DecoderWeights, Layer
-from pellucid.engine.decoders.decoder_config import MATRICES, VECTORS, DecoderConfig
+from pellucid.engine.decoders.decoder_config import FLOATS, MATRICES, DecoderConfig
 from pellucid.engine.decoders.linear import Linear
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.engine.decoders.torch_model import as_array, as_tensor, dtype_name
@@ -51,7 +51,7 @@ def _layer(packed: Mapping[str, Tensor], prefix: str) -> Layer:
     linears: dict[str, Any] = {
         name: Linear(packed[f"{prefix}{name}.weight"], packed.get(f"{prefix}{name}.bias")) for name in MATRICES
     }
-    vectors: dict[str, Any] = {name: packed.get(f"{prefix}{name}.weight") for name in VECTORS}
+    vectors: dict[str, Any] = {name: packed.get(f"{prefix}{name}.weight") for name in FLOATS}
     scores = packed.get(f"{prefix}router.weight")
     router = None if scores is None else Linear(scores, packed.get(f"{prefix}router.bias"))
     return Layer(**linears, **vectors, router=router)

@@ -114,6 +114,13 @@ class SlotCache:
         parked = self.parked.match(ids, cache_salt, best.length + MIN_GAIN_TOKENS)
         return best if parked is None else Match(best.slot, parked[1], parked[0], cache_salt)
 
+    def reusable(self, common: int, prompt: int) -> int:
+        """Return how many of the first ``common`` tokens of a computed prompt can be reused.
+
+        ``prompt`` is the length of the prompt.
+        """
+        return common if self.states is None else self.states.kept_within(common, prompt)
+
     def acquire(self, match: Match) -> int:
         """Take a free slot and fill in the matched tokens. A slot must be free."""
         slot = self._choose(match)
@@ -134,13 +141,13 @@ class SlotCache:
         self._ids[slot, length : length + len(ids)] = ids
         self._lengths[slot] = length + len(ids)
 
-    def rewind(self, slot: int, start: int, length: int, prompt: int) -> int:
+    def end_step(self, slot: int, start: int, length: int) -> int:
         """Forget what follows the last state within ``length`` tokens, after a step from ``start``.
 
-        Return the new length. Without states, it is ``length``. ``prompt`` is the prompt's length.
+        Return the new length, which is ``length`` without states.
         """
         if self.states is not None:
-            length = self.states.cut(slot, start, length, prompt)
+            length = self.states.end_step(slot, start, length)
         self._lengths[slot] = min(self._lengths[slot], length)
         return length
 

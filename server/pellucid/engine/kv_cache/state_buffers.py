@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from itertools import takewhile
 
 from pellucid.engine.model import NO_STATE, CacheShape
 
@@ -40,11 +40,12 @@ def buffers_of(shape: CacheShape, slots: int, memory: int) -> int:
 
 @dataclass(eq=False, slots=True)
 class _Buffer:
-    """A state of ``position`` tokens in the texts of ``slots``, a number of the storage."""
+    """A state of ``position`` tokens in the texts of ``slots``, in buffer ``number``."""
 
     number: int
     position: int
     used: int
+    is_kept: bool
     slots: set[int] = field(default_factory=set)
 
 
@@ -59,16 +60,22 @@ class StateBuffers:
         self.interval = interval
         self._free = list(range(count))
         self._of_slot: list[dict[int, _Buffer]] = [{} for _ in range(slots)]  # By position.
+        self._recent: dict[_Buffer, None] = {}  # All buffers with a state, least recently used first.
         self._clock = 0
 
     @property
     def used(self) -> int:
         """The number of buffers with a state."""
-        return len(self._all())
+        return len(self._recent)
 
     def longest(self, slot: int, length: int) -> int:
         """Return the position of the last state within the first ``length`` tokens; 0 is none."""
         return max((position for position in self._of_slot[slot] if position <= length), default=0)
+
+    def kept_within(self, length: int, prompt: int) -> int:
+        """Return the last position within ``length`` where a prompt so long keeps a state."""
+        tails = (prompt - tail for tail in TAILS if prompt - tail <= length)
+        return max(length // self.interval * self.interval, *tails, 0)
 
     def continue_from(self, slot: int, source: int, length: int) -> None:
         """Give a slot the states of the first ``length`` tokens of ``source``."""
@@ -80,7 +87,7 @@ class StateBuffers:
             if self._of_slot[slot].get(position) is not buffer:
                 self._drop(slot, position)
                 self._put(slot, buffer)
-            buffer.used = self._clock
+            self._use(buffer)
 
     def forget(self, slot: int) -> None:
         self.continue_from(slot, slot, 0)
@@ -90,9 +97,9 @@ class StateBuffers:
         self._clock += 1
         for slot, position in positions.items():
             if position:
-                self._of_slot[slot][position].used = self._clock
+                self._use(self._of_slot[slot][position])
 
-    def write(self, slot: int, start: int, ends: Sequence[int], prompt: int) -> Iterator[tuple[int, int, int]]:
+    def stretches(self, slot: int, start: int, ends: Sequence[int], prompt: int) -> Iterator[tuple[int, int, int]]:
         """Yield the stretches of a step from ``start`` on: the end, the buffers read and written.
 
         Stretches end at ``ends``, and where a state is kept before the first end. ``prompt`` is the
@@ -100,16 +107,17 @@ class StateBuffers:
         """
         before = self._of_slot[slot][start].number if start else NO_STATE
         kept = [position for position in range(start + 1, ends[0]) if self._is_kept(position, prompt)]
-        room = self.count - sum(buffer.used == self._clock for buffer in self._all())
+        needed = takewhile(lambda buffer: buffer.used == self._clock, reversed(self._recent))
+        room = self.count - sum(1 for _ in needed)
         kept = kept[max(len(kept) - room + (_PER_SLOT - 1) * len(self._of_slot), 0) :]
         for position in (*kept, *ends):
-            buffer = _Buffer(self._take(), position, self._clock)
-            self._drop(slot, position)
+            buffer = _Buffer(self._take(), position, self._clock, self._is_kept(position, prompt))
             self._put(slot, buffer)
+            self._use(buffer)
             yield position, before, buffer.number
             before = buffer.number
 
-    def cut(self, slot: int, start: int, length: int, prompt: int) -> int:
+    def end_step(self, slot: int, start: int, length: int) -> int:
         """Drop states of a slot that no request will use, after a step from ``start``.
 
         These are states after ``length`` tokens, and passed states that are not kept. Returns the
@@ -118,17 +126,20 @@ class StateBuffers:
         for position in [p for p in self._of_slot[slot] if p > length]:
             self._drop(slot, position)
         last = self.longest(slot, length)
-        for position in [p for p in self._of_slot[slot] if start <= p < last and not self._is_kept(p, prompt)]:
+        for position in [p for p, buffer in self._of_slot[slot].items() if start <= p < last and not buffer.is_kept]:
             self._drop(slot, position)
         return last
 
     def check(self) -> None:
-        numbers = [buffer.number for buffer in self._all()]
+        assert set(self._recent) == {buffer for held in self._of_slot for buffer in held.values()}
+        numbers = [buffer.number for buffer in self._recent]
         assert len(set(numbers)) == len(numbers), "two states are in the same buffer"
         assert sorted(numbers + self._free) == list(range(self.count)), "a buffer of states is lost"
 
-    def _all(self) -> list[_Buffer]:
-        return list({id(buffer): buffer for held in self._of_slot for buffer in held.values()}.values())
+    def _use(self, buffer: _Buffer) -> None:
+        buffer.used = self._clock
+        self._recent.pop(buffer, None)
+        self._recent[buffer] = None
 
     def _is_kept(self, position: int, prompt: int) -> bool:
         return position % self.interval == 0 or prompt - position in TAILS
@@ -142,12 +153,13 @@ class StateBuffers:
         if buffer is not None:
             buffer.slots.remove(slot)
             if not buffer.slots:
+                del self._recent[buffer]
                 self._free.append(buffer.number)
 
     def _take(self) -> int:
         """Return a free buffer, or the least recently used."""
         if not self._free:
-            oldest = min(self._all(), key=attrgetter("used"))
+            oldest = next(iter(self._recent))
             assert oldest.used < self._clock, "a step needs more states than there are buffers"
             for slot in tuple(oldest.slots):
                 self._drop(slot, oldest.position)

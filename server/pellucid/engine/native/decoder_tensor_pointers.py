@@ -6,14 +6,15 @@ import ctypes
 import itertools
 from collections.abc import Mapping
 from ctypes import c_int64
+from dataclasses import asdict
 from typing import TypeAlias
 
 import numpy as np
 
 from pellucid.engine.decoders.decoder_config import (
+    FLOATS,
     GATES,
     MATRICES,
-    VECTORS,
     DecoderConfig,
     DeltaNet,
     Experts,
@@ -52,7 +53,7 @@ class DecoderTensorPointers:
         self._layers = (NativeLayer * config.layers)(
             *(self._layer(prefix, kind) for prefix, kind in config.layer_prefixes)
         )
-        states = itertools.count(0, config.state_size)
+        states = itertools.count(0, config.layer_state_size)
         for layer in self._layers:
             layer.state = next(states) if layer.recurrent else 0
         head = self._matrix("head") if "head.0.number" in self._packed else self._matrix("embedding")
@@ -99,7 +100,7 @@ class DecoderTensorPointers:
 
     def _layer(self, prefix: str, kind: LayerKind) -> NativeLayer:
         matrices = {name: self._matrix(prefix + name, kind) for name in MATRICES}
-        floats = {name: self._pointer(f"{prefix}{name}.weight") for name in (*VECTORS, "router")}
+        floats = {name: self._pointer(f"{prefix}{name}.weight") for name in (*FLOATS, "router")}
         floats["router_bias"] = self._pointer(f"{prefix}router.bias")
         return NativeLayer(
             **matrices,
@@ -159,18 +160,5 @@ class DecoderTensorPointers:
 
 
 def _recurrence(config: DecoderConfig) -> Recurrence:
-    found, size = config.recurrence, config.state_size
-    if found is None:
-        return Recurrence()
-    if not isinstance(found, DeltaNet):
-        return Recurrence(kind=1, taps=found.taps, state=size)
-    return Recurrence(
-        kind=2,
-        taps=found.taps,
-        key_heads=found.key_heads,
-        value_heads=found.value_heads,
-        key_dim=found.key_dim,
-        value_dim=found.value_dim,
-        tiled=found.tiled,
-        state=size,
-    )
+    found = config.recurrence
+    return Recurrence() if found is None else Recurrence(kind=1 + isinstance(found, DeltaNet), **asdict(found))

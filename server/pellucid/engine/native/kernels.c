@@ -54,7 +54,7 @@ typedef struct {
     const int64_t *ids;
     const span *span;
     const int64_t *row; /* the tokens whose hidden states are wanted */
-    half *const *keys, *const *values; /* of each layer with attention */
+    half *const *keys, *const *values; /* of each layer; NULL of a recurrent layer */
     int64_t slot_stride, head_stride, token_stride;
     float *states;        /* (buffers, state_stride) of recurrent layers */
     int64_t state_stride;

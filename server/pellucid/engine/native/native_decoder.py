@@ -134,8 +134,7 @@ class NativeDecoder(DecoderSizes):
     @property
     def cache_shape(self) -> CacheShape:
         c = self.config
-        states = (c.layers - c.attention_layers) * c.state_size
-        return CacheShape(c.attention_layers, c.kv_heads, c.head_dim, "float16", state_size=states)
+        return CacheShape(c.attention_layers, c.kv_heads, c.head_dim, "float16", state_size=c.state_size)
 
     @property
     def weight_bytes(self) -> int:

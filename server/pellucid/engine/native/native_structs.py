@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import POINTER, Structure, c_double, c_float, c_int64, c_void_p
 
-from pellucid.engine.decoders.decoder_config import VECTORS
+from pellucid.engine.decoders.decoder_config import FLOATS
 
 MAX_PARTS = 4
 """Maximum number of matrices computed as one."""
@@ -45,7 +45,7 @@ class NativeLayer(Structure):
 
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "gate_up", "down")),
-        *((name, c_void_p) for name in (*VECTORS, "router", "router_bias")),
+        *((name, c_void_p) for name in (*FLOATS, "router", "router_bias")),
         ("norms_heads", c_int64),
         *((name, c_void_p) for name in ("cosine", "sine")),
         *((name, c_int64) for name in ("window", "recurrent", "state")),
@@ -56,8 +56,7 @@ class Recurrence(Structure):
     """``recurrence`` of native/recurrence.h."""
 
     _fields_ = tuple(
-        (name, c_int64)
-        for name in ("kind", "taps", "key_heads", "value_heads", "key_dim", "value_dim", "tiled", "state")
+        (name, c_int64) for name in ("kind", "taps", "key_heads", "value_heads", "key_dim", "value_dim", "tiled")
     )
 
 

@@ -16,10 +16,10 @@ typedef struct {
     int64_t kind, taps;
     int64_t key_heads, value_heads, key_dim, value_dim; /* of a delta net */
     int64_t tiled; /* value head h belongs to key head h % key_heads, otherwise to h / (value_heads / key_heads) */
-    int64_t state; /* numbers of a layer's state: the last inputs (taps - 1, channels), then (value_heads, key_dim, value_dim) */
 } recurrence;
 
-/* The states of one layer, in buffers that are ``stride`` numbers apart. */
+/* The states of one layer, in buffers that are ``stride`` numbers apart: the last inputs (taps - 1, channels), then of a delta
+   net (value_heads, key_dim, value_dim). */
 typedef struct {
     float *at;
     int64_t stride;

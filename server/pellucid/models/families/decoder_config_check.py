@@ -23,8 +23,8 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "head_dim": (2, 1 << 12),
     "context": (1, MAX_POSITIONS),
 }
-_STATE_NUMBERS = 1 << 24
-"""Maximum numbers of a recurrent layer's state: twenty times the largest published number."""
+_STATE_NUMBERS = 1 << 28
+"""Maximum numbers of the states of all layers: seven times as many as of Qwen3.5 27B."""
 _YARN = ("beta_fast", "beta_slow", "attention_factor", "mscale", "mscale_all_dim")
 """Optional numbers, of which 0 is the same as no number."""
 _TABLE_NUMBERS = 1 << 27
@@ -71,7 +71,7 @@ def _check_recurrence(path: Path, config: DecoderConfig) -> None:
         heads = f"{delta.value_heads} value heads are not a multiple of its {delta.key_heads} key heads"
         raise _refused(path, f"its {heads}")
     if config.state_size > _STATE_NUMBERS:
-        raise _refused(path, f"a layer's state has {config.state_size} numbers, but at most {_STATE_NUMBERS} may be")
+        raise _refused(path, f"the states have {config.state_size} numbers, but at most {_STATE_NUMBERS} may be")
 
 
 def _check_scaling(path: Path, config: DecoderConfig) -> None:

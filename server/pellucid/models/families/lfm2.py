@@ -18,7 +18,7 @@ _KEY_HEADS = "lfm2.attention.head_count_kv"
 
 class ShortConvolutions(Family):
     def fields(self, path: Path, config: Json) -> Json:
-        """Return the width of the MLP, too, from which config.json may state two thirds."""
+        """Return a Llama's fields. By default, the MLP has two thirds of the stated width."""
         whole(path, config, "num_hidden_layers", 1, MAX_LAYERS)  # Before lists of layers are made.
         width = whole(path, config, "intermediate_size", 1, MAX_POSITIONS, 12288)
         width = whole(path, config, "block_ff_dim", 1, MAX_POSITIONS, width)

@@ -86,7 +86,7 @@ class DeltaNets(Family):
         blocks = file.require("qwen35.block_count", int)
         layers = blocks - file.get("qwen35.nextn_predict_layers", 0)
         block, layer, _ = [*stored.split(".", 2), "", ""][:3]
-        return block == "blk" and layer.isdecimal() and layers <= int(layer) < blocks
+        return block == "blk" and layer.isdecimal() and len(layer) < 8 and layers <= int(layer) < blocks
 
     def own_fields(self, shape: DecoderConfig) -> dict[str, Any]:
         raise NotSupportedError(

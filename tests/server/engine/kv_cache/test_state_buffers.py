@@ -21,9 +21,9 @@ def step(cache: SlotCache, slot: int, ids: list[int], start: int, prompt: int) -
     """Compute ``ids`` from ``start`` on in a step, and return the stretches."""
     assert cache.states is not None
     cache.begin_step()
-    stretches = list(cache.states.write(slot, start, [len(ids)], prompt))
+    stretches = list(cache.states.stretches(slot, start, [len(ids)], prompt))
     cache.extend(slot, ids[start:])
-    assert cache.rewind(slot, start, len(ids), prompt) == len(ids)
+    assert cache.end_step(slot, start, len(ids)) == len(ids)
     cache.states.check()
     return stretches
 
@@ -73,6 +73,26 @@ def test_prefix_ends_at_a_state() -> None:
     assert slots.match(np.array([*ids[:7], 99])).length == 0
 
 
+def test_reused_states_stay() -> None:
+    """States that a prompt has kept serve all later prompts, whatever their lengths."""
+    slots = cache(slots=3, count=40, interval=64)
+    common = list(range(1, 31))
+    found = [run(slots, [*common, *range(100 * n, 100 * n + 16 - n)])[1] for n in range(1, 6)]
+    assert found == [0, 29, 29, 29, 29]
+
+
+def test_passed_states() -> None:
+    """Of the states that a sequence has passed, kept states stay; the size counts all states."""
+    slots = cache(count=12, interval=8)
+    assert slots.states is not None
+    slot, _ = run(slots, list(range(1, 11)), release=False)
+    for end in (11, 12):
+        step(slots, slot, list(range(1, end + 1)), end - 1, 10)
+    assert [slots.states.longest(slot, position) for position in (12, 11, 9, 8, 7)] == [12, 9, 9, 8, 6]
+    assert slots.bytes == 12 * SHAPE.bytes_per_token + slots.states.used * 512
+    assert slots.limit == 2 * 64 * SHAPE.bytes_per_token + 12 * 512
+
+
 def test_copied_prefix_shares_states() -> None:
     """A copied prefix has the states of the original; both texts continue separately."""
     slots = cache(count=16)
@@ -96,9 +116,9 @@ def test_rejected_guesses() -> None:
     ids = list(range(1, 11))
     slot, _ = run(slots, ids, release=False)
     slots.begin_step()
-    list(slots.states.write(slot, 10, [11, 14], 10))
+    list(slots.states.stretches(slot, 10, [11, 14], 10))
     slots.extend(slot, [11, 12])  # A right and a wrong guess.
-    assert slots.rewind(slot, 10, 12, 10) == 11
+    assert slots.end_step(slot, 10, 12) == 11
     assert (slots.length(slot), slots.states.longest(slot, 64)) == (11, 11)
     slots.check([slot])
 
@@ -112,6 +132,17 @@ def test_least_recently_used_state_is_overwritten() -> None:
     assert slots.states.longest(first, 10) == 10
     assert (slots.states.longest(first, 5), slots.states.longest(first, 7)) == (0, 6)
     slots.check([first])
+
+
+def test_reuse_counts_as_use() -> None:
+    """The states of a prompt that was just continued go last."""
+    slots = cache(slots=4, count=11, interval=64)
+    assert slots.states is not None
+    first, second = (list(range(begin, begin + 20)) for begin in (100, 200))
+    (slot, _), (other, _) = (run(slots, ids) for ids in (first, second))
+    assert run(slots, [*first, 1])[1] == 20
+    run(slots, list(range(300, 320)))
+    assert (slots.states.longest(slot, 15), slots.states.longest(other, 15)) == (4, 0)
 
 
 def test_states_of_a_step_come_first() -> None:
