@@ -55,7 +55,7 @@ def test_waiting_for_a_common_beginning(monkeypatch: pytest.MonkeyPatch) -> None
     worker.step()
     assert (with_state.sequence.slot is None, without.sequence.slot is None) == (True, False)
     worker.finish()
-    # The running prompt had computed so many tokens; the last 16 before the state are not worth a wait.
+    # The running prompt had computed so many tokens; 16 more are not worth a wait.
     assert (with_state.sequence.cached, without.sequence.cached) == (112, 16)
 
 
