@@ -7,21 +7,19 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
 from pellucid.completion.edits.edit_gate import EditGate, default_gate
 from pellucid.config import Settings
-from pellucid.errors import ConfigError, InvalidRequestError, NotSupportedError
+from pellucid.errors import ConfigError, NotSupportedError
 from pellucid.learn.calibrate.command import assembled, calibration_file
 from pellucid.learn.calibrate.edit_gate_fit import FittedGate, GateScore, ReadProposals, fit_gate
 from pellucid.learn.evaluate.model_session import ModelSession
@@ -29,13 +27,14 @@ from pellucid.learn.evaluate.run_suite import ask_questions
 from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.learn.evaluate.suite_protocol import SuiteRecord
 from pellucid.learn.evaluate.suites.next_edit import NextEdit
+from pellucid.learn.exclusive_lock import locked
 from pellucid.learn.metrics import Interval
 from pellucid.models.calibrations import EditCalibrationFile, write
-from pellucid.system import atomic_files
 from pellucid.terminal.progress_bars import Steps
 from pellucid.text.assistant import LocalAssistant
 
 ELSEWHERE = "set another folder with PELLUCID_DATA"
+BUSY = "Another process is calibrating with these edits: wait for it, and repeat the command."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
         subject, file = _subject(assistant), calibration_file(assistant).of_edits()
         run = json.dumps([dict(subject.identity), suite.header], sort_keys=True)
         path = settings.data / "calibration" / f"edits-{hashlib.sha256(run.encode()).hexdigest()[:16]}.jsonl"
-        with _locked(path):
+        with locked(path.with_suffix(".lock"), BUSY, ELSEWHERE):
             records = asyncio.run(_read(suite, subject, path))
     finally:
         engine.close()
@@ -102,23 +101,6 @@ def _subject(assistant: LocalAssistant) -> Subject:
         card.chat,
         files=card.files,
     )
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with atomic_files.errors_explained(path.parent, ELSEWHERE):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_suffix(".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InvalidRequestError(
-                "Another process is calibrating with these edits: wait for it, and repeat the command."
-            ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 async def _read(suite: NextEdit, subject: Subject, path: Path) -> list[SuiteRecord]:

@@ -10,8 +10,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate import html_report
@@ -23,6 +21,7 @@ from pellucid.learn.evaluate.run_suite import folder_name, run_suite
 from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite_protocol import Suite, SuiteRecord
 from pellucid.learn.evaluate.terminal_tables import show_comparisons, show_results
+from pellucid.learn.exclusive_lock import locked
 from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
 from pellucid.terminal.progress_bars import Steps
@@ -52,21 +51,13 @@ def evaluate(
     """
     suites = build(options)
     _claim(folder)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InvalidRequestError(
-            f"Another process is writing an evaluation to {folder}: wait for it, or name another folder with --out."
-        ) from None
-    try:
+    busy = f"Another process is writing an evaluation to {folder}: wait for it, or name another folder with --out."
+    with locked(folder / LOCK, busy, atomic_files.OTHER_OUT):
         results = _opened(folder)
         for model in models:
             with Steps() as steps:
                 results = asyncio.run(_evaluate(model, suites, place, folder, results, steps))
             _save(results, folder)
-    finally:
-        lock.release()
     if as_json:
         sys.stdout.write(json.dumps(results.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
     else:

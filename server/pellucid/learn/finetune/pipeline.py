@@ -6,18 +6,17 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.corpus import Document
+from pellucid.learn.exclusive_lock import locked
 from pellucid.learn.finetune.before_after import ComparisonRow, compare
 from pellucid.learn.finetune.forgetting_texts import Kind
 from pellucid.learn.finetune.held_out_evaluation import Effort, HeldOutEvaluation, HeldOutFigures, open_figures
@@ -122,22 +121,10 @@ class Pipeline:
     def work(self) -> Path:
         return self.store.finetuning / self.options.name
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Lock the work folder."""
-        with atomic_files.errors_explained(self.work):
-            self.work.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.work / "lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise InvalidRequestError(
-                    f"Another process is making the adapter {self.options.name}: wait for it, or use another name."
-                ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        busy = f"Another process is making the adapter {self.options.name}: wait for it, or use another name."
+        return locked(self.work / "lock", busy)
 
     def trainer(self, plan: FinetunePlan, progress: Progress) -> AdapterTrainer:
         return AdapterTrainer(self.adapter, self.sampler, plan, self.work, progress)

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Split
+from pellucid.learn.exclusive_lock import locked
 from pellucid.learn.train.gpt_model import GPTShape
 from pellucid.learn.train.gpt_trainer import Recipe
 from pellucid.learn.train.logistic_trainer import LogisticPlan
@@ -134,22 +133,12 @@ def digest(split: Split) -> str:
 def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
     """Open a new run in a folder, or resume an earlier run with the same data and settings."""
     _refuse_others(folder)
-    with errors_explained(folder, OTHER_OUT):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / _LOCK)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise InvalidRequestError(
-                f"Another process is training in {folder}: wait for it, or name another folder with --out."
-            ) from None
-    try:
+    busy = f"Another process is training in {folder}: wait for it, or name another folder with --out."
+    with locked(folder / _LOCK, busy, OTHER_OUT):
         stored = read_json(folder / _PLAN)
         if not stored:
             _write(folder, asked)
         yield Run(folder, _compared(folder, stored, asked) if stored else asked)
-    finally:
-        lock.release()
 
 
 def _refuse_others(folder: Path) -> None:
