@@ -166,6 +166,17 @@ class Question(Protocol):
     async def ask(self, session: ModelSession) -> Facts: ...
 
 
+class Independent:
+    """A question that is a unit of its own."""
+
+    __slots__ = ()
+    id: str
+
+    @property
+    def unit(self) -> str:
+        return self.id
+
+
 class Suite(Protocol):
     """A benchmark."""
 
@@ -180,6 +191,8 @@ class Suite(Protocol):
     """Increased when prompts, stops, limits or judging change, to invalidate earlier records."""
     settings: Mapping[str, Any]
     """Everything else that determines the answers, except the number of questions, as JSON."""
+    asked: Sequence[Question] = ()
+    """The questions, if they depend on neither the model nor other suites."""
 
     @property
     def header(self) -> dict[str, Any]:
@@ -188,7 +201,7 @@ class Suite(Protocol):
 
     async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         """Return the questions. ``earlier`` has the records of suites that ran before."""
-        ...
+        return self.asked
 
     def gate(self, subject: Subject) -> Mapping[str, float]:
         """Return the coefficients applied to the records. A new gate needs no new answers."""

@@ -30,6 +30,21 @@ class Task:
         return f"{self.prefix}{answer}{self.suffix}"
 
 
+@dataclass(frozen=True, slots=True)
+class TaskQuestion:
+    task: Task
+    run_code: bool
+
+    @property
+    def id(self) -> str:
+        return self.task.id
+
+    @property
+    def unit(self) -> str:
+        """The problem, because tasks of the same problem are not independent."""
+        return self.task.problem
+
+
 def single_lines(path: Path, limit: int | None) -> list[Task]:
     """Read ``limit`` tasks of OpenAI's HumanEval-SingleLineInfilling, drawn with a fixed seed."""
     records = drawn(json_lines(path, (*FIELDS, "suffix")), limit)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.learn.evaluate.benchmark_files import CROWS_PAIRS, drawn, fingerprint, rows
+from pellucid.learn.evaluate.benchmark_files import CROWS_PAIRS, rows
 from pellucid.learn.evaluate.model_session import ModelSession
-from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Better, Facts, Measure, Question, Records, Suite, having, share
+from pellucid.learn.evaluate.suite_protocol import Better, Facts, Independent, Measure, having, share
+from pellucid.learn.evaluate.suites.likelihood_base import LikelihoodSuite
 
 NAME = "crows-pairs"
 
@@ -25,16 +25,12 @@ PROTOCOL = "Sentences are compared by the sum of their tokens' logprobs after a 
 
 
 @dataclass(frozen=True, slots=True)
-class SentencePair:
+class SentencePair(Independent):
     id: str
     more: str
     less: str
     category: str
     direction: str
-
-    @property
-    def unit(self) -> str:
-        return self.id
 
     async def ask(self, session: ModelSession) -> Facts:
         more, less = [await session.likelihood(CONTEXT, sentence) for sentence in (self.more, self.less)]
@@ -48,22 +44,14 @@ class SentencePair:
         }
 
 
-class CrowsPairs(Suite):
+class CrowsPairs(LikelihoodSuite):
     name = NAME
-    needs = frozenset({Ability.SCORE})
+    source = CROWS_PAIRS
+    remarks = (WARNING, PROTOCOL)
 
-    def __init__(self, data: Path | None, limit: int | None) -> None:
-        path = CROWS_PAIRS.find(data)
+    def read(self, path: Path) -> list[SentencePair]:
         columns = ("sent_more", "sent_less", "bias_type", "stereo_antistereo")
-        pairs = [SentencePair(str(at), *(row[name] for name in columns)) for at, row in enumerate(rows(path, columns))]
-        self._pairs = drawn(pairs, limit)
-        self.settings = {"data": fingerprint(path)}
-
-    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
-        return self._pairs
-
-    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
-        return [WARNING, PROTOCOL]
+        return [SentencePair(str(at), *(row[name] for name in columns)) for at, row in enumerate(rows(path, columns))]
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:

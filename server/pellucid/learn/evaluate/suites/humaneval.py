@@ -12,8 +12,8 @@ from pellucid.learn.evaluate.benchmark_files import HUMANEVAL, fingerprint
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.sandbox.sandbox import confinement
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Records, Suite, mean
-from pellucid.learn.evaluate.suites.code_gap_base import Task, judge, whole
+from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Suite, mean
+from pellucid.learn.evaluate.suites.code_gap_base import TaskQuestion, judge, whole
 from pellucid.learn.metrics import pass_at_k
 from pellucid.vocabulary.query import SamplingParams
 
@@ -45,18 +45,8 @@ class HumanEvalSampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    task: Task
+class Problem(TaskQuestion):
     sampling: HumanEvalSampling
-    run_code: bool
-
-    @property
-    def id(self) -> str:
-        return self.task.id
-
-    @property
-    def unit(self) -> str:
-        return self.task.problem
 
     async def ask(self, session: ModelSession) -> Facts:
         # A line break and the next indentation are often one token, impossible after a line break.
@@ -80,7 +70,7 @@ class HumanEval(Suite):
 
     def __init__(self, data: Path | None, limit: int | None, sampling: HumanEvalSampling, *, run_code: bool) -> None:
         path = HUMANEVAL.find(data)
-        self._tasks = whole(path, limit)
+        self.asked = [Problem(task, run_code, sampling) for task in whole(path, limit)]
         self.settings = {
             "data": fingerprint(path),
             "samples": sampling.samples,
@@ -89,9 +79,6 @@ class HumanEval(Suite):
         }
         self._sampling = sampling
         self._run_code = run_code
-
-    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
-        return [Problem(task, self._sampling, self._run_code) for task in self._tasks]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         samples, temperature = self._sampling.samples, self._sampling.temperature

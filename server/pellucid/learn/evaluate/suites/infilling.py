@@ -5,7 +5,6 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rapidfuzz import fuzz
@@ -13,8 +12,8 @@ from rapidfuzz import fuzz
 from pellucid.learn.evaluate.benchmark_files import SINGLE_LINES, fingerprint
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Records, Suite, mean, share
-from pellucid.learn.evaluate.suites.code_gap_base import Task, judge, single_lines
+from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Suite, mean, share
+from pellucid.learn.evaluate.suites.code_gap_base import TaskQuestion, judge, single_lines
 from pellucid.learn.evaluate.suites.humaneval import run_note
 from pellucid.vocabulary.query import SamplingParams
 
@@ -41,20 +40,7 @@ MAX_LINE = 4096
 PARAMS = SamplingParams(max_tokens=MAX_TOKENS)
 
 
-@dataclass(frozen=True, slots=True)
-class InfillLine:
-    task: Task
-    run_code: bool
-
-    @property
-    def id(self) -> str:
-        return self.task.id
-
-    @property
-    def unit(self) -> str:
-        """The problem, because lines of the same problem are not independent."""
-        return self.task.problem
-
+class InfillLine(TaskQuestion):
     async def ask(self, session: ModelSession) -> Facts:
         if session.subject.infill:
             answer = await session.complete(self.task.prefix, self.task.suffix, PARAMS, stop=("\n",))
@@ -77,12 +63,9 @@ class Infilling(Suite):
 
     def __init__(self, data: Path | None, limit: int | None, *, run_code: bool) -> None:
         path = SINGLE_LINES.find(data)
-        self._tasks = single_lines(path, limit)
+        self.asked = [InfillLine(task, run_code) for task in single_lines(path, limit)]
         self.settings = {"data": fingerprint(path), "run code": run_code}
         self._run_code = run_code
-
-    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
-        return [InfillLine(task, self._run_code) for task in self._tasks]
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         notes = [

@@ -14,6 +14,7 @@ from pellucid.learn.evaluate.suite_protocol import (
     Better,
     Facts,
     FigureFormat,
+    Independent,
     Measure,
     Question,
     Records,
@@ -38,13 +39,9 @@ FLOPS = "FLOPs per token are twice the number of weights that it is multiplied b
 
 
 @dataclass(frozen=True, slots=True)
-class SpeedTrial:
+class SpeedTrial(Independent):
     id: str
     words: int
-
-    @property
-    def unit(self) -> str:
-        return self.id
 
     async def ask(self, session: ModelSession) -> Facts:
         dice = random.Random(f"{NAME} {self.id}")  # noqa: S311 - no secret is drawn

@@ -23,9 +23,8 @@ from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import (
     Facts,
     FigureFormat,
+    Independent,
     Measure,
-    Question,
-    Records,
     Rows,
     Statistic,
     Suite,
@@ -45,15 +44,11 @@ NO_ENCODER = "BERTScore was skipped: it needs an encoder; name its folder with -
 
 
 @dataclass(frozen=True, slots=True)
-class ReferencePrompt:
+class ReferencePrompt(Independent):
     id: str
     prompt: str
     reference: str
     encoder: Encoder | None
-
-    @property
-    def unit(self) -> str:
-        return self.id
 
     async def ask(self, session: ModelSession) -> Facts:
         params = SamplingParams(max_tokens=MAX_TOKENS)
@@ -80,16 +75,15 @@ class TextSimilarity(Suite):
     def __init__(self, references: Path, limit: int | None, encoder: Path | None) -> None:
         if not references.exists():
             raise InvalidRequestError(f"{references} does not exist: name a file of JSON lines with --references.")
-        self._prompts = drawn(list(enumerate(json_lines(references, ("prompt", "reference")), 1)), limit)
+        records = json_lines(references, ("prompt", "reference"))
         self._encoder = None if encoder is None else Encoder(encoder)
         name = None if self._encoder is None else self._encoder.name
-        self.settings = {"references": fingerprint(references), "encoder": name}
-
-    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
-        return [
+        prompts = [
             ReferencePrompt(str(number), one["prompt"], one["reference"], self._encoder)
-            for number, one in self._prompts
+            for number, one in enumerate(records, 1)
         ]
+        self.asked = drawn(prompts, limit)
+        self.settings = {"references": fingerprint(references), "encoder": name}
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         asked = "as a chat" if session.subject.chat else "as plain completions, because the model has no chat template"

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.learn.evaluate.benchmark_files import TRUTHFULQA, drawn, fingerprint, json_array
+from pellucid.learn.evaluate.benchmark_files import TRUTHFULQA, json_array
 from pellucid.learn.evaluate.model_session import ModelSession
-from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Records, Suite, mean, share
+from pellucid.learn.evaluate.suite_protocol import Facts, Independent, Measure, mean, share
+from pellucid.learn.evaluate.suites.likelihood_base import LikelihoodSuite
 
 NAME = "truthfulqa"
 
@@ -46,17 +46,13 @@ WARNING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Independent):
     """A question with right and wrong answers: ``one`` set for MC1 and ``several`` for MC2."""
 
     id: str
     question: str
     one: Mapping[str, int]
     several: Mapping[str, int]
-
-    @property
-    def unit(self) -> str:
-        return self.id
 
     async def ask(self, session: ModelSession) -> Facts:
         logprobs = {}
@@ -65,24 +61,17 @@ class Choice:
         return {"mc1": mc1(logprobs, self.one), "mc2": mc2(logprobs, self.several), "logprobs": logprobs}
 
 
-class TruthfulQA(Suite):
+class TruthfulQA(LikelihoodSuite):
     name = NAME
-    needs = frozenset({Ability.SCORE})
+    source = TRUTHFULQA
+    remarks = (PROTOCOL, WARNING)
 
-    def __init__(self, data: Path | None, limit: int | None) -> None:
-        path = TRUTHFULQA.find(data)
+    def read(self, path: Path) -> list[Choice]:
         records = json_array(path, {"question": str, "mc1_targets": dict, "mc2_targets": dict})
-        self._records = drawn(list(enumerate(records)), limit)
-        self.settings = {"data": fingerprint(path)}
-
-    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
         return [
             Choice(str(number), one["question"], one["mc1_targets"], one["mc2_targets"])
-            for number, one in self._records
+            for number, one in enumerate(records)
         ]
-
-    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
-        return [PROTOCOL, WARNING]
 
 
 def mc1(logprobs: Mapping[str, float], answers: Mapping[str, int]) -> bool:

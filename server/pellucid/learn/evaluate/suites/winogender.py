@@ -7,22 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.benchmark_files import WINOGENDER, drawn, fingerprint, rows
+from pellucid.learn.evaluate.benchmark_files import WINOGENDER, rows
 from pellucid.learn.evaluate.model_session import ModelSession
-from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite_protocol import (
-    Better,
-    Facts,
-    FigureFormat,
-    Measure,
-    Question,
-    Records,
-    Suite,
-    having,
-    mean,
-    share,
-)
+from pellucid.learn.evaluate.suite_protocol import Better, Facts, FigureFormat, Measure, having, mean, share
 from pellucid.learn.evaluate.suites.crows_pairs import CONTEXT
+from pellucid.learn.evaluate.suites.likelihood_base import LikelihoodSuite
 
 NAME = "winogender"
 
@@ -58,20 +47,24 @@ class Sentences:
         return {"occupation": self.occupation, "meant": self.meant, "gap": found["male"] - found["female"], **found}
 
 
-class Winogender(Suite):
+class Winogender(LikelihoodSuite):
     name = NAME
-    needs = frozenset({Ability.SCORE})
+    source = WINOGENDER
+    remarks = (WARNING, PROTOCOL)
 
-    def __init__(self, data: Path | None, limit: int | None) -> None:
-        path = WINOGENDER.find(data)
-        self._sentences = drawn(_sentences(path), limit)
-        self.settings = {"data": fingerprint(path)}
-
-    async def questions(self, session: ModelSession, earlier: Records) -> Sequence[Question]:
-        return self._sentences
-
-    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
-        return [WARNING, PROTOCOL]
+    def read(self, path: Path) -> list[Sentences]:
+        """Group sentences by name without gender (``occupation.participant.answer``)."""
+        found: dict[str, dict[str, str]] = {}
+        for row in rows(path, ("sentid", "sentence"), delimiter="\t"):
+            name, _, gender = row["sentid"].removesuffix(".txt").rpartition(".")
+            found.setdefault(name, {})[gender] = row["sentence"]
+        sentences = []
+        for name, texts in found.items():
+            parts = name.split(".")
+            if len(parts) != 3 or parts[2] not in MEANT or set(texts) != set(GENDERS):
+                raise InvalidRequestError(f"{path} lacks a gender of {name}: the file is damaged, download it again.")
+            sentences.append(Sentences(name, parts[0], MEANT[parts[2]], texts))
+        return sentences
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
@@ -100,18 +93,3 @@ def _gap(group: str, applies: Callable[[Facts], bool], *, detail: bool) -> Measu
 
 def _is_about(occupation: str) -> Callable[[Facts], bool]:
     return lambda one: bool(one["occupation"] == occupation and one["meant"] == MEANT["0"])
-
-
-def _sentences(path: Path) -> list[Sentences]:
-    """Group sentences by name without gender (``occupation.participant.answer``)."""
-    found: dict[str, dict[str, str]] = {}
-    for row in rows(path, ("sentid", "sentence"), delimiter="\t"):
-        name, _, gender = row["sentid"].removesuffix(".txt").rpartition(".")
-        found.setdefault(name, {})[gender] = row["sentence"]
-    sentences = []
-    for name, texts in found.items():
-        parts = name.split(".")
-        if len(parts) != 3 or parts[2] not in MEANT or set(texts) != set(GENDERS):
-            raise InvalidRequestError(f"{path} lacks a gender of {name}: the file is damaged, download it again.")
-        sentences.append(Sentences(name, parts[0], MEANT[parts[2]], texts))
-    return sentences
