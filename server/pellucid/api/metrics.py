@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pellucid.api.engine_status import EngineStatus
 from pellucid.door.users import UserTotals
 from pellucid.engine.status import WorkerStatus
 from pellucid.vocabulary.finish import Finish, FinishReason
@@ -61,15 +62,15 @@ class Metrics:
 
     def watch_models(self, statuses: Statuses) -> None:
         """Export each model's current status at every read of the metrics."""
-        self.registry.register(_ModelCollector(statuses))
+        self.registry.register(_ModelSamples("model", statuses, _OF_MODELS))
 
-    def watch_engines(self, engines: Callable[[], Sequence[EngineMetrics]]) -> None:
+    def watch_engines(self, engines: Callable[[], Sequence[EngineStatus]]) -> None:
         """Export the remote engines' current state at every read of the metrics."""
-        self.registry.register(_EngineCollector(engines))
+        self.registry.register(_Samples("engine", lambda: {one.url: one for one in engines()}, _OF_ENGINES))
 
     def watch_users(self, users: Callable[[], Mapping[str, UserTotals]]) -> None:
         """Export each named user's usage at every read of the metrics."""
-        self.registry.register(_UserCollector(users))
+        self.registry.register(_Samples("user", users, _OF_USERS))
 
     def count_request(self, route: str, status: int) -> None:
         self._requests.labels(route, str(status)).inc()
@@ -135,106 +136,71 @@ class GenerationTimer:
             self._last, self._begun = now, True
 
 
-class _ModelCollector(Collector):
-    def __init__(self, statuses: Statuses) -> None:
-        self._statuses = statuses
+_Gauge, _Counter = GaugeMetricFamily, CounterMetricFamily
+_Watched = tuple[type[GaugeMetricFamily] | type[CounterMetricFamily], str, str, Callable[[Any], float]]
+"""The type of a metric, the name, the description, and the value of an item."""
 
-    def collect(self) -> Iterable[Metric]:
-        families = {
-            name: GaugeMetricFamily(f"pellucid_{name}", about, labels=["model"])
-            for name, about in (
-                ("running", "Running sequences, each of which has a slot."),
-                ("waiting", "Requests waiting for a slot."),
-                ("slots", "Slots in the KV cache."),
-                ("cache_bytes", "Memory used by the tokens in the KV cache, in bytes."),
-                ("cache_limit_bytes", "Maximum memory of the KV cache, in bytes."),
-                ("parked_bytes", "Memory used by parked prefixes, in bytes."),
-                ("parked_limit_bytes", "Maximum memory for parked prefixes, in bytes."),
-            )
-        }
+_OF_MODELS: Sequence[_Watched] = (
+    (_Gauge, "running", "Running sequences, each of which has a slot.", lambda one: one.running),
+    (_Gauge, "waiting", "Requests waiting for a slot.", lambda one: one.waiting),
+    (_Gauge, "slots", "Slots in the KV cache.", lambda one: len(one.slots)),
+    (_Gauge, "cache_bytes", "Memory used by the tokens in the KV cache, in bytes.", lambda one: one.cache_bytes),
+    (_Gauge, "cache_limit_bytes", "Maximum memory of the KV cache, in bytes.", lambda one: one.cache_limit),
+    (_Gauge, "parked_bytes", "Memory used by parked prefixes, in bytes.", lambda one: one.parked_bytes),
+    (_Gauge, "parked_limit_bytes", "Maximum memory for parked prefixes, in bytes.", lambda one: one.parked_limit),
+)
+
+_OF_ENGINES: Sequence[_Watched] = (
+    (_Gauge, "engine_ready", "1 for a remote engine that takes part, otherwise 0.", lambda one: one.state == "ready"),
+    (_Gauge, "engine_running", "Requests running on a remote engine.", lambda one: one.running),
+    (_Gauge, "engine_waiting", "Requests waiting for a remote engine.", lambda one: one.waiting),
+    (_Counter, "engine_lost", "Requests that were lost with an engine, resumed or not.", lambda one: one.lost),
+)
+
+_OF_USERS: Sequence[_Watched] = (
+    (_Counter, "user_requests", "Requests of a user that used a model.", lambda one: one.requests),
+    (_Counter, "user_refused", "Requests that a limit of the user refused.", lambda one: one.refused),
+    (
+        _Counter,
+        "user_prompt_tokens",
+        "Tokens of a user's prompts, those that the cache had included.",
+        lambda one: one.prompt,
+    ),
+    (_Counter, "user_cached_tokens", "Tokens of a user's prompts that the cache had.", lambda one: one.cached),
+    (_Counter, "user_generated_tokens", "Tokens that were generated for a user.", lambda one: one.generated),
+)
+
+
+class _Samples(Collector):
+    """Metrics with a sample for each item, computed at every read."""
+
+    def __init__(self, label: str, read: Callable[[], Mapping[str, Any]], metrics: Sequence[_Watched]) -> None:
+        self._label = label
+        self._read = read
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        items = self._read()
+        for family_of, name, about, value in self._metrics:
+            family = family_of(f"pellucid_{name}", about, labels=[self._label])
+            for key, item in items.items():
+                family.add_metric([key], value(item))
+            yield family
+
+
+class _ModelSamples(_Samples):
+    def collect(self) -> Iterator[Metric]:
+        yield from super().collect()
         tokens = CounterMetricFamily(
             "pellucid_tokens",
             "Tokens by kind: cached (prompt tokens read from the cache), computed (prompt tokens computed), generated, "
             "guessed (drafted from earlier text) and right (drafted tokens that were accepted).",
             labels=["model", "kind"],
         )
-        for model, status in self._statuses().items():
+        for model, status in self._read().items():
             for kind in ("cached", "computed", "generated", "guessed", "right"):
                 tokens.add_metric([model, kind], getattr(status.totals, kind))
-            families["running"].add_metric([model], status.running)
-            families["waiting"].add_metric([model], status.waiting)
-            families["slots"].add_metric([model], len(status.slots))
-            families["cache_bytes"].add_metric([model], status.cache_bytes)
-            families["cache_limit_bytes"].add_metric([model], status.cache_limit)
-            families["parked_bytes"].add_metric([model], status.parked_bytes)
-            families["parked_limit_bytes"].add_metric([model], status.parked_limit)
-        return [*families.values(), tokens]
-
-
-class EngineMetrics(Protocol):
-    @property
-    def url(self) -> str: ...
-
-    @property
-    def state(self) -> str:
-        """``ready`` if the engine takes part."""
-        ...
-
-    @property
-    def running(self) -> int: ...
-
-    @property
-    def waiting(self) -> int: ...
-
-    @property
-    def lost(self) -> int: ...
-
-
-class _EngineCollector(Collector):
-    def __init__(self, engines: Callable[[], Sequence[EngineMetrics]]) -> None:
-        self._engines = engines
-
-    def collect(self) -> Iterable[Metric]:
-        ready = GaugeMetricFamily(
-            "pellucid_engine_ready", "1 for a remote engine that takes part, otherwise 0.", labels=["engine"]
-        )
-        running = GaugeMetricFamily(
-            "pellucid_engine_running", "Requests running on a remote engine.", labels=["engine"]
-        )
-        waiting = GaugeMetricFamily(
-            "pellucid_engine_waiting", "Requests waiting for a remote engine.", labels=["engine"]
-        )
-        lost = CounterMetricFamily(
-            "pellucid_engine_lost", "Requests that were lost with an engine, resumed or not.", labels=["engine"]
-        )
-        for one in self._engines():
-            ready.add_metric([one.url], one.state == "ready")
-            running.add_metric([one.url], one.running)
-            waiting.add_metric([one.url], one.waiting)
-            lost.add_metric([one.url], one.lost)
-        return [ready, running, waiting, lost]
-
-
-class _UserCollector(Collector):
-    def __init__(self, users: Callable[[], Mapping[str, UserTotals]]) -> None:
-        self._users = users
-
-    def collect(self) -> Iterable[Metric]:
-        families = {
-            name: CounterMetricFamily(f"pellucid_user_{name}", about, labels=["user"])
-            for name, about in (
-                ("requests", "Requests of a user that used a model."),
-                ("refused", "Requests that a limit of the user refused."),
-                ("prompt_tokens", "Tokens of a user's prompts, those that the cache had included."),
-                ("cached_tokens", "Tokens of a user's prompts that the cache had."),
-                ("generated_tokens", "Tokens that were generated for a user."),
-            )
-        }
-        for user, totals in self._users().items():
-            counts = (totals.requests, totals.refused, totals.prompt, totals.cached, totals.generated)
-            for family, count in zip(families.values(), counts, strict=True):
-                family.add_metric([user], count)
-        return families.values()
+        yield tokens
 
 
 class RequestCounter:

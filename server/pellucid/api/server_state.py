@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from fastapi import Request
 
+from pellucid.api.engine_status import EngineStatus
 from pellucid.api.idle_exit import Idleness
 from pellucid.api.metrics import UNKNOWN_MODEL, Metrics
 from pellucid.door.api_keys import Keys
@@ -35,24 +36,6 @@ _UNREADY: dict[ServerPhase, str] = {
     "leaving": "The server is shutting down.",
     "failed": FAILED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatus:
-    """The state of a remote engine.
-
-    ``problem`` is the reason for being away; ``lost`` counts the requests lost with the engine.
-    """
-
-    url: str
-    state: Literal["ready", "draining", "away"]
-    problem: str | None
-    version: str
-    models: tuple[str, ...]
-    adapter_problems: Mapping[str, str]
-    running: int
-    waiting: int
-    lost: int
 
 
 @dataclass(eq=False)
