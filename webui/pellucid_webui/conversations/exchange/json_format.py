@@ -232,24 +232,11 @@ def _ancestors(message: _Message, messages: list[_Message]) -> Iterator[int]:
 
 
 def _node(message: _Message) -> Node:
+    kept = {name: value for name, value in message if name not in ("settings", "usage", "tokens")}
     return Node(
-        id=message.id,
-        parent=message.parent,
-        role=message.role,
-        text=message.text,
-        created=message.created,
+        **kept,
         settings=None if message.settings is None else settings_of(message.settings),
-        model=message.model,
-        end=message.end,
         usage=None if message.usage is None else Usage(**message.usage.model_dump()),
-        error=message.error,
-        origin=message.origin,
-        branched=message.branched,
-        chosen=message.chosen,
-        details=message.details,
-        begins=message.begins,
-        summary=message.summary,
-        continued=message.continued,
     )
 
 

@@ -57,17 +57,8 @@ WITH RECURSIVE below (id, chosen, depth) AS (
 SELECT id FROM below ORDER BY depth DESC LIMIT 1
 """
 
-INSERT = """
-INSERT INTO node (
-    conversation, parent, depth, role, text, created, settings, model, ending, usage, error, origin, branched, details,
-    begins, summary, continued
-)
-VALUES (
-    :conversation, :parent, :depth, :role, :text, :created, :settings, :model, :ending, :usage, :error, \
-:origin, :branched, :details,
-    :begins, :summary, :continued
-)
-"""
+AS_THEY_ARE = ("parent", "role", "created", "origin", "branched", "begins", "continued")
+"""Attributes of a message whose columns have the same name and value."""
 
 Batches = list[str]
 Names = list[str]
@@ -195,8 +186,8 @@ class ConversationStore:
             branched=branched,
             begins=begins,
             summary=summary,
+            continued=continued,
         )
-        node = replace(node, continued=continued)
         with self._database.writing() as connection:
             key = owned(connection, owner, conversation)["key"]
             if parent is not None:
@@ -370,26 +361,20 @@ def _create(
 def _insert(connection: sqlite3.Connection, conversation: int, node: Node, batches: Sequence[str]) -> int:
     """Insert a copy of ``node``, without ``id`` and ``chosen``."""
     above = connection.execute("SELECT depth FROM node WHERE id = ?", (node.parent,)).fetchone()
-    row = {
+    row = {name: getattr(node, name) for name in AS_THEY_ARE} | {
         "conversation": conversation,
-        "parent": node.parent,
         "depth": 1 if above is None else above["depth"] + 1,
-        "role": node.role,
         "text": encodable(node.text),
-        "created": node.created,
         "settings": None if node.settings is None else _json(node.settings),
         "model": encodable(node.model),
         "ending": node.end,
         "usage": None if node.usage is None else json.dumps(asdict(node.usage)),
         "error": None if node.error is None else encodable(node.error),
-        "origin": node.origin,
-        "branched": node.branched,
         "details": _details_json(node.details),
-        "begins": node.begins,
         "summary": encodable(node.summary),
-        "continued": node.continued,
     }
-    id = _row_id(connection.execute(INSERT, row))
+    places = ", ".join(f":{name}" for name in row)
+    id = _row_id(connection.execute(f"INSERT INTO node ({', '.join(row)}) VALUES ({places})", row))  # noqa: S608 (constant)
     connection.executemany("INSERT INTO batch (node, tokens) VALUES (?, ?)", [(id, batch) for batch in batches])
     return id
 
@@ -421,23 +406,17 @@ def _conversation(connection: sqlite3.Connection, row: sqlite3.Row) -> Conversat
 
 def _node(row: sqlite3.Row, arriving: str) -> Node:
     return Node(
+        **{name: row[name] for name in AS_THEY_ARE},
         id=row["id"],
-        parent=row["parent"],
-        role=row["role"],
         text=row["text"] + arriving,
-        created=row["created"],
         settings=None if row["settings"] is None else TurnSettings.read(json.loads(row["settings"])),
         model=row["model"],
         end=None if row["ending"] is None else FinishReason(row["ending"]),
         usage=None if row["usage"] is None else Usage(**json.loads(row["usage"])),
         error=row["error"],
-        origin=row["origin"],
-        branched=row["branched"],
         chosen=row["chosen"],
         details=None if row["details"] is None else StoredDetails.model_validate_json(row["details"]),
-        begins=row["begins"],
         summary=row["summary"] or "",
-        continued=row["continued"],
     )
 
 
