@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from lsprotocol import types
 from pygls.workspace import PositionCodec
 
 from pellucid.completion.surprise.surprises import LikelierText, Mark, rounded
+from pellucid.system.common_prefix import common_prefix
 from pellucid_lsp.inspection_json import OWN_SOURCE, range_json
 
 CODE = "surprise"
@@ -67,8 +67,8 @@ class MarkedText:
     def changed(self, text: str) -> MarkedText:
         """Keep the marks on lines that are unchanged, for the word and all alternatives."""
         old, new = self.text.split("\n"), text.split("\n")
-        same = _equal(old, new)
-        tail = _equal(old[same:][::-1], new[same:][::-1])
+        same = common_prefix(old, new)
+        tail = common_prefix(old[same:][::-1], new[same:][::-1])
         left: list[Mark] = []
         for mark in self.marks:
             first = min(mark.begin, *(one.replacement.begin for one in mark.alternatives))
@@ -94,11 +94,3 @@ class MarkedText:
         return types.Position(
             self.text.count("\n", 0, offset), self.codec.client_num_units(self.text[line_start:offset])
         )
-
-
-def _equal(one: Sequence[str], other: Sequence[str]) -> int:
-    """Return the number of equal lines at the beginning."""
-    return next(
-        (index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its),
-        min(len(one), len(other)),
-    )

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ContextLengthError, InvalidRequestError
+from pellucid.system.common_prefix import common_prefix
 from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import pack, unpack
@@ -126,8 +127,8 @@ class ChatActions:
                 kept = with_alternative(tokens, index, other)
             else:
                 kept = [*tokens[:index], *other]
-                pairs = enumerate(zip(kept, tokens, strict=False))
-                index = next((at for at, (new, old) in pairs if new.id != old.id), min(len(kept), len(tokens)) - 1)
+                shared = common_prefix([token.id for token in kept], [token.id for token in tokens])
+                index = min(shared, len(kept) - 1, len(tokens) - 1)
             written = found.text.removesuffix("".join(token.text for token in tokens))
             text = written + "".join(token.text for token in kept)
             return await self._answer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pellucid.system.common_prefix import common_prefix
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.continue_from_token import open_bytes
 
@@ -84,10 +85,7 @@ def message_tokens(tokens: Sequence[Token], text: str) -> list[Token] | None:
 
 
 def first_difference(one: str, other: str) -> int | None:
-    for index, (left, right) in enumerate(zip(one, other, strict=False)):
-        if left != right:
-            return index
-    return None if len(one) == len(other) else min(len(one), len(other))
+    return None if one == other else common_prefix(one, other)
 
 
 def _text(tokens: Sequence[Token]) -> str:

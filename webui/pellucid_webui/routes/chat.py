@@ -11,6 +11,7 @@ from typing import Any
 
 from pellucid.client.assistant_protocol import Assistant, AssistantFor
 from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.system.common_prefix import common_prefix
 from pellucid.vocabulary.query import ScoreQuery
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations import context_use
@@ -89,8 +90,7 @@ class ChatRoute:
             async for _ in turn.updates():
                 count = len(turn.batches)
                 blocks = await in_rendering_thread(blocks_of, turn)
-                keep = next((at for at, (a, b) in enumerate(zip(known, blocks, strict=False)) if a != b), len(known))
-                keep = min(keep, len(blocks))
+                keep = common_prefix(known, blocks)
                 event = {"n": count, "keep": keep, "blocks": blocks[keep:], "stats": turn_stats(turn)}
                 reasoning = turn.reasoning
                 event |= {"use": context_use.of_turn(model, turn), "reasoning": reasoning[told:], "begins": not told}

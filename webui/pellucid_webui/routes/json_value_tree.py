@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pellucid.system.common_prefix import common_prefix
 from pellucid_webui.conversations.answer_details import StoredArgument, StoredCall, StoredDetails, StoredField
 
 MAX_ROWS = 1000
@@ -67,9 +68,7 @@ def _known_rows(fields: Mapping[str, Details]) -> Iterator[Row]:
     above: list[str] = []
     for path, field in fields.items():
         steps = path.split("/")[1:]
-        common = 0
-        while common < min(len(above), len(steps) - 1) and above[common] == steps[common]:
-            common += 1
+        common = common_prefix(above, steps[:-1])
         for level, step in enumerate(steps[common:-1], common + 1):
             yield _row(level, _unescaped(step), "", None, is_open=True)
         above = steps[:-1]

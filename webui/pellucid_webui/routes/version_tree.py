@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import exp
 from typing import Any
 
+from pellucid.system.common_prefix import common_prefix
 from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import record_at
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
@@ -57,10 +58,7 @@ def made(node: Node) -> str:
 
 def words(text: str, older: str | None) -> str:
     """Return the first words of a version, or the words around the first difference."""
-    shared = 0
-    if older is not None:
-        pairs = enumerate(zip(text, older, strict=False))
-        shared = next((at for at, (a, b) in pairs if a != b), min(len(text), len(older)))
+    shared = 0 if older is None else common_prefix(text, older)
     if shared < LEAST_SHARED or shared == len(text):
         return _line(text[: 2 * MAX_CHARACTERS])
     begin = text.find(" ", shared - LEAD_CHARACTERS, shared) + 1 or shared - LEAD_CHARACTERS

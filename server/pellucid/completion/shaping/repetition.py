@@ -8,6 +8,7 @@ from itertools import islice, takewhile
 from pellucid.code.language_syntax import indentation, scan_line
 from pellucid.code.line_rules import TELLING, is_telling, letters
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
+from pellucid.system.common_prefix import common_prefix
 
 LINES_BELOW = 3
 
@@ -105,7 +106,5 @@ def _lacks_one_letter(one: str, other: str) -> bool:
     short, long = sorted((one, other), key=len)
     if len(short) < LONG_LINE or len(long) != len(short) + 1:
         return False
-    at = next(
-        (index for index, (left, right) in enumerate(zip(short, long, strict=False)) if left != right), len(short)
-    )
+    at = common_prefix(short, long)
     return short[at:] == long[at + 1 :] and not long[at].isdigit()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from difflib import SequenceMatcher
 from io import StringIO
@@ -13,6 +12,7 @@ from pathlib import Path
 from pellucid.completion.document_cursor import normalize_newlines
 from pellucid.completion.surprise.code_lexer import Part
 from pellucid.errors import InvalidRequestError
+from pellucid.system.common_prefix import common_prefix
 from pellucid.system.safe_git import git_command, git_environment
 
 LIMIT_SECONDS = 20.0
@@ -63,8 +63,8 @@ def changed_parts(old: str, new: str) -> list[Part]:
     """Return the offsets of the new text's lines that differ from the old text."""
     before, after = StringIO(old).readlines(), StringIO(new).readlines()
     starts = [0, *accumulate(map(len, after))]
-    first = _equal(before, after)
-    last = _equal(before[first:][::-1], after[first:][::-1])
+    first = common_prefix(before, after)
+    last = common_prefix(before[first:][::-1], after[first:][::-1])
     # Frequent lines are junk to the matcher, because comparing all pairs takes minutes. At worst, a
     # frequent line counts as changed.
     matcher = SequenceMatcher(None, before[first : len(before) - last], after[first : len(after) - last])
@@ -74,10 +74,3 @@ def changed_parts(old: str, new: str) -> list[Part]:
         for kind, _, _, begin, end in changes
         if kind != "equal" and end > begin
     ]
-
-
-def _equal(one: Sequence[str], other: Sequence[str]) -> int:
-    return next(
-        (index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its),
-        min(len(one), len(other)),
-    )

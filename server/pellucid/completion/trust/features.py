@@ -12,6 +12,7 @@ from pellucid.code.language_syntax import indentation
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.trust.threshold_gate import FLOOR
+from pellucid.system.common_prefix import common_prefix
 from pellucid.vocabulary.token import Token
 
 VERSION = 4
@@ -183,5 +184,4 @@ def _margin(tokens: Sequence[Token], index: int) -> float:
 
 def _common_prefix_share(line: str, above: str) -> float:
     shorter = min(len(line), len(above))
-    same = next((index for index in range(shorter) if line[index] != above[index]), shorter)
-    return same / shorter if shorter else 0.0
+    return common_prefix(line, above) / shorter if shorter else 0.0

@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pellucid.system.common_prefix import common_prefix
+
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _INDENTATION = re.compile(r"[ \t]*")
 _REST_OF_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)?")
@@ -95,7 +97,7 @@ def select_lines(prefix: str, selection: str, suffix: str, *, prose: bool = Fals
         return SelectedLines(before, raw, after, newline, len(raw), 0, margin, "", inserted=True)
     indentations = [_match(_INDENTATION, raw[index]) for index in filled]
     least, most = min(indentations), max(indentations)  # Their common beginning is that of all.
-    margin = next((least[:index] for index, sign in enumerate(least) if sign != most[index]), least)
+    margin = least[: common_prefix(least, most)]
     opening = indentations[0].removeprefix(margin)
     return SelectedLines(
         before, raw, after, newline, filled[0], len(raw) - 1 - filled[-1], margin, opening, inserted=False
