@@ -7,12 +7,13 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
+from pellucid.text.structured.json_scanner import is_json
 from pellucid.vocabulary.finish import FinishReason, Usage
 from pellucid_webui.conversations import context_use
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.markdown.highlighting import highlighting_ends_after, is_over
-from pellucid_webui.conversations.markdown.json_as_code import is_json, json_as_code
+from pellucid_webui.conversations.markdown.json_as_code import json_as_code
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.turn import Turn
 from pellucid_webui.conversations.turn_settings import TurnSettings

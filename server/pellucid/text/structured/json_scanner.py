@@ -28,6 +28,14 @@ class _EndedError(Exception):
     """The text ends here, or is not JSON from here on."""
 
 
+def is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def scan(text: str, begin: int = 0) -> list[JsonValue]:
     """Return the scalars of a JSON text from ``begin`` on, in order.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pellucid.text.structured.grammar_text import GrammarRefusedError, quoted
+from pellucid.text.structured.json_scanner import is_json
 from pellucid.text.tool_calls.call_rules import CallForm, CallRules, OfferedFunction, one_of
 from pellucid.text.tool_calls.call_syntax import Draft, Reading
 from pellucid.text.tool_calls.format_reader import FormatReader
@@ -194,7 +195,7 @@ def _written(value: Characters, before: int, schema: Mapping[str, Any] | None) -
     text = "".join(character for _, character in value[begin:end])
     if not _is_text(schema):
         bare = PYTHON_CONSTANTS.get(text.strip(), text.strip())
-        if _is_json(bare):
+        if is_json(bare):
             skipped = begin + len(text) - len(text.lstrip())
             return [(value[skipped + index][0], character) for index, character in enumerate(bare)]
     quoted = [(position, json.dumps(character, ensure_ascii=False)[1:-1]) for position, character in value[begin:end]]
@@ -217,11 +218,3 @@ def _is_text(schema: Mapping[str, Any] | None) -> bool:
     if type is None and isinstance(branches, list):
         return any(isinstance(branch, Mapping) and _is_text(branch) for branch in branches)
     return type == "string" or (isinstance(type, list) and "string" in type)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
 
 def json_as_code(text: str) -> str:
     """Return JSON as a Markdown code block, which a line of JSON cannot close."""
     return f"```json\n{text}"
-
-
-def is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
