@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from pellucid.system.processors import system_value
+
 SECONDS_BETWEEN_LOOKS = 30.0
 
 MAINS = ("Mains", "USB")
@@ -39,21 +41,16 @@ def runs_on_battery() -> bool:
 
 def discharges(folder: Path) -> bool:
     """Return whether Linux's list of power supplies has a discharging battery and no mains."""
-    supplies = [(_line(path / "type"), path) for path in sorted(folder.glob("*"))]
-    if any(kind in MAINS and _line(path / "online") == "1" for kind, path in supplies):
+    supplies = [(system_value(path / "type"), path) for path in sorted(folder.glob("*"))]
+    if any(kind in MAINS and system_value(path / "online") == "1" for kind, path in supplies):
         return False
     # A mouse has a battery, too; its scope is "Device".
     return any(
-        kind == "Battery" and _line(path / "status") == "Discharging" and _line(path / "scope") != "Device"
+        kind == "Battery"
+        and system_value(path / "status") == "Discharging"
+        and system_value(path / "scope") != "Device"
         for kind, path in supplies
     )
-
-
-def _line(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
 
 
 def _output_of(*command: str) -> str:

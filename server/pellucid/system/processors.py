@@ -34,7 +34,7 @@ def usable_cores(root: Path = Path("/")) -> int:
     """
     allowed = usable_processors()
     siblings = (root / f"sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list" for number in allowed)
-    cores = len({_read(path) or path for path in siblings})
+    cores = len({system_value(path) or path for path in siblings})
     return max(min(cores, *_shares(root), len(allowed)), 1)
 
 
@@ -44,17 +44,17 @@ def usable_processors() -> Collection[int]:
 
 def _shares(root: Path) -> Iterator[int]:
     groups = dict(
-        line.split(":", 2)[1:] for line in _read(root / "proc/self/cgroup").splitlines() if line.count(":") > 1
+        line.split(":", 2)[1:] for line in system_value(root / "proc/self/cgroup").splitlines() if line.count(":") > 1
     )
     top = root / "sys/fs/cgroup"
     for folder in _with_parents(top, groups.get("", "/")):
-        quota, _, period = _read(folder / "cpu.max").partition(" ")
+        quota, _, period = system_value(folder / "cpu.max").partition(" ")
         if quota.isdecimal() and period.isdecimal():
             yield int(quota) // int(period)
     controller = next((names for names in groups if "cpu" in names.split(",")), None)
     if controller is not None:
         for folder in _with_parents(top / "cpu", groups[controller]):
-            quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+            quota, period = system_value(folder / "cpu.cfs_quota_us"), system_value(folder / "cpu.cfs_period_us")
             if quota.isdecimal() and period.isdecimal():
                 yield int(quota) // int(period)
 
@@ -65,7 +65,8 @@ def _with_parents(top: Path, group: str) -> Iterator[Path]:
     yield from (parent for parent in folder.parents if parent.is_relative_to(top))
 
 
-def _read(path: Path) -> str:
+def system_value(path: Path) -> str:
+    """Return the text of a file of the system; empty if the file cannot be read."""
     try:
         return path.read_text().strip()
     except OSError:
