@@ -15,18 +15,14 @@ from pellucid.terminal.coloured_tokens import harmless
 STYLES = {"better": "green", "worse": "red"}
 
 
-def show_results(results: EvaluationResults, console: Console | None = None) -> None:
-    console = console or _console()
+def show_results(results: EvaluationResults) -> None:
+    console = _console()
     for suite in results.suites:
         table = Table(box=None, pad_edge=False, title=suite, title_justify="left", title_style="bold")
-        for name, justify in (
-            ("figure", "left"),
-            ("model", "left"),
-            ("value", "right"),
-            ("95 % interval", "right"),
-            ("of", "right"),
-        ):
-            table.add_column(name, justify="right" if justify == "right" else "left")
+        for name in ("figure", "model"):
+            table.add_column(name)
+        for name in ("value", "95 % interval", "of"):
+            table.add_column(name, justify="right")
         notes: dict[str, list[str]] = {}
         rows: dict[str, list[list[str]]] = {}
         for model in results.models:
@@ -52,8 +48,8 @@ def show_results(results: EvaluationResults, console: Console | None = None) -> 
         console.print()
 
 
-def show_comparisons(comparisons: Sequence[ResultComparison], console: Console | None = None) -> None:
-    console = console or _console()
+def show_comparisons(comparisons: Sequence[ResultComparison]) -> None:
+    console = _console()
     for comparison in comparisons:
         console.print(Text(harmless(f"{comparison.before}, then {comparison.after}"), "bold"), soft_wrap=True)
         table = Table(box=None, pad_edge=False)

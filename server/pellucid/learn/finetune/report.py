@@ -42,8 +42,8 @@ def left_out(dataset: Dataset) -> list[str]:
     )
 
 
-def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = None) -> None:
-    console = console or _console()
+def show_estimate(found: Estimate, dataset: Dataset) -> None:
+    console = _console()
     table = _table("", "")
     memory = "not reported by this system" if found.memory is None else human(found.memory)
     for name, value in (
@@ -71,8 +71,8 @@ def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = N
     console.print("No adapter was made.")
 
 
-def show_tuned(tuned: FinetuneResult, console: Console | None = None) -> None:
-    console = console or _console()
+def show_tuned(tuned: FinetuneResult) -> None:
+    console = _console()
     outcome = tuned.outcome
     table = _table("held-out files", "before", "after", "difference (95 % interval)", "files", "")
     for row in tuned.rows:
