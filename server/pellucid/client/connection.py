@@ -65,12 +65,15 @@ class Connection:
         except httpx.ConnectError as error:
             raise UnavailableError(f"No server answers at {self.url}: start one with pellucid serve.") from error
         except httpx.InvalidURL as error:
-            raise InvalidRequestError(
-                f"{self.url} is not the address of a server ({str(error).rstrip('.')}): "
-                "use one like http://127.0.0.1:8437."
-            ) from error
+            raise no_address(self.url, error) from error
         except httpx.HTTPError as error:
             raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
+
+
+def no_address(url: str, error: Exception) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{url} is not the address of a server ({str(error).rstrip('.')}): use one like http://127.0.0.1:8437."
+    )
 
 
 def json_object(text: str | bytes) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from urllib.parse import quote
 import httpx
 
 from pellucid.client import wire
-from pellucid.client.connection import CONNECT_SECONDS, Connection, Json, error_of, json_object
+from pellucid.client.connection import CONNECT_SECONDS, Connection, Json, error_of, json_object, no_address
 from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, health_of, objection_in, problem_at
-from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
+from pellucid.errors import NotSupportedError, UnavailableError
 from pellucid.vocabulary.finish import Finish, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
@@ -97,10 +97,7 @@ class Client:
         except (httpx.ConnectError, httpx.ConnectTimeout):
             return ServerHealth(HealthStatus.ABSENT)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise InvalidRequestError(
-                f"{self.url} is not the address of a server ({str(error).rstrip('.')}): "
-                "use one like http://127.0.0.1:8437."
-            ) from error
+            raise no_address(self.url, error) from error
         except httpx.HTTPError as error:
             return ServerHealth(HealthStatus.SILENT, str(error) or type(error).__name__)
         return objection_in(listing) or health
