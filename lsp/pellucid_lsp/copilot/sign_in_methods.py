@@ -18,23 +18,16 @@ def register(server: CopilotServer) -> None:
         return "OK"
 
     @server.own_request("checkStatus")
+    @server.own_request("signInConfirm")
     def check_status(_: Any) -> Json:
         """Report a signed-in user, so that the client requests suggestions."""
         return {"status": "OK", "user": server.user}
 
     @server.own_request("signIn")
+    @server.own_request("signInInitiate")  # From older clients.
     def sign_in(_: Any) -> Json:
         """Report a signed-in user. Without a code the client opens no browser."""
         return {"status": "AlreadySignedIn", "user": server.user}
-
-    @server.own_request("signInInitiate")
-    def sign_in_initiate(_: Any) -> Json:
-        """Handle ``signIn`` of older clients."""
-        return {"status": "AlreadySignedIn", "user": server.user}
-
-    @server.own_request("signInConfirm")
-    def sign_in_confirm(_: Any) -> Json:
-        return {"status": "OK", "user": server.user}
 
     @server.own_request("signOut")
     def sign_out(_: Any) -> Json:
