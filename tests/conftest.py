@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -138,6 +139,15 @@ def sandbox_alone(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
     """Wait until no test worker runs programs, because all processes share a user's limit."""
     with FileLock(tmp_path_factory.getbasetemp().parent / "sandbox.lock"):
         yield
+
+
+@pytest.fixture
+def port() -> int:
+    """A free port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        found = listener.getsockname()[1]
+    assert isinstance(found, int)
+    return found
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -33,15 +32,6 @@ CALLS = "connect,sendto,sendmsg,sendmmsg"
 ADDRESS = re.compile(r'(?:inet_addr\(|inet_pton\(AF_INET6, )"([^"]+)"')
 PORT = re.compile(r"sin6?_port=htons\((\d+)\)")
 WAIT_SECONDS = 180
-
-
-@pytest.fixture
-def port() -> int:
-    """A free port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        found = listener.getsockname()[1]
-    assert isinstance(found, int)
-    return found
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import cycle
@@ -38,7 +38,7 @@ from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.text.healing import Healer
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.query import COMPLETION, SamplingParams, Terms
-from support.fleet.fleet_servers import CONTEXT, fleet_of, replica_of
+from support.fleet.fleet_servers import CONTEXT, fleet_of, replica_of, until
 from support.fleet.stand_in_replica import Fault, StandInReplica
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama, to_decoder
@@ -612,9 +612,3 @@ async def forever() -> None:
 
 async def ready() -> None:
     pass
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.01)

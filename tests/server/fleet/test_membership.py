@@ -22,7 +22,7 @@ from pellucid.fleet.membership import Membership, ReplicaLimits, engine_url, rea
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.query import SamplingParams
-from support.fleet.fleet_servers import CONTEXT, replica_of
+from support.fleet.fleet_servers import CONTEXT, replica_of, until, wait_for_the_test
 from support.fleet.stand_in_replica import listening
 from support.servers.http_servers import TINY, byte_tokenizer
 
@@ -191,15 +191,6 @@ def check_of(tokenizer: Tokenizer) -> JoinCheck:
     return JoinCheck({TINY: tokenizer.encode(PROBE)}, {TINY: tokenizer.vocab_size})
 
 
-async def wait_for_the_test(event: asyncio.Event, sent: int) -> None:
-    """Wait with the third token.
-
-    The event belongs to a different loop, so the event is only polled.
-    """
-    while sent == 2 and not event.is_set():
-        await asyncio.sleep(0.01)
-
-
 async def answer(fleet: Fleet, session: str) -> Finish:
     """Return the finish of an answer."""
     items = [
@@ -222,9 +213,3 @@ async def until_async(step: Callable[[], Awaitable[None]], holds: Callable[[], b
     async with asyncio.timeout(30):
         while not holds():
             await step()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.02)

@@ -28,7 +28,7 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from pellucid.vocabulary.token import Token
-from support.fleet.fleet_servers import CONTEXT
+from support.fleet.fleet_servers import CONTEXT, until, wait_for_the_test
 from support.fleet.stand_in_replica import StandInReplica, listening
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import TINY, byte_tokenizer
@@ -412,18 +412,3 @@ class SlowReplica(StandInReplica):
         while not self.may_unload:
             await asyncio.sleep(0.01)
         return await super()._unload_adapter(request)
-
-
-async def wait_for_the_test(event: asyncio.Event, sent: int) -> None:
-    """Wait with the third token.
-
-    The event belongs to a different loop, so the event is only polled.
-    """
-    while sent == 2 and not event.is_set():
-        await asyncio.sleep(0.01)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not holds():
-            await asyncio.sleep(0.01)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -19,8 +17,6 @@ import gradio as gr
 import httpx
 import pytest
 
-import pellucid.cli.app
-import pellucid_webui.hosting.mount
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
@@ -34,43 +30,20 @@ from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage
 from support.servers.http_servers import TINY, ScriptedAssistant, live_scripted
+from support.servers.started_commands import Start, started_commands
 
 pytestmark = pytest.mark.slow
 
 Run = Callable[..., tuple[int, str, str]]
-Start = Callable[..., subprocess.Popen[str]]
 URL = "http://127.0.0.1:9"
-
-
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found = probe.getsockname()[1]
-    assert isinstance(found, int)
-    return found
 
 
 @pytest.fixture
 def start(tmp_path: Path, port: int) -> Iterator[Start]:
     """Start `pellucid webui` with the options; remaining processes are killed at the end."""
-    processes: list[subprocess.Popen[str]] = []
-    folders = [
-        str(Path(module.__file__ or "").parents[2]) for module in (pellucid.cli.app, pellucid_webui.hosting.mount)
-    ]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "PELLUCID_DATA": str(tmp_path / "data")}
     code = "import sys; from pellucid.cli.app import app\ntry: app()\nfinally: print('torch' in sys.modules)"
-
-    def start(*options: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", code, "webui", "--port", str(port), *options]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
+    with started_commands(code, "webui", "--port", str(port), PELLUCID_DATA=str(tmp_path / "data")) as start:
+        yield start
 
 
 def page(port: int, process: subprocess.Popen[str], part: str) -> httpx.Response:

@@ -17,8 +17,6 @@ from pathlib import Path
 
 import pytest
 
-import pellucid.cli.app
-import pellucid_webui.hosting.mount
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.config import load_settings
@@ -36,12 +34,12 @@ from pellucid.vocabulary.token import Token
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama
 from support.servers.scripted_engine import FORMAT, MID, ScriptedEngine, byte_tokenizer, scripted_assistant
+from support.servers.started_commands import Start, started_commands
 
 VOCAB = 320
 LONG = SamplingParams(max_tokens=30_000, ignore_eos=True)
 """An answer longer than any test."""
 
-Start = Callable[..., subprocess.Popen[str]]
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -58,40 +56,16 @@ PATIENCE = 300
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found = probe.getsockname()[1]
-    assert isinstance(found, int)
-    return found
-
-
-@pytest.fixture
 def start(tmp_path: Path, port: int) -> Iterator[Start]:
     """Start `pellucid serve` with the options; remaining processes are killed at the end."""
-    processes: list[subprocess.Popen[str]] = []
-    folders = [
-        str(Path(file).parents[2]) for file in (pellucid.cli.app.__file__, pellucid_webui.hosting.mount.__file__)
-    ]
-    own = {
-        "PYTHONPATH": os.pathsep.join(folders),
+    variables = {
         "PELLUCID_CACHE": str(tmp_path / "cache"),
         "PELLUCID_DATA": str(tmp_path / "data"),
         "PELLUCID_QUANT": "none",  # Nothing is compiled.
     }
-    environment = {**os.environ, **own}
-    code = "from pellucid.cli.app import app; app()"
-
-    def start(*options: str | Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", code, "serve", "--port", str(port), "--context", "32768", *map(str, options)]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
+    command = ("serve", "--port", str(port), "--context", "32768")
+    with started_commands("from pellucid.cli.app import app; app()", *command, **variables) as start:
+        yield start
 
 
 async def ready(client: Client, process: subprocess.Popen[str]) -> None:

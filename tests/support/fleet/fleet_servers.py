@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -67,3 +68,18 @@ async def fleet_of(
         yield FleetOfStandIns(fleet, check, members)
         fleet.close()
         await fleet.replicas.disconnect()
+
+
+async def wait_for_the_test(event: asyncio.Event, sent: int) -> None:
+    """Wait with the third token.
+
+    The event belongs to a different loop, so the event is only polled.
+    """
+    while sent == 2 and not event.is_set():
+        await asyncio.sleep(0.01)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.01)

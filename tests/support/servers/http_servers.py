@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -327,3 +328,13 @@ def live_tiny(adapters: Path | None = None, state: ServerState | None = None, **
             yield server
     finally:
         engine.close()
+
+
+def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
+    """Return the events of a stream, and check the events' names."""
+    events = []
+    for block in answer.text.split("\n\n")[:-1]:
+        name, data = block.split("\n")
+        events.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {events[-1]['type']}"
+    return events

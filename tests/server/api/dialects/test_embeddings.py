@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -42,12 +41,6 @@ PAIRS = {
 """Descriptions, and a function for each description."""
 
 TEXTS = ["a", "def add(a, b):\n    return a + b\n", "héllo wörld " * 15]
-
-
-@pytest.fixture
-def client(tiny_server: LiveServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{tiny_server.url}/v1", api_key="unused", max_retries=0) as client:
-        yield client
 
 
 @torch.inference_mode()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import httpx
@@ -15,7 +14,7 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel, Field
 
-from support.servers.http_servers import TINY, LiveServer
+from support.servers.http_servers import TINY
 
 BIAS = {str(ord(character)): 4.0 for character in '"}]'}
 SCHEMA: dict[str, Any] = {
@@ -39,12 +38,6 @@ class Answer(BaseModel):
 
     colour: Literal["red", "blue"]
     sizes: list[int] = Field(max_length=2)
-
-
-@pytest.fixture
-def client(tiny_server: LiveServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{tiny_server.url}/v1", api_key="unused", max_retries=0) as client:
-        yield client
 
 
 def choice_of(http: httpx.Client, route: str, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from pellucid.errors import ContextLengthError, NotSupportedError, PellucidError
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.token import Token
-from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live_scripted, spoken
+from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, events_of, live_scripted, spoken
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 QUESTION: dict[str, Any] = {"model": TINY, "max_tokens": 6, "messages": [{"role": "user", "content": "hello"}]}
@@ -37,16 +37,6 @@ def client(tiny_server: LiveServer) -> Iterator[anthropic.Anthropic]:
 def post(body: dict[str, Any], assistant: ScriptedAssistant) -> httpx.Response:
     with live_scripted(assistant) as server:
         return server.http.post("/v1/messages", json=ASK | body)
-
-
-def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
-    """Return the events of a stream, and check the events' names."""
-    events = []
-    for block in answer.text.split("\n\n")[:-1]:
-        name, data = block.split("\n")
-        events.append(json.loads(data.removeprefix("data: ")))
-        assert name == f"event: {events[-1]['type']}"
-    return events
 
 
 def test_whole(client: anthropic.Anthropic) -> None:

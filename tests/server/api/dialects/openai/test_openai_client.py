@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import httpx
 import openai
 import pytest
@@ -12,12 +10,6 @@ from openai.types.chat import ChatCompletionMessageParam
 from support.servers.http_servers import MARKERS, TINY, LiveServer
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
-
-
-@pytest.fixture
-def client(tiny_server: LiveServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{tiny_server.url}/v1", api_key="unused", max_retries=0) as client:
-        yield client
 
 
 def test_models(client: openai.OpenAI) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -16,32 +15,16 @@ from pydantic import TypeAdapter
 from pellucid.errors import ContextLengthError, PellucidError, QueueFullError
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.message import Message
-from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live_scripted, spoken
+from support.servers.http_servers import TINY, ScriptedAssistant, events_of, live_scripted, spoken
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 LOGPROBS: Any = "message.output_text.logprobs"
 FEW: dict[str, Any] = {"max_output_tokens": 6, "temperature": 0}
 
 
-@pytest.fixture
-def client(tiny_server: LiveServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{tiny_server.url}/v1", api_key="unused", max_retries=0) as client:
-        yield client
-
-
 def post(body: dict[str, Any], assistant: ScriptedAssistant) -> httpx.Response:
     with live_scripted(assistant) as server:
         return server.http.post("/v1/responses", json=body)
-
-
-def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
-    """Return the events of a stream, and check the events' names."""
-    events = []
-    for block in answer.text.split("\n\n")[:-1]:
-        name, data = block.split("\n")
-        events.append(json.loads(data.removeprefix("data: ")))
-        assert name == f"event: {events[-1]['type']}"
-    return events
 
 
 def text_of(response: Response) -> ResponseOutputText:
