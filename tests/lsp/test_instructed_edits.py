@@ -137,8 +137,8 @@ async def test_a_document_that_changes_meanwhile(
     assert (made.reason, len(made.hunks)) == ((CHANGED, 0) if dropped else (None, 1))
 
 
-async def test_cancelled(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """Cancelling the request closes the model's stream."""
+def stuck(assistant: ScriptedAssistant) -> threading.Event:
+    """Let the answer wait forever at the third token, and return the event of reaching it."""
     reached = threading.Event()
 
     async def before(index: int) -> None:
@@ -147,6 +147,12 @@ async def test_cancelled(connect: Connect, assistant: ScriptedAssistant) -> None
             await asyncio.Event().wait()
 
     assistant.before = before
+    return reached
+
+
+async def test_cancelled(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Cancelling the request closes the model's stream."""
+    reached = stuck(assistant)
     editor = await connect(text=TEXT)
     params = {"textDocument": {"uri": URI}, "range": RANGE, "instruction": "x"}
     editor.client.protocol.send_request("pellucid/edit", params, msg_id="edit")
@@ -266,14 +272,7 @@ async def test_a_version_is_edited(connect: Connect) -> None:
 @pytest.mark.parametrize(("command", "closes"), [(INSTRUCT, True), (EXPLAIN_CODE, False)])
 async def test_ended(connect: Connect, assistant: ScriptedAssistant, command: str, closes: bool) -> None:
     """Closing the document, or switching off, ends a running request and the model's stream."""
-    reached = threading.Event()
-
-    async def before(index: int) -> None:
-        if index == 2:
-            reached.set()
-            await asyncio.Event().wait()
-
-    assistant.before = before
+    reached = stuck(assistant)
     editor = await connect(text=TEXT)
     asked = asyncio.create_task(editor.command(command, URI, 1, 3, *(["x"] if command == INSTRUCT else [])))
     await until(reached.is_set)

@@ -109,29 +109,26 @@ def test_help_names_every_command(run: Run) -> None:
     assert all(f"\n  {command[0]} " in out for command in COMMANDS)
 
 
+def imported_by(module: str) -> set[str]:
+    """Return the modules that the import of a module imports."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.cli.app.__file__).parents[2])}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return set(done.stdout.split())
+
+
 @pytest.mark.process
 def test_start_is_light() -> None:
     """The command line imports neither the models' libraries nor the server nor the settings."""
-    code = "import sys, pellucid.cli.app; print(*sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.cli.app.__file__).parents[2])}
-    found = subprocess.run(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout.split()
+    heavy = {"torch", "transformers", "numpy", "fastapi", "uvicorn", "httpx", "pydantic", "rich.progress"}
 
-    assert not {"torch", "transformers", "numpy", "fastapi", "uvicorn", "httpx", "pydantic", "rich.progress"} & set(
-        found
-    )
+    assert not heavy & imported_by("pellucid.cli.app")
 
 
 def test_doctor_reads_the_settings_first() -> None:
     """The doctor's module does not import torch, so unreadable settings are refused at once."""
-    code = "import sys, pellucid.cli.doctor; print(*sys.modules)"
-    environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.cli.app.__file__).parents[2])}
-    found = subprocess.run(
-        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True
-    ).stdout.split()
-
-    assert not {"torch", "transformers"} & set(found)
+    assert not {"torch", "transformers"} & imported_by("pellucid.cli.doctor")
 
 
 def test_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
