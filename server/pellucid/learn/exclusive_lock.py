@@ -1,4 +1,4 @@
-"""A lock file against a second process that does the same work."""
+"""A lock file against a second process with the same work."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pellucid.system.atomic_files import OTHER_CACHE, errors_explained
 
 @contextmanager
 def locked(path: Path, busy: str, elsewhere: str = OTHER_CACHE) -> Iterator[None]:
-    """Hold a lock file, whose folder is created if missing.
+    """Hold a lock file; a missing folder is created.
 
     Raise InvalidRequestError with the sentence ``busy`` if another process holds the lock, and
-    ModelError with the remedy ``elsewhere`` if the folder cannot be written to.
+    ModelError with the remedy ``elsewhere`` if the folder is not writable.
     """
     with errors_explained(path.parent, elsewhere):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Commands in processes of their own, which end with the test."""
+"""Runs commands in separate processes, which end with the test."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @contextmanager
 def started_commands(code: str, *command: str, **variables: str) -> Iterator[Start]:
-    """Yield a function that runs Python code with a command line and further options.
+    """Yield a function for running Python code with a command line and further options.
 
-    Processes that remain are killed at the end.
+    Remaining processes are killed at the end.
     """
     processes: list[subprocess.Popen[str]] = []
     folders = [

@@ -31,7 +31,7 @@ PREFIX_ONLY = (
 )
 
 NO_NAMES = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#.*")
-"""Matches strings and comments of one line."""
+"""Matches strings and comments of a single line."""
 
 MAX_LINE = 4096
 """Maximum characters to search for names: unterminated strings take quadratic time."""
