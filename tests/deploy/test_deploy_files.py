@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from pellucid.api.engine_status import EngineStatus
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 import front_requirements
 import ray_serve
+from pellucid.api.engine_status import EngineStatus
 from pellucid.api.metrics import Metrics
 from pellucid.cli.app import app
 from pellucid.config import ENVIRONMENT_PREFIX, Settings
