@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from playwright.async_api import FilePayload, expect
+from typing import Any
+
+from playwright.async_api import FilePayload, Route, expect
 
 from support.page.page_fixtures import ENDLESS, Tab, Upload
 from support.page.storyteller import LARGE
@@ -96,6 +98,36 @@ async def empty_settings(tab: Tab) -> None:
     await tab.send("Say yes.")
     await expect(tab.notice).to_have_text("Max output tokens is empty: enter a number.")
     assert await tab.page.locator(".pl-message").count() == 2
+
+
+STOP_AND_WAIT = """async ([conversation, node]) => {
+  const headers = { "content-type": "application/json" };
+  const ask = async (more) => {
+    const body = JSON.stringify({ conversation, ...more });
+    const reply = await fetch("page/chat", { method: "POST", headers, body });
+    return JSON.parse((await reply.text()).slice("data: ".length));
+  };
+  await ask({ verb: "stop", node });
+  while ((await ask({ verb: "show" })).live) await new Promise((done) => setTimeout(done, 20));
+}"""
+"""Stops an answer, and returns after the end."""
+
+
+async def test_tokens_of_an_answer_that_just_ended(tab: Tab) -> None:
+    """An answer that ends before its tokens can be followed is shown with all its tokens."""
+
+    async def ended_first(route: Route) -> None:
+        asked: Any = route.request.post_data_json
+        if asked["tokens"]:
+            await tab.page.evaluate(STOP_AND_WAIT, [asked["conversation"], asked["node"]])
+        await route.continue_()
+
+    await tab.send(LONG)
+    await tab.grown(0)
+    await tab.page.route("**/page/turn", ended_first)
+    await tab.page.locator(".pl-assistant .pl-tokens-button").click()
+    await tab.answered(2)
+    await tab.options.first.wait_for()
 
 
 async def tokens_during_generation(tab: Tab) -> None:

@@ -187,7 +187,7 @@ class TestRefusals:
                 await own.act(verb, **more)
         assert await own.act("inspect", **more) == {"marks": {}, "opened": None}
         await own.act("stop", **more)
-        assert [event async for event in own.follow(node, tokens=True)] == [{"n": 0, "end": True, "error": None}]
+        assert [event async for event in own.follow(node, tokens=True)] == [{"n": None, "end": True, "error": None}]
         assert hers.route.turns.find(node) is not None
         assert store.archive("you", str(hers.conversation)) == before
         await hers.act("stop", node=node)
@@ -258,7 +258,7 @@ class TestFollowing:
         tab = tab_with(store, tokens("yes"))
         node = await tab.send()
         await tab.route.turns.wait_until_idle()
-        assert [event async for event in tab.follow(node, 1)] == [{"n": 1, "end": True, "error": None}]
+        assert [event async for event in tab.follow(node, 1)] == [{"n": None, "end": True, "error": None}]
 
     async def test_a_closed_tab(self, store: ConversationStore) -> None:
         """A closed stream stops neither the answer nor the stream of a different tab."""

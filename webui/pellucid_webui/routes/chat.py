@@ -76,14 +76,15 @@ class ChatRoute:
     async def follow(self, owner: str, asked: Asked) -> AsyncGenerator[Payload]:
         """Yield what an answer gains up to the end, with the tokens after ``after`` batches.
 
-        ``n`` is the number of batches so far. ``blocks`` replace all blocks from ``keep`` on. The
-        first event (``begins``) has the reasoning so far, each later event the added reasoning.
+        ``n`` is the number of batches so far, None if the answer has already ended. ``blocks``
+        replace all blocks from ``keep`` on. The first event (``begins``) has the reasoning so far,
+        each later event the added reasoning.
         """
         conversation = await self._actions(owner).conversation(_conversation_id(asked))
         turn = self._actions(owner).running(conversation, _number(asked, "node"))
         after, known, told = _number(asked, "after"), list[str](), 0
         if turn is None:
-            yield {"n": after, "end": True, "error": None}
+            yield {"n": None, "end": True, "error": None}
             return
         model, with_tokens = conversation.nodes[turn.node].model, asked.get("tokens") is True
         with _counted(self.following, owner):

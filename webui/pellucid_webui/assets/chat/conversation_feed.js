@@ -162,7 +162,7 @@ export class ConversationFeed {
     const asked = { conversation: this.state?.id, node, after: this.live?.tokens.length ?? 0, tokens: withTokens };
     this.lastEvent = Date.now();
     const onRefused = () => {};
-    const isWhole = await call("turn", asked, (/** @type {Page.TurnEvent} */ event) => this.grow(event), { signal: controller.signal, onRefused });
+    const isWhole = await call("turn", asked, (/** @type {Page.TurnEvent} */ event) => this.stream === controller && this.grow(event), { signal: controller.signal, onRefused });
     if (this.stream !== controller) return;
     this.stream = null;
     if (document.hidden) return;
@@ -176,7 +176,8 @@ export class ConversationFeed {
     this.lastEvent = Date.now();
     if (!live) return;
     if (event.end) {
-      if (this.asTokens.has(live.message.node)) this.tokens.set(live.message.node, live.tokens);
+      // Otherwise the answer ended before all of its tokens came, and they are loaded.
+      if (this.asTokens.has(live.message.node) && event.n === live.tokens.length) this.tokens.set(live.message.node, live.tokens);
       if (event.error) this.listeners.onRefused(event.error, SERVER_ERROR);
       return;
     }

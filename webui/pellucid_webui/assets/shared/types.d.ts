@@ -173,7 +173,8 @@ declare namespace Page {
 
   /** What an answer has gained: `n` numbers the event, `blocks` replace all blocks from `keep` on. */
   interface TurnEvent {
-    n: number;
+    /** The number of batches so far; null if the answer had ended before. */
+    n: number | null;
     keep: number;
     blocks: string[];
     tokens?: Batch[];
