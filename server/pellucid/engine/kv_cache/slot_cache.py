@@ -85,9 +85,6 @@ class SlotCache:
     def length(self, slot: int) -> int:
         return self._lengths[slot]
 
-    def held(self, slot: int) -> bool:
-        return self._held[slot]
-
     def cache_salt(self, slot: int) -> str:
         return self._salts[slot]
 
@@ -128,7 +125,11 @@ class SlotCache:
             self.parked.take(match.parked, match.length)  # First: taking may make room for the next parked prefix.
         if match.parked is not None or slot != match.slot or not continues_in_place(self._lengths[slot], match.length):
             self._park(slot, match)
-        self._copy_in(slot, match)
+        if match.parked is not None:
+            match.parked.restore(self.storage, slot, match.length)
+        elif match.length and slot != match.slot:
+            self.storage.copy(match.slot, slot, match.length)
+        self._ids[slot, : match.length] = self._matched(match)
         if self.states is not None:
             self.states.continue_from(slot, match.slot, match.length)
         self._lengths[slot] = match.length
@@ -189,13 +190,6 @@ class SlotCache:
         held, salt = self._ids[slot, : self._lengths[slot]], self._salts[slot]
         kept = common_prefix(held, self._matched(match)) if salt == match.cache_salt else 0
         self.parked.park(self.storage, slot, held, salt, kept)
-
-    def _copy_in(self, slot: int, match: Match) -> None:
-        if match.parked is not None:
-            match.parked.restore(self.storage, slot, match.length)
-        elif match.length and slot != match.slot:
-            self.storage.copy(match.slot, slot, match.length)
-        self._ids[slot, : match.length] = self._matched(match)
 
     def _choose(self, match: Match) -> int:
         free = [slot for slot in range(self.slots) if not self._held[slot]]

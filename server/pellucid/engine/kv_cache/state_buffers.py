@@ -69,7 +69,7 @@ class StateBuffers:
         return len(self._recent)
 
     def longest(self, slot: int, length: int) -> int:
-        """Return the position of the last state within the first ``length`` tokens; 0 is none."""
+        """Return the position of the last state within the first ``length`` tokens, or 0."""
         return max((position for position in self._of_slot[slot] if position <= length), default=0)
 
     def kept_within(self, length: int, prompt: int) -> int:

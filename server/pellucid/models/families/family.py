@@ -201,11 +201,19 @@ def window_of(path: Path, config: Json) -> int | None:
     return whole(path, config, "sliding_window", 0, MAX_POSITIONS, 0) or None
 
 
-def windows_by_type(path: Path, config: Json, shape: DecoderConfig) -> tuple[LayerKind, ...] | None:
-    """Return the layers' windows by ``layer_types``; None if a layer has no attention."""
-    types = config.get("layer_types") or []
+def stated_types(path: Path, config: Json, shape: DecoderConfig) -> list[str]:
+    """Return ``layer_types``, or an empty list. Raise ModelError for another number of layers."""
+    types = config.get("layer_types")
+    if types is None:
+        return []
     if not isinstance(types, list) or len(types) not in (0, shape.layers):
         raise ModelError(f"{path} has {shown(types)} for layer_types; it must be a list of {shape.layers} names.")
+    return types
+
+
+def windows_by_type(path: Path, config: Json, shape: DecoderConfig) -> tuple[LayerKind, ...] | None:
+    """Return the layers' windows by ``layer_types``; None if a layer has no attention."""
+    types = stated_types(path, config, shape)
     if not set(types) <= {"full_attention", "sliding_attention"}:
         return None
     window = window_of(path, config)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind, ShortConvolution
 from pellucid.errors import ModelError, NotSupportedError
-from pellucid.models.families.family import MAX_LAYERS, MAX_POSITIONS, MAX_TAPS, Family, W
+from pellucid.models.families.family import MAX_LAYERS, MAX_POSITIONS, MAX_TAPS, Family, W, stated_types
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json, real, shown, whole
 
@@ -36,15 +36,13 @@ class ShortConvolutions(Family):
         }
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
-        types = config.get("layer_types")
-        if types is None:
+        types = stated_types(path, config, shape)
+        if not types:
             attending = config.get("full_attn_idxs")
             attending = list(range(shape.layers)) if attending is None else attending
             if not isinstance(attending, list):
                 raise ModelError(f"{path} has {shown(attending)} for full_attn_idxs; it must be a list of layers.")
             types = ["full_attention" if index in attending else "conv" for index in range(shape.layers)]
-        if not isinstance(types, list) or len(types) != shape.layers:
-            raise ModelError(f"{path} has {shown(types)} for layer_types; it must be a list of {shape.layers} names.")
         if not set(types) <= {"full_attention", "conv"} or config.get("conv_bias"):
             return None
         taps = whole(path, config, "conv_L_cache", 2, MAX_TAPS, 3)

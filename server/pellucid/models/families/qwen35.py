@@ -16,7 +16,7 @@ import numpy as np
 from pellucid.engine.decoders.decoder_config import DecoderConfig, DeltaNet, LayerKind
 from pellucid.engine.decoders.quantized_blocks import Blocks, floats
 from pellucid.errors import ModelError, NotSupportedError
-from pellucid.models.families.family import MAX_LAYERS, MAX_POSITIONS, MAX_TAPS, Family, W
+from pellucid.models.families.family import MAX_LAYERS, MAX_POSITIONS, MAX_TAPS, Family, W, stated_types
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.untrusted_files import Json, shown, whole
 
@@ -39,12 +39,10 @@ class DeltaNets(Family):
         return {"head_dim": 256, "partial_rotary_factor": 0.25, **config}
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
-        types = config.get("layer_types")
-        if types is None:
+        types = stated_types(path, config, shape)
+        if not types:
             interval = whole(path, config, "full_attention_interval", 1, MAX_POSITIONS, _INTERVAL)
             recurrent = _all_but_every(interval, shape.layers)
-        elif not isinstance(types, list) or len(types) != shape.layers:
-            raise ModelError(f"{path} has {shown(types)} for layer_types; it must be a list of {shape.layers} names.")
         elif not set(types) <= {"full_attention", "linear_attention"}:
             return None
         else:
