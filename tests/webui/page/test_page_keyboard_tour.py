@@ -102,7 +102,8 @@ async def infill(page: Page) -> None:
 
 async def review(page: Page) -> None:
     await page.get_by_role("tab", name="Review").click()
-    await page.locator(".pl-review").wait_for()
+    # The form opens once the server has said that there is no review yet.
+    await page.locator(".pl-review").get_by_label("Model of column B").wait_for()
 
 
 async def test_tour(page: Page) -> None:
