@@ -114,6 +114,17 @@ class Settings(BaseSettings):
     )
     context: int = Field(8192, ge=64, description="maximum tokens of one sequence, prompt and answer together")
     slots: int = Field(8, ge=1, le=1024, description="sequences that run at the same time, per model")
+    model_memory: int = Field(
+        0,
+        ge=0,
+        description="memory in MiB for the weights and caches of all models; a model that is loaded on request first "
+        "unloads the least recently used models; 0: three quarters of the memory",
+    )
+    keep_alive: int = Field(
+        0,
+        ge=0,
+        description="seconds without a request after which a model is unloaded until its next request; 0: never",
+    )
     chunk: int = Field(0, ge=0, description="maximum tokens computed in one step; 0: 192 on a CPU, 512 on a GPU")
     infill_window: int = Field(
         1024,

@@ -42,7 +42,8 @@ ROUTES = {
     "pellucid.api.routes.engines": ("/v1/engines",),
     "pellucid.api.routes.usage": ("/v1/usage",),
     "pellucid.api.routes.suggestions": ("/v1/suggestions",),
-    "pellucid.api.routes.info": ("/", "/health", "/metrics", "/v1/models", "/models"),
+    "pellucid.api.routes.info": ("/", "/health", "/metrics", "/v1/models"),
+    "pellucid.api.routes.model_loading": ("/models",),
     "pellucid.api.dialects.llama_cpp.props_and_slots": ("/props", "/slots"),
 }
 """The modules with routes, each with the first parts of its paths: see :mod:`.routes_on_demand`."""

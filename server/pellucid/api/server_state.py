@@ -15,13 +15,14 @@ from pellucid.api.idle_exit import Idleness
 from pellucid.api.metrics import UNKNOWN_MODEL, Metrics
 from pellucid.door.api_keys import Keys
 from pellucid.door.login_rate_limit import LoginRateLimit
-from pellucid.door.users import Users, UserTotals
+from pellucid.door.users import Users, UserTotals, current_request
 from pellucid.engine.port import FAILED, Engine
 from pellucid.engine.status import WorkerStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
 from pellucid.system.progress import Noted, Silent
 from pellucid.text.adapters import Adapters
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.model_loader import ModelLoader
 from pellucid.vocabulary.model_card import ModelCard
 
 if TYPE_CHECKING:
@@ -174,8 +175,10 @@ class ServerState:
             for one in self._membership.replicas()
         ]
 
-    def find(self, model: str | None, *, strict: bool = False) -> tuple[LocalAssistant, ModelCard]:
-        """Return the assistant and the card of a model (default: the first).
+    async def find(self, model: str | None, *, strict: bool = False) -> tuple[LocalAssistant, ModelCard]:
+        """Return the assistant and the card of a model (default: the first), loaded if necessary.
+
+        The model stays loaded until the current request ends.
 
         A single model answers to every name, as many clients send names that their users never
         chose. Exceptions: the request or the server is ``strict``, or the name is an adapter's,
@@ -183,14 +186,15 @@ class ServerState:
         the list of names.
         """
         assistant = self.require_ready()
-        if model and model not in self._cards and not (strict or self.strict_model):
-            names = [card.name for card in assistant.models.cards()]
+        models = assistant.models
+        if model and not (strict or self.strict_model or models.knows(model)):
+            names = [card.name for card in models.cards() if card.name not in models.on_demand]
             if len(names) == 1 and not model.startswith(f"{names[0]}:") and model not in self._adapter_names:
                 model = None
-        name = assistant.models.find(model or None).name  # llama.vim names the default model ""
-        if name not in self._cards:  # A new model
+        served = await models.keep(model or None, current_request())  # llama.vim names the default model ""
+        if served.name not in self._cards:  # A new model
             self.note_models()
-        return assistant, self._cards[name]
+        return assistant, self._cards[served.name]
 
     def metrics_label(self, model: str | None) -> str:
         """Return a model's name as a label of metrics.
@@ -223,7 +227,21 @@ class ServerState:
         return () if self._assistant is None else tuple(self._assistant.models.cards())
 
     def statuses(self) -> dict[str, WorkerStatus]:
-        return {} if self._engine is None else {name: self._engine.status(name) for name in self._cards}
+        """Return the states of the loaded models."""
+        if self._engine is None or self._assistant is None:
+            return {}
+        return {served.name: self._engine.status(served.name) for served in self._assistant.models.all()}
+
+    def require_loader(self) -> ModelLoader:
+        """Return the loader of models.
+
+        Raises UnavailableError unless the server is ready, and NotSupportedError on a server that
+        loads no models.
+        """
+        loader = self.require_ready().models.loader
+        if loader is None:
+            raise NotSupportedError("This server loads no further models: its models are those of its start.")
+        return loader
 
 
 def state_of(request: Request) -> ServerState:

@@ -451,6 +451,25 @@ def show(
     model_commands.show(name, verify=verify)
 
 
+@models_app.command(epilog="Example: pellucid models load smollm2-135m-instruct")
+def load(name: Name) -> None:
+    """Load a model into the running server, which unloads other models if memory is short."""
+    from pellucid.cli import model_commands
+
+    model_commands.load(name)
+
+
+@models_app.command(epilog="Example: pellucid models unload smollm2-135m-instruct")
+def unload(name: Name) -> None:
+    """Unload a model from the running server; running answers finish.
+
+    The next request for the model loads it again.
+    """
+    from pellucid.cli import model_commands
+
+    model_commands.unload(name)
+
+
 @models_app.command(epilog="Example: pellucid models export qwen2.5-coder-0.5b-instruct ./coder")
 def export(
     name: Name,

@@ -51,14 +51,14 @@ def show_all() -> None:
 
 
 def load(name: str, model: str | None) -> None:
-    one = _ask_server(lambda client: client.administration.load_adapter(name, model))
+    one = ask_server(lambda client: client.administration.load_adapter(name, model))
     typer.echo(f"{name} is loaded as the model {one['id']}.")
     if one.get("problem"):
         typer.echo(f"Some engines do not serve it. {one['problem']}")
 
 
 def unload(id: str) -> None:
-    one = _ask_server(lambda client: client.administration.unload_adapter(id))
+    one = ask_server(lambda client: client.administration.unload_adapter(id))
     typer.echo(f"{one['name']} is unloaded from {one['base']}; running answers finish.")
 
 
@@ -104,7 +104,7 @@ def _base_of(card: AdapterCard, model: str | None, store: Store) -> str:
     return name
 
 
-def _ask_server(verb: Callable[[Client], Awaitable[T]]) -> T:
+def ask_server(verb: Callable[[Client], Awaitable[T]]) -> T:
     settings = load_settings()
 
     async def ask() -> T:

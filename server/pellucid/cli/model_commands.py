@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pellucid.cli.manage_adapters import ask_server
 from pellucid.config import load_settings
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
 from pellucid.models.other_programs import found_models
@@ -143,6 +144,18 @@ def show(name: str, *, verify: bool) -> None:
     width = max(map(len, facts))
     for fact, value in facts.items():
         typer.echo(f"{fact:{width}}  {value}")
+
+
+def load(name: str) -> None:
+    with Steps() as steps:
+        steps.start(f"loading {name}", None)
+        ask_server(lambda client: client.administration.load_model(name))
+    typer.echo(f"{name} is loaded.")
+
+
+def unload(name: str) -> None:
+    ask_server(lambda client: client.administration.unload_model(name))
+    typer.echo(f"{name} is unloaded once its running answers have ended.")
 
 
 def export(name: str, folder: Path, dtype: str) -> None:

@@ -21,7 +21,7 @@ from pellucid.vocabulary.token import Token
 
 
 class Administration:
-    """Adapters and remote engines of a running server."""
+    """Models, adapters and remote engines of a running server."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -36,6 +36,12 @@ class Administration:
     async def unload_adapter(self, id: str) -> dict[str, Any]:
         """Unload an adapter by id (``model:name``) or name. Return the former entry."""
         return await self._connection.reply("DELETE", f"/v1/adapters/{quote(id)}")
+
+    async def load_model(self, name: str) -> None:
+        await self._connection.reply("POST", "/models/load", {"model": name})
+
+    async def unload_model(self, name: str) -> None:
+        await self._connection.reply("POST", "/models/unload", {"model": name})
 
     async def engines(self) -> list[dict[str, Any]]:
         """Return the entries of /v1/engines."""
@@ -128,7 +134,7 @@ class Client:
         models = await self.models()
         if any(model.get("owned_by") != OWNER for model in models):
             raise UnavailableError(f"{problem_at(self.url, HealthStatus.FOREIGN)}: check the address.")
-        if any(model["meta"]["state"] != "ready" for model in models):
+        if any(model["meta"]["state"] == "loading" for model in models):
             raise UnavailableError(f"The server at {self.url} is still loading its models: try again in a moment.")
         return [_card(model["id"], model["meta"]) for model in models]
 

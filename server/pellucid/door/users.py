@@ -55,6 +55,7 @@ class UserRequest:
         self.user = user
         self.was_admitted = False
         self.was_refused = False
+        self._kept: dict[object, Callable[[], None]] = {}
 
     @contextmanager
     def as_current(self) -> Iterator[None]:
@@ -89,8 +90,17 @@ class UserRequest:
         if key is not None:
             keys.add(key)
 
+    def keep(self, thing: object, release: Callable[[], None]) -> None:
+        """Keep a thing for the request; ``release`` is called at the end of the request."""
+        self._kept[thing] = release
+
+    def keeps(self, thing: object) -> bool:
+        return thing in self._kept
+
     def end(self) -> None:
         self._users.state(self.user).places.pop(self, None)
+        while self._kept:
+            self._kept.popitem()[1]()
 
     def end_superseded(self, key: str | None) -> None:
         """Free the place of the request if the superseded answer was its last answer."""
@@ -111,6 +121,13 @@ class UncountedRequest:
 
     def begin(self, key: str | None = None) -> None:
         """Take no place."""
+
+    def keep(self, thing: object, release: Callable[[], None]) -> None:
+        """Keep nothing: release the thing at once."""
+        release()
+
+    def keeps(self, thing: object) -> bool:
+        return False
 
     def end_superseded(self, key: str | None) -> None:
         """Free no place."""

@@ -85,6 +85,15 @@ def stored_step_bytes(files: Sequence[Path]) -> int:
     return sum(sizes.values()) - (sizes["embed_tokens.weight"] if "lm_head.weight" in sizes else 0)
 
 
+def stored_bytes(name_or_path: str, store: Store) -> int:
+    """Return the size of a model's files: about the memory of its weights."""
+    name, _ = split_quant(name_or_path)
+    path = local_path(name) or store.find(name)
+    assert path is not None, "the model is on this machine"
+    source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
+    return sum(file.stat().st_size for file in source.files)
+
+
 def served_name(name_or_path: str) -> str:
     """Return the name of a served model, with the quant in the name if given."""
     model, quant = split_quant(name_or_path)

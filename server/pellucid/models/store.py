@@ -71,9 +71,12 @@ class Store:
         self.adapters = root / "adapters"
         self.finetuning = root / "finetuning"
 
+    def installed(self) -> Sequence[str]:
+        """Return the names of the models on this machine."""
+        return [manifest.name for manifest in self._manifests()]
+
     def list(self) -> list[ModelRecord]:
-        installed = {manifest.name for manifest in self._manifests()}
-        names = [*catalog(), *sorted(installed - set(catalog()))]
+        names = [*catalog(), *sorted(set(self.installed()) - set(catalog()))]
         return [self._record(name) for name in names]
 
     def show(self, name: str) -> ModelRecord:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from safetensors import SafetensorError
 from pellucid.errors import ModelError, PellucidError
 from pellucid.system import regular_files
 from pellucid.system.atomic_files import human
+from pellucid.system.memory import total_memory
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ def shown(value: object) -> str:
 
 def require_memory(path: Path, needed: int) -> None:
     """Raise ModelError if the weights cannot fit into memory, before any allocation."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
+    total = total_memory("cpu")
     if needed > total:
         raise ModelError(
             f"{path} describes {human(needed)} of weights, but this machine has {human(total)} of memory: "

@@ -14,6 +14,7 @@ from pellucid.models.load import LoadedModel, find_device, load, served_name, sp
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store, local_path
 from pellucid.serving.adapter_loading import LoadedAdapters
+from pellucid.serving.model_loading import LoadedModels
 from pellucid.serving.server_parts import ServerParts
 from pellucid.system.atomic_files import human
 from pellucid.system.processors import use_threads
@@ -76,9 +77,10 @@ def assemble_server(settings: Settings, progress: Progress) -> ServerParts:
         settings, settings.models, progress, adapters=settings.adapters, with_saved_prefixes=True
     )
     saves = settings.prefix_save and settings.prefix_memory > 0
-    return ServerParts(
-        engine, assistant, LoadedAdapters(engine, assistant, Store(settings.cache), settings.adapter_slots, saves)
-    )
+    store = Store(settings.cache)
+    bases = [split_adapter(name, store)[0] for name in settings.models]
+    assistant.models.loader = LoadedModels(settings, engine, assistant, {served_name(name): name for name in bases})
+    return ServerParts(engine, assistant, LoadedAdapters(engine, assistant, store, settings.adapter_slots, saves))
 
 
 def check_names(settings: Settings) -> None:

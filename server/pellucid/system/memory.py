@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +26,17 @@ def memory_fields() -> dict[str, int]:
         return {}
     lines = (line.split() for line in path.read_text().splitlines() if line.endswith(" kB"))
     return {words[0].removesuffix(":"): int(words[1]) * 1024 for words in lines}
+
+
+def total_memory(device: str) -> int:
+    """Return the memory of a device in bytes; the machine's memory for a device without its own."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.mem_get_info(device)[1]
+    if not hasattr(os, "sysconf"):
+        return sys.maxsize  # Unknown on Windows.
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def available_memory(device: str) -> int | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
 from pellucid.client.assistant_protocol import Reader
-from pellucid.door.users import current_request
+from pellucid.door.users import CurrentRequest, current_request
 from pellucid.engine.port import Engine
 from pellucid.models.served_model import ServedModel
 from pellucid.text.answer import Stream, generate
@@ -17,7 +18,7 @@ from pellucid.text.reading import read
 from pellucid.text.score_windows import RequestKeys
 from pellucid.text.served_models import ServedModels
 from pellucid.text.stopping import EndingRule
-from pellucid.text.text_model import run_tokenizer
+from pellucid.text.text_model import TextModel, run_tokenizer
 from pellucid.vocabulary.finish import OnUsage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, SamplingParams, ScoreQuery
@@ -43,34 +44,48 @@ class LocalAssistant(Reader):
         raise ContextLengthError.
         """
         user = current_request()
-        prepare = partial(prepare_completion, self.models, query, endings, user.cache_salt)
-        return generate(prepare, query.terms.key, self._keys, user, on_usage)
+
+        def answer(served: TextModel) -> Stream:
+            prepare = partial(prepare_completion, served, query, endings, user.cache_salt)
+            return generate(prepare, query.terms.key, self._keys, user, on_usage)
+
+        return self._held(query.model, user, answer)
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
         user = current_request()
-        prepare = partial(prepare_chat, self.models, query, user.cache_salt)
-        return generate(prepare, query.terms.key, self._keys, user, on_usage)
+
+        def answer(served: TextModel) -> Stream:
+            prepare = partial(prepare_chat, served, query, user.cache_salt)
+            return generate(prepare, query.terms.key, self._keys, user, on_usage)
+
+        return self._held(query.model, user, answer)
 
     def score(self, query: ScoreQuery) -> Stream:
         """Score a text, ids or a conversation: yield every token, markers included.
 
         A BOS that the model needs is the first token, without text.
         """
-        return read(self.models, query, self._keys, current_request())
+        user = current_request()
+        return self._held(query.model, user, lambda served: read(served, query, self._keys, user))
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
         """Return the decoded prompt of an infill, without room for an answer.
 
         Further files are omitted for a model without a file marker.
         """
-        served = self.models.find(query.model)
-        extra, params = query.extra if served.takes_files else (), SamplingParams(max_tokens=0)
-        shown = replace(query, suffix=query.suffix or "", extra=extra, params=params)
-        return await run_tokenizer(served, prompt_characters(shown), partial(prompt_text, served, shown))
+        async with self.models.using(query.model, current_request()) as served:
+            extra, params = query.extra if served.takes_files else (), SamplingParams(max_tokens=0)
+            shown = replace(query, suffix=query.suffix or "", extra=extra, params=params)
+            return await run_tokenizer(served, prompt_characters(shown), partial(prompt_text, served, shown))
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        served = self.models.find(model)
-        return await run_tokenizer(served, len(text), partial(served.encode, text, special=False))
+        async with self.models.using(model, current_request()) as served:
+            return await run_tokenizer(served, len(text), partial(served.encode, text, special=False))
 
     async def cards(self) -> list[ModelCard]:
         return self.models.cards()
+
+    async def _held(self, model: str | None, user: CurrentRequest, create: Callable[[TextModel], Stream]) -> Stream:
+        async with self.models.using(model, user) as served, aclosing(create(served)) as items:
+            async for item in items:
+                yield item

@@ -17,7 +17,6 @@ from pellucid.text.margin_stop import MarginStop
 from pellucid.text.prompts import CHARACTERS_PER_TOKEN
 from pellucid.text.query_ids import chat_ids, infill_ids, prompt_characters
 from pellucid.text.reasoning import ReasoningConstraint, ReasoningForm, ReasoningPosition, ReasoningReader
-from pellucid.text.served_models import ServedModels
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.suffix_stop import SuffixStop
 from pellucid.text.text_model import TextModel, run_tokenizer
@@ -26,9 +25,8 @@ from pellucid.vocabulary.query import ChatQuery, CompletionQuery
 
 
 async def prepare_completion(
-    models: ServedModels, query: CompletionQuery, endings: Sequence[EndingRule], cache_salt: str
+    served: TextModel, query: CompletionQuery, endings: Sequence[EndingRule], cache_salt: str
 ) -> Answer:
-    served = models.find(query.model)
     check_completion(served, query)
     served.check_experts(query.params.experts)
     _check_grammar(query)
@@ -64,12 +62,11 @@ async def prepare_completion(
     return Answer(served, query, request, detokenizer, gate, constraint)
 
 
-async def prepare_chat(models: ServedModels, query: ChatQuery, cache_salt: str) -> Answer:
+async def prepare_chat(served: TextModel, query: ChatQuery, cache_salt: str) -> Answer:
     if query.tool_choice not in ("auto", "none") and not query.tools:
         raise InvalidRequestError(
             "tool_choice demands a call, but there are no tools: send some, or omit it.", param="tool_choice"
         )
-    served = models.find(query.model)
     served.check_experts(query.params.experts)
     _check_grammar(query)
     context, tokenizer = served.context, served.tokenizer

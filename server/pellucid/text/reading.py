@@ -17,7 +17,6 @@ from pellucid.text.prepared_answers import check_completion
 from pellucid.text.prompts import chat_characters, refuse_huge, refuse_longer
 from pellucid.text.query_ids import infill_ids, prompt_characters
 from pellucid.text.score_windows import RequestKeys, score_windows
-from pellucid.text.served_models import ServedModels
 from pellucid.text.text_model import TextModel, run_template, run_tokenizer
 from pellucid.text.usage_meter import UsageMeter
 from pellucid.vocabulary.finish import Finish, FinishReason
@@ -25,8 +24,8 @@ from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams, ScoreQuery
 
 
-async def read(models: ServedModels, query: ScoreQuery, keys: RequestKeys, user: CurrentRequest) -> Stream:
-    served, key = models.find(query.model), query.terms.key
+async def read(served: TextModel, query: ScoreQuery, keys: RequestKeys, user: CurrentRequest) -> Stream:
+    key = query.terms.key
     user.begin(key)
     served.check_experts(query.experts)
     context = None if query.windows else served.context

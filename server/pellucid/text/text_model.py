@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TypeVar
 
+from pellucid.door.users import CurrentRequest
 from pellucid.engine.port import Engine
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.models.served_model import ServedModel
@@ -42,6 +44,10 @@ class TextModel:
         self._base = base
         self.model = model
         self.name = model.name
+        self.holders: list[CurrentRequest] = []
+        """The requests of the running uses of the model: only an unused model is unloaded."""
+        self.leaving = False  # The model will be unloaded at the end of the last use.
+        self.last_used = time.monotonic()
         self.tokenizer: Tokenizer = model.tokenizer
         self.template: ChatTemplate = ChatTemplate(model.tokenizer, model.name, None if base is None else base.template)
         # Sorts the vocabulary, here during loading rather than on the event loop.

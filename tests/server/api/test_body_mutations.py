@@ -191,6 +191,8 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "/v1/suggestions/outcomes": {"model": TINY, "shown": 2, "accepted": 1, "id": "r"},
     "/v1/adapters": {"name": "other", "model": TINY},
+    "/models/load": {"model": TINY},
+    "/models/unload": {"model": TINY},
     "/v1/load_lora_adapter": {"lora_name": "other", "lora_path": "other", "load_inplace": False},
     "/v1/unload_lora_adapter": {"lora_name": ADAPTER},
 }

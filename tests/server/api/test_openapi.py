@@ -49,10 +49,14 @@ def test_validation_errors_are_400(shape: dict[str, Any]) -> None:
     assert responses["400"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorReply")
 
 
+NOT_HERE = ("/apply-template", "/models/unload")
+"""Routes for models with a chat template, and for models with files."""
+
+
 def test_every_example_is_valid(http: httpx.Client, shape: dict[str, Any]) -> None:
     """The server accepts the examples of request bodies."""
     for path, operations in shape["paths"].items():
-        if "requestBody" in operations.get("post", {}) and path != "/apply-template":
+        if "requestBody" in operations.get("post", {}) and path not in NOT_HERE:
             body = operations["post"]["requestBody"]["content"]["application/json"]["schema"]
             for reference in body.get("oneOf", [body]):
                 for example in shape["components"]["schemas"][reference["$ref"].rsplit("/", 1)[-1]]["examples"]:

@@ -32,6 +32,7 @@ DATES = {
     "pellucid/learn/calibrate/edits_command.py",
     "pellucid/learn/evaluate/results.py",
     "pellucid/learn/finetune/pipeline.py",
+    "pellucid/serving/model_loading.py",
     "pellucid/text/template_renderer.py",
     "pellucid_webui/conversations/exchange/import_export.py",
     "pellucid_webui/conversations/storage/blind_reviews.py",

@@ -38,7 +38,7 @@ async def edits(body: EditRequest, request: Request) -> Response:
     selection; ``reason`` has the reason. The client changes the document itself.
     """
     state = state_of(request)
-    assistant, card = state.find(body.model, strict=body.strict_model)
+    assistant, card = await state.find(body.model, strict=body.strict_model)
     query = EditQuery(
         body.prefix,
         body.selection,

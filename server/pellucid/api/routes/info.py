@@ -54,17 +54,16 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/v1/models", tags=["OpenAI"], responses={200: {"model": ModelList}})
-@router.get("/models", tags=["llama.cpp"], responses={200: {"model": ModelList}})
 async def models(request: Request) -> Response:
     """List the served models, the default model first."""
-    return JSONResponse(ModelList(data=_models(state_of(request))).model_dump())
+    return JSONResponse(ModelList(data=model_objects(state_of(request))).model_dump())
 
 
 @router.get("/v1/models/{model:path}", tags=["OpenAI"], responses={200: {"model": ModelObject}, 404: MODEL_ERRORS[404]})
 async def model(model: str, request: Request) -> Response:
     """Return a model by name."""
     state = state_of(request)
-    match = next((one for one in _models(state) if one.id == model), None)
+    match = next((one for one in model_objects(state) if one.id == model), None)
     if match is None:
         raise unknown_model(model, state.models)
     return JSONResponse(match.model_dump())
@@ -80,7 +79,7 @@ async def index(request: Request) -> Response:
 
 
 def about(state: ServerState) -> str:
-    models = "".join(f"<li><code>{escape(one.id)}</code> ({one.meta['state']})</li>" for one in _models(state))
+    models = "".join(f"<li><code>{escape(one.id)}</code> ({one.meta['state']})</li>" for one in model_objects(state))
     return _ABOUT.format(version=escape(installed_version()), models=models)
 
 
@@ -122,16 +121,16 @@ def _with_details(error: UnavailableError, details: Unready) -> dict[str, Any]:
     return body
 
 
-def _models(state: ServerState) -> list[ModelObject]:
+def model_objects(state: ServerState) -> list[ModelObject]:
     cards = state.cards()
     if not cards:
         return [ModelObject(id=name, created=state.started, meta={"state": "loading"}) for name in state.models]
     statuses, engines = state.statuses(), state.engines()
     objects = []
     for card in cards:
-        status = statuses[card.name]
-        meta = {
-            "state": "ready",
+        status = statuses.get(card.name)
+        meta: dict[str, Any] = {
+            "state": "unloaded" if status is None else "ready",
             "n_ctx": card.context,
             "infill": card.infill,
             "files": card.files,
@@ -142,10 +141,10 @@ def _models(state: ServerState) -> list[ModelObject]:
             "chat_template": card.chat_template,
             "memory": {
                 "weights": card.weight_bytes,
-                "cache": status.cache_bytes,
-                "cache_limit": status.cache_limit,
-                "parked": status.parked_bytes,
-                "parked_limit": status.parked_limit,
+                "cache": status.cache_bytes if status else 0,
+                "cache_limit": status.cache_limit if status else 0,
+                "parked": status.parked_bytes if status else 0,
+                "parked_limit": status.parked_limit if status else 0,
             },
             "description": card.description,
             "licence": card.licence,

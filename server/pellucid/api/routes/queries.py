@@ -53,21 +53,21 @@ for query_class in (CompletionQuery, ChatQuery, ScoreQuery, TextsQuery):
 @router.post("/complete")
 async def complete(query: CompletionQuery, request: Request, usage: bool = False) -> Response:
     """Continue a text, or fill a gap. With ``usage``, the usage so far precedes each token."""
-    assistant, query = _admit(request, query)
+    assistant, query = await _admit(request, query)
     return await _generate(request, query, partial(assistant.complete, query), usage=usage)
 
 
 @router.post("/chat")
 async def chat(query: ChatQuery, request: Request, usage: bool = False) -> Response:
     """Answer a conversation. With ``usage``, the usage so far precedes each token."""
-    assistant, query = _admit(request, query)
+    assistant, query = await _admit(request, query)
     return await _generate(request, query, partial(assistant.chat, query), usage=usage)
 
 
 @router.post("/score")
 async def score(query: ScoreQuery, request: Request) -> Response:
     """Read a text, token ids or a conversation."""
-    assistant, query = _admit(request, query)
+    assistant, query = await _admit(request, query)
     return await event_stream(request, state_of(request).closing, _score_rows(request, assistant, query), format=ROWS)
 
 
@@ -76,14 +76,14 @@ async def logprob_sums(body: TextsQuery, request: Request) -> Response:
     """Read several texts, and return the sum of each text's logprobs."""
     if len(body.texts) > MAX_CHOICES:
         raise InvalidRequestError(f"At most {MAX_CHOICES} texts are read at once: send fewer.", param="texts")
-    assistant, query = _admit(request, body.query)
+    assistant, query = await _admit(request, body.query)
     sums = await attend(request, state_of(request).closing, assistant.logprob_sums(query, body.texts))
     return JSONResponse({"sums": sums})
 
 
-def _admit(request: Request, query: Query) -> tuple[LocalAssistant, Query]:
+async def _admit(request: Request, query: Query) -> tuple[LocalAssistant, Query]:
     """Return the assistant, and the query with the model's name and a key only for this client."""
-    assistant, card = state_of(request).find(query.model, strict=True)
+    assistant, card = await state_of(request).find(query.model, strict=True)
     terms = query.terms
     if terms.key is not None:
         terms = replace(terms, key=supersede_key(request, terms.key, 0))

@@ -44,7 +44,7 @@ async def score(body: ScoreRequest, request: Request) -> Response:
     ``pellucid.reason`` has the reason.
     """
     state = state_of(request)
-    assistant, card = state.find(body.model, strict=body.strict_model)
+    assistant, card = await state.find(body.model, strict=body.strict_model)
     model = card.name
     terms = terms_of(body, request, Priority.BACKGROUND, 0)
     query = ScoreQuery(

@@ -67,7 +67,8 @@ class ModelObject(Reply):
     created: int
     owned_by: Literal["pellucid"] = "pellucid"
     meta: dict[str, Any] = Field(
-        description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an "
+        description="state (loading, ready, or unloaded until the next request), and once loaded n_ctx (tokens of "
+        "context), infill, files (whether an "
         "infill may include text of other files), next_edit (the form in which the model was trained to propose next "
         "edits, or null), experts (whether /v1/score reports the experts of tokens), reasoning (whether "
         "the model can reason before it answers), chat, chat_template (Jinja, or null), memory (weights, cache and "

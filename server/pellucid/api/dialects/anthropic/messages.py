@@ -60,7 +60,7 @@ async def messages(body: MessagesRequest, request: Request) -> Response:
     """
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
-    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    assistant, card = await state_of(request).find(body.model, strict=body.strict_model)
     return await _MessageJob(request, assistant, card, body).respond(stream=body.stream, format=FORMAT)
 
 
@@ -70,7 +70,7 @@ async def count_tokens(body: CountRequest, request: Request) -> Response:
 
     The limit is 4,194,304 characters.
     """
-    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    assistant, card = await state_of(request).find(body.model, strict=body.strict_model)
     ids = await chat_ids(assistant.models.find(card.name), chat_query(body, card))
     return json_response(TokenCount(input_tokens=len(ids), pellucid=answer_details(ignored_parts(body, card))))
 

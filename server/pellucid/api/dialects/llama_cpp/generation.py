@@ -78,7 +78,7 @@ async def completion(body: LlamaCompletionRequest, request: Request) -> Response
 async def _respond(body: InfillRequest | LlamaCompletionRequest, request: Request, temperature: float) -> Response:
     state = state_of(request)
     _check(body)
-    assistant, card = state.find(body.model, strict=body.strict_model)
+    assistant, card = await state.find(body.model, strict=body.strict_model)
     state.check_answers(card.name, body.n_cmpl, "n_cmpl")
     make = partial(_LlamaJob, request, assistant, card, body, temperature)
     # A list of biases may have texts, which are tokenized off the event loop.

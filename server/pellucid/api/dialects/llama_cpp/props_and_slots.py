@@ -69,10 +69,10 @@ _DEFAULTS = ("top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "f
 async def props(request: Request, model: str | None = None, autoload: bool = False) -> Response:
     """Return the defaults of a model's generations.
 
-    ``autoload`` has no effect, as all models are loaded.
+    ``autoload`` has no effect, as the model is always loaded.
     """
     state = state_of(request)
-    _, card = state.find(model)
+    _, card = await state.find(model)
     reply = Props(
         default_generation_settings=DefaultSettings(
             n_ctx=card.context,
@@ -99,7 +99,7 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
     state.require_ready()
     if state.is_front:
         raise NotSupportedError("Remote engines compute the models and do not report slots: see /v1/engines.")
-    cards = state.cards() if model is None else (state.find(model)[1],)
+    cards = state.cards() if model is None else ((await state.find(model))[1],)
     statuses, salt = state.statuses(), current_request().cache_salt
     replies = [
         SlotReply(
@@ -111,6 +111,7 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
             n_decoded=slot.generated if slot.cache_salt == salt else 0,
         )
         for card in cards
+        if card.name in statuses
         for slot in statuses[card.name].slots
     ]
     if fail_on_no_slot and all(reply.is_processing for reply in replies):

@@ -83,7 +83,7 @@ router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 @router.post("/tokenize", responses={200: {"model": TokenizeReply}, **TEXT_ERRORS})
 async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     """Split a text of at most 4,194,304 characters into tokens."""
-    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    assistant, card = await state_of(request).find(body.model, strict=body.strict_model)
     served = assistant.models.find(card.name)
     refuse_huge(len(body.content), "content")
 
@@ -106,7 +106,7 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
 @router.post("/detokenize", responses={200: {"model": DetokenizeReply}, **TEXT_ERRORS})
 async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
     """Join tokens to a text."""
-    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    assistant, card = await state_of(request).find(body.model, strict=body.strict_model)
     served = assistant.models.find(card.name)
 
     def reply() -> Response:
@@ -118,7 +118,7 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
 @router.post("/apply-template", responses={200: {"model": TemplateReply}, **TEXT_ERRORS})
 async def apply_template(body: TemplateRequest, request: Request) -> Response:
     """Render a conversation as the prompt that the model would read."""
-    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    assistant, card = await state_of(request).find(body.model, strict=body.strict_model)
     tools = [] if body.tool_choice == "none" else offered_tools(body.tools)
     text = await chat_text(assistant.models.find(card.name), plain_messages(body.messages), tools)
     return JSONResponse(TemplateReply(prompt=text).model_dump())

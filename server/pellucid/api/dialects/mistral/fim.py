@@ -90,7 +90,7 @@ async def fim(body: FimRequest, request: Request) -> Response:
     """
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
-    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    assistant, card = await state_of(request).find(body.model, strict=body.strict_model)
     return await _FimJob(request, assistant, card, body).respond(stream=body.stream)
 
 

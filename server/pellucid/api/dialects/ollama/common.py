@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from pellucid.api.openapi_extras import GENERATION_ERRORS, MODEL_ERRORS, Responses, in_shape
 from pellucid.api.schema.common import Body, Reply
+from pellucid.errors import InvalidRequestError
+from pellucid.text.assistant import LocalAssistant
 
 
 def _absent(value: object) -> None:
@@ -33,6 +36,37 @@ class OllamaQuery(Body):
     """A request that may name a model."""
 
     model: str | None = Field(None, description=NAME_ABOUT, examples=["qwen2.5-coder:0.5b"])
+
+
+KEEP_ABOUT = (
+    "how long the model stays loaded after this request: seconds, or a text such as 5m; negative: always; "
+    "by default as the server's setting keep_alive says"
+)
+
+_DURATION = re.compile(r"(-?)((?:\d+(?:\.\d+)?(?:ms|s|m|h))+|0)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def obey_keep_alive(assistant: LocalAssistant, name: str, keep_alive: float | str | None) -> bool:
+    """Return whether a server that loads models keeps a model for the time in a request.
+
+    Raises InvalidRequestError for a text that is not a time.
+    """
+    seconds = _seconds(keep_alive) if isinstance(keep_alive, str) else keep_alive
+    if assistant.models.loader is None:
+        return keep_alive is None
+    assistant.models.loader.keep(name, seconds)
+    return True
+
+
+def _seconds(text: str) -> float:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise InvalidRequestError(
+            f"keep_alive is {text[:20]!r}, but must be a number of seconds, or a time such as 5m.", param="keep_alive"
+        )
+    total = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", match[2]))
+    return -total if match[1] else total
 
 
 class OllamaError(Reply):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field, JsonValue
 from starlette.responses import Response
 
-from pellucid.api.dialects.ollama.common import OLLAMA_GENERATION_ERRORS, OllamaQuery
+from pellucid.api.dialects.ollama.common import KEEP_ABOUT, OLLAMA_GENERATION_ERRORS, OllamaQuery, obey_keep_alive
 from pellucid.api.dialects.ollama.model_aliases import find_by_alias, find_by_ollama_name
 from pellucid.api.generation.embeddings import (
     MAX_INPUTS,
@@ -33,9 +33,7 @@ class OllamaEmbeddingFields(OllamaQuery):
     options: Annotated[dict[str, JsonValue], Unused()] = Field(
         {}, description="ignored: the options do not change a vector"
     )
-    keep_alive: Annotated[int | float | str | None, Unused()] = Field(
-        None, description="ignored: models stay loaded while the server runs"
-    )
+    keep_alive: int | float | str | None = Field(None, description=KEEP_ABOUT)
 
 
 class OllamaEmbedRequest(OllamaEmbeddingFields):
@@ -88,8 +86,8 @@ async def ollama_embed(body: OllamaEmbedRequest, request: Request) -> Response:
     """Turn texts into vectors, as /v1/embeddings does."""
     state = state_of(request)
     begun = state.clock()
-    assistant, card = find_by_ollama_name(state, body.model)
-    served = assistant.models.find(card.name)
+    assistant, card = await find_by_ollama_name(state, body.model)
+    keeps, served = obey_keep_alive(assistant, card.name, body.keep_alive), assistant.models.find(card.name)
     check_size(served, body.dimensions)
     texts = [body.input] if isinstance(body.input, str) else body.input
     made = await embed_all(request, served, texts if body.input else [], truncate=body.truncate)
@@ -98,7 +96,7 @@ async def ollama_embed(body: OllamaEmbedRequest, request: Request) -> Response:
         embeddings=[list(embedding.values) for embedding in made],
         total_duration=round((state.clock() - begun) * 1e9),
         prompt_eval_count=prompt_tokens(made),
-        pellucid=_details(body, card),
+        pellucid=_details(body, card, keeps=keeps),
     )
     return await asyncio.to_thread(json_response, reply)
 
@@ -106,15 +104,18 @@ async def ollama_embed(body: OllamaEmbedRequest, request: Request) -> Response:
 @router.post("/api/embeddings", responses={200: {"model": OllamaEmbeddingsReply}, **OLLAMA_GENERATION_ERRORS})
 async def ollama_embeddings(body: OllamaEmbeddingsRequest, request: Request) -> Response:
     """Turn a text into a vector, as /v1/embeddings does; the older form of /api/embed."""
-    assistant, card = find_by_ollama_name(state_of(request), body.model)
-    served = assistant.models.find(card.name)
+    assistant, card = await find_by_ollama_name(state_of(request), body.model)
+    keeps, served = obey_keep_alive(assistant, card.name, body.keep_alive), assistant.models.find(card.name)
     check_size(served, None)
     made = await embed_all(request, served, [body.prompt] if body.prompt else [], truncate=True)
     return json_response(
-        OllamaEmbeddingsReply(embedding=[value for one in made for value in one.values], pellucid=_details(body, card))
+        OllamaEmbeddingsReply(
+            embedding=[value for one in made for value in one.values], pellucid=_details(body, card, keeps=keeps)
+        )
     )
 
 
-def _details(body: OllamaEmbeddingFields, card: ModelCard) -> EmbeddingDetails:
+def _details(body: OllamaEmbeddingFields, card: ModelCard, *, keeps: bool) -> EmbeddingDetails:
     is_other = bool(body.model) and find_by_alias(body.model or "", [card.name]) is None
-    return EmbeddingDetails(ignored=[*body.ignored(), *(["model"] if is_other else [])] or None)
+    ignored = [*([] if keeps else ["keep_alive"]), *body.ignored(), *(["model"] if is_other else [])]
+    return EmbeddingDetails(ignored=ignored or None)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 from pellucid.api.dialects.ollama.generate_and_chat_schema import (
     OllamaCallReply,
@@ -147,9 +147,9 @@ def end_fields(finish: Finish, details: EndDetails, ignored: list[str], seconds:
     }
 
 
-def load_fields(ignored: list[str]) -> dict[str, Any]:
-    """Return the fields of a reply without an answer: the model is loaded."""
-    return {"done": True, "done_reason": "load", "pellucid": OllamaEnd(ignored=ignored)}
+def load_fields(ignored: list[str], reason: Literal["load", "unload"]) -> dict[str, Any]:
+    """Return the fields of a reply without an answer: the model is loaded, or leaves the memory."""
+    return {"done": True, "done_reason": reason, "pellucid": OllamaEnd(ignored=ignored)}
 
 
 def timestamp(moment: datetime | None = None) -> str:

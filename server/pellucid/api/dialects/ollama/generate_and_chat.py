@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pellucid.api.dialects.ollama.common import OLLAMA_GENERATION_ERRORS
+from pellucid.api.dialects.ollama.common import OLLAMA_GENERATION_ERRORS, obey_keep_alive
 from pellucid.api.dialects.ollama.fields import (
     call_reply,
     check_fields,
@@ -80,7 +80,7 @@ async def generate(body: OllamaGenerateRequest, request: Request) -> Response:
         raise InvalidRequestError(
             "suffix is not supported together with raw: write the infill markers, or omit raw.", param="suffix"
         )
-    assistant, card = find_by_ollama_name(state_of(request), body.model)
+    assistant, card = await find_by_ollama_name(state_of(request), body.model)
     if body.suffix and not card.infill:
         raise NotSupportedError(
             f"{card.name} has no infill tokens, so it cannot fill the gap before a suffix: omit suffix."
@@ -101,7 +101,7 @@ async def chat(body: OllamaChatRequest, request: Request) -> Response:
     ``pellucid`` are as in /api/generate.
     """
     check_fields(body)
-    assistant, card = find_by_ollama_name(state_of(request), body.model)
+    assistant, card = await find_by_ollama_name(state_of(request), body.model)
     job = _ChatJob(request, assistant, card, body)
     if not body.messages:
         return job.loaded()
@@ -115,6 +115,7 @@ class _OllamaJob(GenerationJob, Generic[B]):
         self._grammar = ollama_grammar(body)
         self._reasoning = ollama_reasoning(body, card)
         self._begun = self.state.clock()
+        self._keeps = obey_keep_alive(assistant, card.name, body.keep_alive)
 
     @abstractmethod
     def _reply(self, text: str, fields: dict[str, Any], thinking: str = "") -> OllamaProgress:
@@ -122,7 +123,8 @@ class _OllamaJob(GenerationJob, Generic[B]):
 
     def loaded(self) -> Response:
         """Return the reply to a request without a prompt, by which clients load a model."""
-        return json_response(self._reply("", load_fields(self._ignored)))
+        leaves = self._keeps and self._body.keep_alive in (0, "0")
+        return json_response(self._reply("", load_fields(self._ignored, "unload" if leaves else "load")))
 
     async def whole(self) -> Response:
         end = await self._end()
@@ -148,7 +150,7 @@ class _OllamaJob(GenerationJob, Generic[B]):
 
     @cached_property
     def _ignored(self) -> list[str]:
-        return ignored_fields(self._body, self.card)
+        return ([] if self._keeps else ["keep_alive"]) + ignored_fields(self._body, self.card)
 
 
 class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
-from pellucid.api.dialects.ollama.common import Absent, OllamaQuery
+from pellucid.api.dialects.ollama.common import KEEP_ABOUT, Absent, OllamaQuery
 from pellucid.api.schema.answer_fields import AnswerFacts
 from pellucid.api.schema.common import Body, OnlyFalse, OnlyTrue, Reply, Unused
 from pellucid.api.schema.messages import MAX_MESSAGES
@@ -90,9 +90,7 @@ class OllamaFields(OllamaQuery):
         False, description="return each token's logprob, and in `pellucid` the token's rank, entropy and more"
     )
     top_logprobs: Alternatives = Field(0, description="with logprobs: return this many alternatives for each token")
-    keep_alive: Annotated[int | float | str | None, Unused()] = Field(
-        None, description="ignored: models stay loaded while the server runs"
-    )
+    keep_alive: int | float | str | None = Field(None, description=KEEP_ABOUT)
     format: Literal["", "json"] | dict[str, Any] | None = Field(
         None,
         description="the required form of the answer: `json` (any JSON object) or a JSON schema; by default any text",
@@ -222,7 +220,7 @@ class OllamaProgress(Reply):
     model: str = Field(description="the name in /v1/models")
     created_at: str
     done: bool
-    done_reason: Literal["stop", "length", "load"] | None = None
+    done_reason: Literal["stop", "length", "load", "unload"] | None = None
     total_duration: int | None = Field(None, description="nanoseconds from the request to the end of the answer")
     load_duration: int | None = Field(None, description="always 0: models are loaded when the server starts")
     prompt_eval_count: int | None = Field(None, description="tokens of the prompt, including tokens from the cache")

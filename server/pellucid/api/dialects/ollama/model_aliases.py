@@ -59,7 +59,7 @@ def find_by_alias(wanted: str, names: Sequence[str]) -> str | None:
     return relatives[0] if len(relatives) == 1 else None
 
 
-def find_by_ollama_name(state: ServerState, model: str | None) -> tuple[LocalAssistant, ModelCard]:
+async def find_by_ollama_name(state: ServerState, model: str | None) -> tuple[LocalAssistant, ModelCard]:
     """Return the assistant and the card of a model (default: the first), also by ollama's spelling.
 
     A single model answers to every name, unless the server is strict. Raises UnavailableError while
@@ -67,6 +67,9 @@ def find_by_ollama_name(state: ServerState, model: str | None) -> tuple[LocalAss
     """
     assistant = state.require_ready()
     if not model:
-        return state.find(None)
+        return await state.find(None)
     name = find_by_alias(model, [card.name for card in assistant.models.cards()])
-    return state.find(name or model)
+    loader = assistant.models.loader
+    if name is None and loader is not None:
+        name = find_by_alias(model, [one.name for one in loader.list()])
+    return await state.find(name or model)

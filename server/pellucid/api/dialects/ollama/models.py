@@ -26,6 +26,7 @@ from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.system.installed_version import installed_version
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.model_loader import ModelLoad
 from pellucid.text.query_ids import chat_text
 from pellucid.text.tool_calls.call_reader import call_format
 from pellucid.vocabulary.message import Message
@@ -75,9 +76,9 @@ class OllamaModel(Reply):
 
 
 class OllamaRunningModel(OllamaModel):
-    """A loaded model; all served models are loaded."""
+    """A loaded model."""
 
-    expires_at: str = Field(description="a date that never comes: models stay loaded")
+    expires_at: str = Field(description="when the model is unloaded without a further request")
     size_vram: int = Field(description="bytes of the weights on a GPU")
     context_length: int
 
@@ -145,17 +146,18 @@ async def tags(request: Request) -> Response:
 
 @router.get("/api/ps", responses={200: {"model": OllamaRunningList}, **OLLAMA_LIST_ERRORS})
 async def running(request: Request) -> Response:
-    """List the loaded models: all served models."""
+    """List the loaded models."""
     state = state_of(request)
-    on_gpu = state.require_ready().models.find(None).model.facts.device.startswith("cuda")
+    served = state.require_ready().models
+    loads = {} if served.loader is None else {one.name: one for one in served.loader.list()}
     models = [
         OllamaRunningModel(
-            **_entry(state, card),
-            expires_at=NEVER,
-            size_vram=card.weight_bytes if on_gpu else 0,
-            context_length=card.context,
+            **_entry(state, one.card()),
+            expires_at=_expiry(loads.get(one.name)),
+            size_vram=one.model.facts.weight_bytes if one.model.facts.device.startswith("cuda") else 0,
+            context_length=one.context,
         )
-        for card in state.cards()
+        for one in served.all()
     ]
     return json_response(OllamaRunningList(models=models))
 
@@ -168,7 +170,7 @@ async def show(body: OllamaShowRequest, request: Request) -> Response:
     filling gaps, ``tools`` for calling tools).
     """
     state = state_of(request)
-    assistant, card = find_by_ollama_name(state, body.model or body.name)
+    assistant, card = await find_by_ollama_name(state, body.model or body.name)
     return json_response(
         OllamaDescription(
             modelfile=f"FROM {card.name}\nPARAMETER num_ctx {card.context}\n",
@@ -187,6 +189,11 @@ async def show(body: OllamaShowRequest, request: Request) -> Response:
             pellucid=card.name,
         )
     )
+
+
+def _expiry(load: ModelLoad | None) -> str:
+    expires = None if load is None else load.expires
+    return NEVER if expires is None else timestamp(datetime.fromtimestamp(expires, UTC))
 
 
 async def _template(assistant: LocalAssistant, card: ModelCard) -> str:

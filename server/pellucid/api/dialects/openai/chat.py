@@ -96,7 +96,7 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         )
     check_order(body.samplers)
     state = state_of(request)
-    assistant, card = state.find(body.model, strict=body.strict_model)
+    assistant, card = await state.find(body.model, strict=body.strict_model)
     state.check_answers(card.name, body.n, "n")
     _check_template(body, card)
     job = _ChatJob(request, assistant, card, body)

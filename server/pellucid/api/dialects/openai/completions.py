@@ -77,7 +77,7 @@ async def completions(body: Annotated[CompletionBody, Body()], request: Request)
         return await suggest(body, request)
     _check(body)
     state = state_of(request)
-    assistant, card = state.find(body.model, strict=body.strict_model)
+    assistant, card = await state.find(body.model, strict=body.strict_model)
     state.check_answers(card.name, len(_prompts(body)) * body.n, "n")
     job = _CompletionJob(request, assistant, card, body)
     if job.scores_prompts:

@@ -87,7 +87,7 @@ async def embeddings(body: EmbeddingsRequest, request: Request) -> Response:
     A model that was trained for embeddings finds similar texts more reliably. The priority is
     background, and nothing is cached. An input beyond the context is an error.
     """
-    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    assistant, card = await state_of(request).find(body.model, strict=body.strict_model)
     served = assistant.models.find(card.name)
     check_size(served, body.dimensions)
     made = await embed_all(request, served, _inputs(body))

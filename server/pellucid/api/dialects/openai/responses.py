@@ -76,7 +76,7 @@ async def responses(body: ResponsesRequest, request: Request) -> Response:
         raise InvalidRequestError(
             f'top_logprobs is only allowed together with include: ["{LOGPROBS}"].', param="top_logprobs"
         )
-    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    assistant, card = await state_of(request).find(body.model, strict=body.strict_model)
     job = _ResponseJob(request, assistant, card, body)
     try:
         return await job.respond(stream=body.stream, format=job.format)

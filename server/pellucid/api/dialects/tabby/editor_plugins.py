@@ -178,7 +178,7 @@ _BLANK_LINES = ("\n\n", "\n\r\n")
 
 async def suggest(body: TabbyCompletionRequest, request: Request) -> Response:
     state = state_of(request)
-    assistant, card = state.find(body.model, strict=body.strict_model)
+    assistant, card = await state.find(body.model, strict=body.strict_model)
     segments = body.segments
     right = segments.suffix.partition("\n")[0]
     query = CompletionQuery(
@@ -211,8 +211,9 @@ async def health(request: Request) -> Response:
 
     Does not count as use of an idle server.
     """
-    assistant, card = state_of(request).find(None)
-    device = assistant.models.find(None).model.facts.device
+    state = state_of(request)
+    models, card = state.require_ready().models, state.cards()[0]
+    device = next((served.model.facts.device for served in models.all()), "cpu")
     name, processors, gpus = _machine(device)
     return json_response(
         TabbyHealth(

@@ -120,5 +120,9 @@ def test_refused(fields: dict[str, Any], named: str, http: httpx.Client) -> None
 
 
 def test_models_without_v1(http: httpx.Client) -> None:
-    """/models is /v1/models, as in llama-server."""
-    assert http.get("/models").json() == http.get("/v1/models").json()
+    """/models is /v1/models with the state of each model, as in llama-server."""
+    with_states = http.get("/models").json()
+    states = [one.pop("status")["value"] for one in with_states["data"]]
+
+    assert states == ["loaded"] * len(states)
+    assert with_states == http.get("/v1/models").json()

@@ -1,0 +1,72 @@
+"""/models, for loading and unloading models at run time, as in llama.cpp's router."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from pellucid.api.openapi_extras import MODEL_ERRORS
+from pellucid.api.routes.info import model_objects
+from pellucid.api.schema.info import ModelObject
+from pellucid.api.schema.model_loading import (
+    LoadableModel,
+    LoadableModels,
+    LoadStatus,
+    ModelLoadReply,
+    ModelNameRequest,
+)
+from pellucid.api.server_state import ServerState, state_of
+from pellucid.door.json_body import JsonRoute
+from pellucid.text.model_loader import ModelLoad
+
+router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
+
+
+@router.get("/models", responses={200: {"model": LoadableModels}})
+async def models(request: Request) -> Response:
+    """List the served models, then the further models on this machine, with their states."""
+    state = state_of(request)
+    served = {one.id: one for one in model_objects(state)}
+    data = [
+        LoadableModel(
+            **(
+                served.get(one.name) or ModelObject(id=one.name, created=state.started, meta={"state": one.state})
+            ).model_dump(),
+            status=_status(one),
+        )
+        for one in _states(state)
+    ]
+    return JSONResponse(LoadableModels(data=data).model_dump())
+
+
+@router.post("/models/load", responses={200: {"model": ModelLoadReply}, **MODEL_ERRORS})
+async def load(body: ModelNameRequest, request: Request) -> Response:
+    """Load a model, and reply after the loading. If memory is short, models are unloaded."""
+    state = state_of(request)
+    models = state.require_ready().models
+    name = body.model or models.default
+    if name not in [served.name for served in models.all()]:
+        await state.require_loader().load(name)
+        state.note_models()
+    return JSONResponse(ModelLoadReply().model_dump())
+
+
+@router.post("/models/unload", responses={200: {"model": ModelLoadReply}, **MODEL_ERRORS})
+async def unload(body: ModelNameRequest, request: Request) -> Response:
+    """Unload a model after the running answers; the next request loads the model again."""
+    state = state_of(request)
+    state.require_loader().unload(body.model or state.require_ready().models.default)
+    return JSONResponse(ModelLoadReply().model_dump())
+
+
+def _states(state: ServerState) -> list[ModelLoad]:
+    cards = state.cards()
+    if not cards:
+        return [ModelLoad(name, "loading", state.progress.now) for name in state.models]
+    loader = state.require_ready().models.loader
+    return [ModelLoad(card.name, "loaded") for card in cards] if loader is None else loader.list()
+
+
+def _status(one: ModelLoad) -> LoadStatus:
+    label, done, total = (None, None, None) if one.work is None else (one.work.label, one.work.done, one.work.total)
+    return LoadStatus(value=one.state, activity=label, done=done, total=total, expires=one.expires)

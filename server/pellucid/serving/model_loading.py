@@ -1,0 +1,199 @@
+"""Model loading and unloading for a server with an engine in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from pellucid.config import Settings
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.errors import InvalidRequestError, UnavailableError, unknown_model
+from pellucid.models.load import LoadedModel, find_device, load, split_quant, stored_bytes
+from pellucid.models.saved_prefixes import PrefixFile
+from pellucid.models.store import Store
+from pellucid.system.atomic_files import human
+from pellucid.system.memory import return_free_memory, total_memory
+from pellucid.system.progress import Noted, Silent
+from pellucid.text.assistant import LocalAssistant
+from pellucid.text.model_loader import LoadState, ModelLoad
+from pellucid.text.served_models import ServedModels
+from pellucid.text.text_model import TextModel
+
+DEFAULT_SHARE = 0.75
+"""The share of the machine's memory for models without a setting."""
+
+
+@dataclass(eq=False)
+class LoadedModels:
+    """An implementation of ``ModelLoader`` for an event loop.
+
+    ``sources`` are the names and paths of the models in the settings, by served name.
+    """
+
+    settings: Settings
+    engine: LocalEngine
+    assistant: LocalAssistant
+    sources: dict[str, str]
+    _store: Store = field(init=False)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # A single model is loaded or unloaded at a time.
+    _loads: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _unloads: set[asyncio.Task[None]] = field(default_factory=set)
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+    _keep: dict[str, float] = field(default_factory=dict)
+    _timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
+    _progress: Noted = field(default_factory=lambda: Noted(Silent()))
+
+    def __post_init__(self) -> None:
+        self._store = Store(self.settings.cache)
+
+    @property
+    def budget(self) -> int:
+        """The memory for the weights and caches of all models, in bytes."""
+        total = total_memory(find_device(self.settings.device))
+        return self.settings.model_memory * 2**20 or int(DEFAULT_SHARE * total)
+
+    @property
+    def used(self) -> int:
+        """The memory of the loaded models, in bytes."""
+        return sum(served.model.facts.weight_bytes + self._cache_bytes(served) for served in self._models.all())
+
+    def knows(self, name: str) -> bool:
+        return name in self.sources or split_quant(name)[0] in self._store.installed()
+
+    async def load(self, name: str) -> None:
+        if not self._models.knows(name):
+            raise unknown_model(name, [one.name for one in self.list()], "on this machine")
+        task = self._loads.get(name)
+        if task is None:
+            task = self._loads[name] = asyncio.ensure_future(self._load(name))
+            task.add_done_callback(lambda _: self._loads.pop(name))
+        await asyncio.shield(task)  # A client that hangs up does not stop the loading for further clients.
+
+    def unload(self, name: str) -> None:
+        if name in self._models.unloaded():
+            raise InvalidRequestError(f"{name} is not loaded.", param="model")
+        served = self._models.find(name)
+        if served.model.base is not None:
+            raise InvalidRequestError(f"{served.name} is an adapter: unload it with /v1/adapters.", param="model")
+        if served.name in self._bases_of_adapters():
+            raise InvalidRequestError(f"{served.name} has loaded adapters: unload the adapters first.", param="model")
+        if not served.leaving:
+            served.leaving = True
+            task = asyncio.ensure_future(self._unload(served))
+            self._unloads.add(task)
+            task.add_done_callback(self._unloads.discard)
+
+    def keep(self, name: str, seconds: float | None) -> None:
+        if seconds is None:
+            self._keep.pop(name, None)
+        else:
+            self._keep[name] = seconds
+        self._set_timer(name)
+
+    def note_release(self, name: str) -> None:
+        self._released.set()
+        self._released.clear()  # Only the current waiters are woken.
+        self._set_timer(name)
+
+    def list(self) -> list[ModelLoad]:
+        loaded = {served.name: served for served in self._models.all()}
+        names = dict.fromkeys([card.name for card in self._models.cards()])
+        names |= dict.fromkeys([*self.sources, *self._store.installed()])
+        return [self._load_of(name, loaded.get(name)) for name in names]
+
+    @property
+    def _models(self) -> ServedModels:
+        return self.assistant.models
+
+    def _bases_of_adapters(self) -> set[str]:
+        return {served.model.base for served in self._models.all() if served.model.base is not None}
+
+    def _cache_bytes(self, served: TextModel) -> int:
+        status = self.engine.status(served.name)
+        return status.cache_bytes + status.parked_bytes
+
+    def _saved(self, loaded: LoadedModel) -> PrefixFile | None:
+        return loaded.prefixes if self.settings.prefix_save and self.settings.prefix_memory else None
+
+    def _load_of(self, name: str, served: TextModel | None) -> ModelLoad:
+        timer = self._timers.get(name)
+        expires = None if timer is None else time.time() + timer.when() - asyncio.get_running_loop().time()
+        state: LoadState = "unloaded" if served is None else "unloading" if served.leaving else "loaded"
+        return ModelLoad(
+            name,
+            "loading" if name in self._loads else state,
+            self._progress.now if name in self._loads else None,
+            expires,
+        )
+
+    async def _load(self, name: str) -> None:
+        async with self._turn:
+            if any(served.name == name for served in self._models.all()):
+                return
+            await self._make_room(name)
+            try:
+                loaded = await asyncio.to_thread(
+                    load,
+                    self.sources.get(name, name),
+                    device=self.settings.device,
+                    quant=self.settings.quant,
+                    store=self._store,
+                    progress=self._progress,
+                )
+                added = await asyncio.to_thread(
+                    self.engine.add_model, loaded.name, loaded.model, saved=self._saved(loaded)
+                )
+                await asyncio.wrap_future(added)
+                await self._models.add(loaded)
+            except (RuntimeError, MemoryError) as error:  # Raised by torch and numpy without enough memory.
+                raise UnavailableError(f"There is not enough memory for {name}: unload another model.") from error
+        self._set_timer(name)
+
+    async def _make_room(self, name: str) -> None:
+        """Unload the least recently used models, idle models first, until a model fits."""
+        need = await asyncio.to_thread(stored_bytes, self.sources.get(name, name), self._store)
+        if need > self.budget:
+            raise UnavailableError(
+                f"{name} needs about {human(need)}, more than the {human(self.budget)} for all models: start the "
+                "server with a larger --model-memory."
+            )
+        while self.used + need > self.budget:
+            pinned = self._bases_of_adapters()
+            free = [served for served in self._models.all() if served.model.base is None and served.name not in pinned]
+            if not free:
+                raise UnavailableError(
+                    f"There is no room for {name} next to the loaded adapters: unload some adapters."
+                )
+            victim = min(free, key=lambda served: (bool(served.holders), served.last_used))
+            victim.leaving = True
+            await self._free(victim)
+
+    async def _unload(self, served: TextModel) -> None:
+        async with self._turn:
+            if served in self._models.all():
+                await self._free(served)
+
+    async def _free(self, served: TextModel) -> None:
+        while served.holders:
+            await self._released.wait()
+        timer = self._timers.pop(served.name, None)
+        if timer is not None:
+            timer.cancel()
+        await asyncio.wrap_future(self._models.put_away(served))
+        return_free_memory()
+
+    def _set_timer(self, name: str) -> None:
+        """Restart the count of the time without a request."""
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        seconds = self._keep.get(name, self.settings.keep_alive or -1)
+        if seconds >= 0:
+            self._timers[name] = asyncio.get_running_loop().call_later(seconds, self._expire, name)
+
+    def _expire(self, name: str) -> None:
+        self._timers.pop(name)
+        served = next((one for one in self._models.all() if one.name == name), None)
+        if served is not None and not served.holders and name not in self._bases_of_adapters():
+            self.unload(name)

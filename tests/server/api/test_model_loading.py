@@ -1,0 +1,235 @@
+"""Models are loaded on request and unloaded over HTTP, within a budget of memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pellucid.api.server_state import ServerState
+from pellucid.client.http_client import Client
+from pellucid.config import load_settings
+from pellucid.door.user_assistant import UserAssistant
+from pellucid.door.users import Users
+from pellucid.models.manifest import Manifest, StoredFile
+from pellucid.serving.assemble import assemble_server
+from pellucid.serving.model_loading import LoadedModels
+from pellucid.system.progress import Silent
+from pellucid.vocabulary.query import CompletionQuery, SamplingParams
+from pellucid.vocabulary.token import Token
+from support.models.model_files import byte_level_bpe, write_gguf
+from support.models.tiny_models import tiny_llama
+from support.servers.http_servers import LiveServer, live
+
+FIRST, SECOND, THIRD = "first", "org/second", "org/third"
+BODY = {"prompt": "def add", "max_tokens": 8, "temperature": 0, "ignore_eos": True, "logprobs": 1}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Return a cache with two downloaded models."""
+    for seed, name in enumerate((SECOND, THIRD), 1):
+        folder = tmp_path / "cache/models" / name.replace("/", "--")
+        folder.mkdir(parents=True)
+        path = write_gguf(folder / "model.gguf", tiny_llama(seed, vocab_size=320), "llama", byte_level_bpe(320))
+        file = StoredFile(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        manifest = Manifest(name, "a test", "mit", path.name, (file,))
+        (folder / "manifest.json").write_text(json.dumps(asdict(manifest)))
+    return tmp_path / "cache"
+
+
+@contextmanager
+def serving(cache: Path, **settings: Any) -> Iterator[tuple[LiveServer, LoadedModels]]:
+    """Serve a first model from a file."""
+    path = write_gguf(cache / "first.gguf", tiny_llama(vocab_size=320), "llama", byte_level_bpe(320))
+    parts = assemble_server(load_settings(models=str(path), cache=cache, context=256, **settings), Silent())
+    loader = parts.assistant.models.loader
+    assert isinstance(loader, LoadedModels)
+    state = ServerState(models=(FIRST,), grace=0.0)
+    state.open(parts.assistant, parts.engine, parts.adapters)
+    try:
+        with live(state) as server:
+            yield server, loader
+    finally:
+        parts.engine.close()
+
+
+@pytest.fixture
+def server(cache: Path) -> Iterator[LiveServer]:
+    with serving(cache) as (server, _):
+        yield server
+
+
+def states(http: httpx.Client) -> dict[str, str]:
+    return {one["id"]: one["status"]["value"] for one in http.get("/models").json()["data"]}
+
+
+def loaded(http: httpx.Client) -> Sequence[str]:
+    return [name for name, state in states(http).items() if state == "loaded"]
+
+
+def answer(http: httpx.Client, model: str | None) -> Any:
+    reply = http.post("/v1/completions", json=BODY | {"model": model})
+    assert reply.status_code == 200, reply.text
+    return reply.json()["model"], reply.json()["choices"]
+
+
+def settle(http: httpx.Client, model: str) -> None:
+    """Wait until a model is unloaded."""
+    while states(http)[model] == "unloading":
+        pass
+
+
+def test_load_answer_unload(server: LiveServer) -> None:
+    """A known model is loaded by the first request, and again by a request after unloading."""
+    http = server.http
+    assert states(http) == {FIRST: "loaded", SECOND: "unloaded", THIRD: "unloaded"}
+    first = answer(http, FIRST)
+    second = answer(http, SECOND)
+    assert (first[0], second[0]) == (FIRST, SECOND)
+    assert first[1] != second[1]
+    assert loaded(http) == [FIRST, SECOND]
+
+    for name in (FIRST, SECOND):
+        assert http.post("/models/unload", json={"model": name}).json() == {"success": True}
+        settle(http, name)
+
+    assert loaded(http) == []
+    again = http.post("/models/unload", json={"model": FIRST})
+    assert (again.status_code, again.json()["error"]["message"]) == (400, f"{FIRST} is not loaded.")
+    cards = http.get("/v1/models").json()["data"]
+    assert [(card["id"], card["meta"]["state"]) for card in cards] == [(FIRST, "unloaded"), (SECOND, "unloaded")]
+    assert answer(http, None) == first
+    assert answer(http, SECOND) == second
+    assert http.post("/models/load", json={"model": THIRD}).json() == {"success": True}
+    assert loaded(http) == [FIRST, SECOND, THIRD]
+
+
+def test_a_single_model_still_answers_to_every_name(server: LiveServer) -> None:
+    """A model loaded on request changes nothing for clients with unknown names."""
+    answer(server.http, SECOND)
+
+    assert answer(server.http, "gpt-4o")[0] == FIRST
+
+
+@pytest.mark.parametrize("verb", ["load", "unload"])
+def test_unknown_models(server: LiveServer, verb: str) -> None:
+    """An unknown name is refused with the known names."""
+    reply = server.http.post(f"/models/{verb}", json={"model": "nope"})
+
+    assert reply.status_code == 404
+    assert "There is no model 'nope'" in reply.json()["error"]["message"]
+
+
+def test_the_least_recently_used_model_leaves_first(cache: Path) -> None:
+    """Within the budget, models stay; beyond, the least recently used model leaves."""
+    with serving(cache) as (server, loader):
+        for name in (FIRST, SECOND, FIRST):
+            answer(server.http, name)
+        budget(loader, loader.used + size_of_file(cache) - 1)
+        answer(server.http, THIRD)
+
+        assert loaded(server.http) == [FIRST, THIRD]
+        assert loader.used <= loader.budget
+
+
+def test_too_large_for_the_budget(cache: Path) -> None:
+    """A model larger than the budget is refused, and nothing is unloaded."""
+    with serving(cache) as (server, loader):
+        budget(loader, 1000)
+        reply = server.http.post("/models/load", json={"model": SECOND})
+
+        assert reply.status_code == 503
+        assert "start the server with a larger --model-memory" in reply.json()["error"]["message"]
+        assert loaded(server.http) == [FIRST]
+
+
+def size_of_file(cache: Path) -> int:
+    return max(path.stat().st_size for path in cache.glob("**/model.gguf"))
+
+
+def budget(loader: LoadedModels, size: int) -> None:
+    class Small(LoadedModels):
+        budget = size
+
+    loader.__class__ = Small
+
+
+async def test_never_a_model_that_answers(cache: Path) -> None:
+    """A running answer ends before the model is unloaded for further requests."""
+    with serving(cache) as (server, loader):
+        budget(loader, loader.used + size_of_file(cache) - 1)
+        params = SamplingParams(max_tokens=200, ignore_eos=True, temperature=0)
+        async with Client(server.url) as client:
+            query = CompletionQuery("def add", params=params, model=FIRST)
+            async with aclosing(client.complete(query)) as items:
+                tokens = [await anext(items)]
+                asked = [
+                    asyncio.ensure_future(asyncio.to_thread(answer, server.http, name))
+                    for name in (SECOND, FIRST, SECOND)
+                ]
+                tokens += [item async for item in items]
+            names = [name for name, _ in await asyncio.gather(*asked)]
+
+        assert sum(isinstance(token, Token) for token in tokens) == 200
+        assert names == [SECOND, FIRST, SECOND]
+        assert len(loaded(server.http)) == 1
+
+
+async def test_a_request_with_several_answers(cache: Path) -> None:
+    """A request with a running answer may use the model again, though the model is to leave."""
+    with serving(cache) as (_, loader):
+        budget(loader, loader.used + size_of_file(cache) - 1)
+        user = UserAssistant(loader.assistant, Users(), "anna")
+        query = CompletionQuery(
+            "def", params=SamplingParams(max_tokens=200, ignore_eos=True, temperature=0), model=FIRST
+        )
+        async with aclosing(user.complete(query)) as items:
+            await anext(items)
+            loading = asyncio.ensure_future(loader.load(SECOND))
+            while loader.list()[0].state != "unloading":
+                await asyncio.sleep(0)
+            further = [item async for item in user.complete(query)]
+            assert not loading.done()
+        await loading
+
+        assert len(further) == 201
+        assert [one.name for one in loader.list() if one.state == "loaded"] == [SECOND]
+
+
+async def test_switches_lose_nothing(cache: Path) -> None:
+    """Many clients get the right answers from three models in memory for a single model."""
+    with serving(cache) as (server, loader):
+        expected = {name: answer(server.http, name) for name in (FIRST, SECOND, THIRD)}
+        budget(loader, loader.used // 3 + size_of_file(cache) - 1)
+        names = [FIRST, SECOND, THIRD, SECOND] * 12
+        found = await asyncio.gather(*(asyncio.to_thread(answer, server.http, name) for name in names))
+
+        assert [one == expected[name] for name, one in zip(names, found, strict=True)] == [True] * len(names)
+
+
+def test_keep_alive_of_ollama(server: LiveServer) -> None:
+    """A keep_alive of 0 unloads the model after the answer; /api/ps reports a time."""
+    http = server.http
+    keeps = {"model": FIRST, "prompt": "x", "stream": False, "options": {"num_predict": 1}}
+    assert http.post("/api/generate", json=keeps | {"keep_alive": "1h30m"}).status_code == 200
+    assert http.get("/api/ps").json()["models"][0]["expires_at"] < "9999"
+    assert http.post("/api/generate", json=keeps | {"keep_alive": -1}).status_code == 200
+    assert http.get("/api/ps").json()["models"][0]["expires_at"] > "9999"
+    wrong = http.post("/api/generate", json=keeps | {"keep_alive": "soon"})
+    assert (wrong.status_code, wrong.json()["error"][:25]) == (400, "keep_alive is 'soon', but")
+
+    reply = http.post("/api/generate", json={"model": FIRST, "keep_alive": 0})
+
+    assert reply.json()["done_reason"] == "unload"
+    while states(http)[FIRST] != "unloaded":
+        pass
+    assert http.get("/api/ps").json() == {"models": []}
