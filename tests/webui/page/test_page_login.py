@@ -61,13 +61,17 @@ async def test_what_a_user_has_written(locked: PagedServer, browser_page: Page) 
 
 
 async def enter_infill(tab: Tab, key: str, name: str) -> None:
-    """Log in, and go to Infill after the page has reloaded itself for the user."""
+    await enter_after(tab, key, name)
+    await tab.tab("Infill")
+
+
+async def enter_after(tab: Tab, key: str, name: str) -> None:
+    """Log in after a different user, and wait until the page has reloaded itself."""
     await enter(tab, key)
     kind = "performance.getEntriesByType('navigation')[0].type"
     await tab.page.wait_for_function(
         f"name => sessionStorage['pellucid.owner'] === name && {kind} === 'reload'", arg=name
     )
-    await tab.tab("Infill")
 
 
 async def wrong_and_right_key(tab: Tab) -> None:
@@ -87,7 +91,7 @@ async def no_access_to_another_s_conversations(tab: Tab) -> None:
     page, address = tab.page, tab.page.url
     assert "c=" in address
     await leave(tab)
-    await enter(tab, "second-key")
+    await enter_after(tab, "second-key", "ben")
     await page.get_by_text("No conversations yet.").wait_for()
     await page.goto(address)
     await expect(page.get_by_role("alert").filter(has_text="conversation")).to_be_visible()
@@ -95,7 +99,7 @@ async def no_access_to_another_s_conversations(tab: Tab) -> None:
     await page.get_by_role("searchbox").fill("secret")
     await page.get_by_text("No matches.").wait_for()
     await leave(tab)
-    await enter(tab, "first-key")
+    await enter_after(tab, "first-key", "anna")
     await page.goto(address)
     await page.get_by_text("A secret of Anna's").last.wait_for()
 
