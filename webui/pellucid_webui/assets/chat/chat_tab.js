@@ -193,7 +193,6 @@ class Chat {
   opened(state) {
     this.nameAddress(state.id);
     if (state.header) publish("header", state.header);
-    this.composer.files.addEarly();
     if (this.feed.conversation !== this.composer.conversation) this.composer.open(this.feed.conversation);
     const pending = this.pendingText;
     this.pendingText = null;
@@ -287,6 +286,7 @@ class Chat {
     const count = this.messages.size;
     const isAtEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < NEAR_END_PIXELS;
     this.value = value;
+    this.composer.files.addEarly(); // the limits of files are known now
     if (isOther) this.clear();
     this.drawMessages(value);
     this.contextNotice.update(value.context);
