@@ -297,9 +297,10 @@ class Chat {
     this.sendButton.hidden = this.busy;
     this.stopButton.hidden = !this.busy;
     if (hadFocus) (this.busy ? this.stopButton : this.sendButton).focus();
-    this.undoButton.disabled = this.busy || !value.messages.length;
+    const { inert } = this.list; // more of the conversation before may still come while another opens
+    this.undoButton.disabled = inert || this.busy || !value.messages.length;
     this.redoButton.hidden = value.redo === null;
-    this.redoButton.disabled = this.stopButton.disabled = false;
+    this.redoButton.disabled = this.stopButton.disabled = inert;
     if (staysAtEnd || isOther || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
     this.scrollToTarget();
     this.versions.update();
