@@ -210,11 +210,15 @@ export class Inspection {
     const isText = isAnswer(data) && !data.asTokens && marks !== null && marks.count > 0;
     if (isHere && isShown && isText && marks && message.element.isConnected) {
       if (old && old.message === message && old.marks === marks && old.blocks === message.drawn) return;
+      const shown = old?.shown ?? null; // stays in the inspector when the marks of the answer change
+      const isPinned = old !== null && this.pinned === old;
       old?.destroy();
       const answer = new RenderedAnswer(this, message, marks);
       this.answers.set(data.node, answer);
       const records = this.records.get(data.node);
       if (records) answer.arrive(records);
+      if (isPinned) this.pin(answer);
+      if (shown !== null && shown < marks.count) answer.show(shown);
       if (this.wantsLeast) this.goToLeast();
       else this.introduce(answer);
     } else if (old) {
