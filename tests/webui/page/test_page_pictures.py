@@ -122,6 +122,7 @@ def read(page: Page) -> None:
 
 def palette(page: Page) -> None:
     empty(page)
+    page.locator("#pl-side .pl-title").first.wait_for()  # The palette keeps the commands it opened with.
     page.keyboard.press("Control+k")
     page.get_by_role("combobox", name="Command or conversation").wait_for()
 
