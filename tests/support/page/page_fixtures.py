@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -391,13 +391,17 @@ def watched(page: Page, address: str) -> Tab:
 
 async def held_show(page: Page, id: str | None) -> asyncio.Event:
     """Hold the requests for the state of a conversation until the event is set."""
+    return await held(page, "chat", lambda asked: asked["verb"] == "show" and asked["conversation"] == id)
+
+
+async def held(page: Page, name: str, is_held: Callable[[dict[str, Any]], bool]) -> asyncio.Event:
+    """Hold the chosen requests to a route of the page until the event is set."""
     released = asyncio.Event()
 
     async def hold(route: Route) -> None:
-        asked = route.request.post_data_json or {}
-        if asked["verb"] == "show" and asked["conversation"] == id:
+        if is_held(route.request.post_data_json or {}):
             await released.wait()
-        await route.continue_()
+        await route.fallback()
 
-    await page.route("**/page/chat", hold)
+    await page.route(f"**/page/{name}", hold)
     return released

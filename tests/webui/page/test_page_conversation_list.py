@@ -14,6 +14,7 @@ from playwright.async_api import Page, expect
 from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT
 from support.page.list_page import DAY, LOCAL, Library, choose_action, library, listed_page, row, shown_list
+from support.page.page_fixtures import held
 from support.page.page_tabs import FRAMES, check_themes
 from support.page.small_page_server import PagedServer
 
@@ -118,6 +119,18 @@ async def test_keys(browser_page: Page, ids: dict[str, str]) -> None:
     await nothing_shifts_on_hover(browser_page, ids)
     await change_waits_for_an_open_menu(browser_page, ids)
     await walk(browser_page, ids)
+
+
+async def test_a_list_that_overtakes_a_change(browser_page: Page, ids: dict[str, str]) -> None:
+    """A change is shown also if a list from before the change was asked for later."""
+    released = await held(browser_page, "conversations", lambda asked: asked["verb"] != "refresh")
+    await choose_action(browser_page, ids["Cats"], "Pin")
+    async with browser_page.expect_response("**/page/conversations"):
+        await browser_page.evaluate("document.dispatchEvent(new Event('pellucid-server-back'))")
+
+    released.set()
+
+    await browser_page.get_by_role("heading", name="Pinned").wait_for()
 
 
 async def pin(page: Page, ids: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from playwright.async_api import expect
 
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
-from support.page.page_fixtures import Tab
+from support.page.page_fixtures import Tab, held_show
 from support.page.scripted_assistant import token
 from support.page.storyteller import LARGE, SMALL, Storyteller
 
@@ -184,6 +184,17 @@ async def test_files(tab: Tab, teller: Storyteller) -> None:
     await handed_over(tab, teller, "drop")
     await handed_over(tab, teller, "paste")
     await together(tab)
+
+
+async def test_files_during_the_start(tab: Tab) -> None:
+    """Files that are dropped before the page knows the limits are attached afterwards."""
+    shown = await held_show(tab.page, None)
+    await tab.page.goto(tab.page.url.partition("?")[0])
+    await tab.page.locator(".pl-chat").evaluate(HAND_OVER, ["drop", [["a.py", "", "A = 1\n"]]])
+
+    shown.set()
+
+    await expect(tab.page.locator(".pl-attached li")).to_contain_text("a.py")
 
 
 async def text_is_pasted_as_text(tab: Tab) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from playwright.async_api import Page, Route, expect
 
-from support.page.page_fixtures import Tab, Upload, held_show, watched
+from support.page.page_fixtures import Tab, Upload, held, held_show, watched
 from support.page.scripted_assistant import tokens
 from support.page.small_page_server import PagedServer
 from support.page.storyteller import Storyteller
@@ -111,6 +111,33 @@ async def test_while_another_conversation_opens(tab: Tab, teller: Storyteller) -
     await expect(field).to_have_value("Second")
     await expect(page.locator(".pl-attached li")).to_contain_text("second.txt")
     await expect(page.locator(".pl-message")).to_have_count(0)
+
+
+async def test_late_marks_while_another_conversation_opens(tab: Tab, teller: Storyteller) -> None:
+    """While a conversation opens, late marks of the previous one enable no action."""
+    teller.script = tokens("Yes.")
+    page = tab.page
+    await tab.answer("First")
+    first = await page.evaluate("new URL(location.href).searchParams.get('c')")
+    await page.get_by_role("button", name="New chat").click()
+    await expect(page.locator(".pl-message")).to_have_count(0)
+    await tab.answer("Second")
+    marked = await held(page, "chat", lambda asked: asked["verb"] == "inspect")
+    await page.reload()
+    await expect(page.locator(".pl-user")).to_contain_text("Second")
+    released = await held_show(page, first)
+    await page.locator(f".pl-conversations [data-id='{first}'] .pl-title").click()
+    undo = page.get_by_role("button", name="Undo")
+    await expect(undo).to_be_disabled()
+
+    async with page.expect_response(lambda reply: "inspect" in (reply.request.post_data or "")):
+        marked.set()
+
+    await page.evaluate("new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    await expect(undo).to_be_disabled()
+    released.set()
+    await expect(page.locator(".pl-user")).to_contain_text("First")
+    await expect(undo).to_be_enabled()
 
 
 def answered_late(released: asyncio.Event) -> Callable[[Route], Awaitable[None]]:

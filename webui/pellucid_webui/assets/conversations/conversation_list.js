@@ -117,7 +117,7 @@ class Conversations {
       if (this.value) this.draw(this.value);
     };
     await call("conversations", { verb, search: this.searched, ...more }, (/** @type {Page.ConversationsValue} */ value) => this.receive(value, number), { onRefused });
-    // The server may have made a list that was asked for meanwhile before it ran this action.
+    // A list that was asked for meanwhile may be from before this action.
     if (verb !== "refresh" && number < this.number) this.act("refresh");
   }
 
