@@ -20,9 +20,8 @@ from pellucid.engine.port import FAILED, Engine
 from pellucid.engine.status import WorkerStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
 from pellucid.system.progress import Noted, Silent
-from pellucid.text.adapters import Adapters
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.model_loader import ModelLoader
+from pellucid.text.loading_protocols import Adapters, ModelLoader
 from pellucid.vocabulary.model_card import ModelCard
 
 if TYPE_CHECKING:
@@ -238,10 +237,14 @@ class ServerState:
         Raises UnavailableError unless the server is ready, and NotSupportedError on a server that
         loads no models.
         """
-        loader = self.require_ready().models.loader
-        if loader is None:
+        self.require_ready()
+        if self.loader is None:
             raise NotSupportedError("This server loads no further models: its models are those of its start.")
-        return loader
+        return self.loader
+
+    @property
+    def loader(self) -> ModelLoader | None:
+        return None if self._assistant is None else self._assistant.models.loader
 
 
 def state_of(request: Request) -> ServerState:

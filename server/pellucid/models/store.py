@@ -71,12 +71,8 @@ class Store:
         self.adapters = root / "adapters"
         self.finetuning = root / "finetuning"
 
-    def installed(self) -> Sequence[str]:
-        """Return the names of the models on this machine."""
-        return [manifest.name for manifest in self._manifests()]
-
     def list(self) -> list[ModelRecord]:
-        names = [*catalog(), *sorted(set(self.installed()) - set(catalog()))]
+        names = [*catalog(), *sorted({manifest.name for manifest in self.manifests()} - set(catalog()))]
         return [self._record(name) for name in names]
 
     def show(self, name: str) -> ModelRecord:
@@ -205,7 +201,8 @@ class Store:
         )
         return ModelRecord(name, entry, manifest, path, size, packed, prefixes)
 
-    def _manifests(self) -> Iterator[Manifest]:
+    def manifests(self) -> Iterator[Manifest]:
+        """Yield the manifests of the models on this machine."""
         for folder in sorted((self.root / "models").glob("*")):
             manifest = _read_manifest(folder)
             if manifest is not None:
@@ -241,7 +238,7 @@ class Store:
         if (
             name in catalog()
             or (_repository(name) and len(name.encode()) <= _MAX_NAME)
-            or any(manifest.name == name for manifest in self._manifests())
+            or any(manifest.name == name for manifest in self.manifests())
         ):
             return
         raise NotFoundError(f"There is no model {shown(name)}{self._known(name)}")

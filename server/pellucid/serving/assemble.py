@@ -76,11 +76,10 @@ def assemble_server(settings: Settings, progress: Progress) -> ServerParts:
     engine, assistant = assemble(
         settings, settings.models, progress, adapters=settings.adapters, with_saved_prefixes=True
     )
-    saves = settings.prefix_save and settings.prefix_memory > 0
-    store = Store(settings.cache)
-    bases = [split_adapter(name, store)[0] for name in settings.models]
-    assistant.models.loader = LoadedModels(settings, engine, assistant, {served_name(name): name for name in bases})
-    return ServerParts(engine, assistant, LoadedAdapters(engine, assistant, store, settings.adapter_slots, saves))
+    bases = [split_adapter(name, Store(settings.cache))[0] for name in settings.models]
+    models = LoadedModels(settings, engine, assistant, {served_name(name): name for name in bases})
+    assistant.models.loader = models
+    return ServerParts(engine, assistant, LoadedAdapters(models))
 
 
 def check_names(settings: Settings) -> None:

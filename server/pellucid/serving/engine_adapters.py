@@ -13,8 +13,8 @@ from pellucid.fleet.membership import Membership
 from pellucid.models.adapter_folder import AdapterCard, adapter_folder, is_made_for, read_card, stored_adapters
 from pellucid.models.served_model import EngineAdapter
 from pellucid.models.store import Store
-from pellucid.text.adapters import AdapterStatus, stored_status
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.loading_protocols import AdapterStatus, stored_status
 
 
 @dataclass(eq=False)

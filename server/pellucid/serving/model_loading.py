@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from pellucid.config import Settings
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.errors import InvalidRequestError, UnavailableError, unknown_model
 from pellucid.models.load import LoadedModel, find_device, load, split_quant, stored_bytes
-from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
 from pellucid.system.atomic_files import human
 from pellucid.system.memory import return_free_memory, total_memory
 from pellucid.system.progress import Noted, Silent
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.model_loader import LoadState, ModelLoad
+from pellucid.text.loading_protocols import LoadState, ModelLoad
 from pellucid.text.served_models import ServedModels
 from pellucid.text.text_model import TextModel
 
@@ -35,7 +36,7 @@ class LoadedModels:
     engine: LocalEngine
     assistant: LocalAssistant
     sources: dict[str, str]
-    _store: Store = field(init=False)
+    store: Store = field(init=False)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # A single model is loaded or unloaded at a time.
     _loads: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _unloads: set[asyncio.Task[None]] = field(default_factory=set)
@@ -45,7 +46,7 @@ class LoadedModels:
     _progress: Noted = field(default_factory=lambda: Noted(Silent()))
 
     def __post_init__(self) -> None:
-        self._store = Store(self.settings.cache)
+        self.store = Store(self.settings.cache)
 
     @property
     def budget(self) -> int:
@@ -56,10 +57,28 @@ class LoadedModels:
     @property
     def used(self) -> int:
         """The memory of the loaded models, in bytes."""
-        return sum(served.model.facts.weight_bytes + self._cache_bytes(served) for served in self._models.all())
+        models = [(served.model.facts, self.engine.status(served.name)) for served in self._models.all()]
+        return sum(facts.weight_bytes + status.cache_bytes + status.parked_bytes for facts, status in models)
+
+    async def serve(self, loaded: LoadedModel, slots: int = 0) -> None:
+        """Serve a model or a variant with an adapter; 0 ``slots`` means the number in the settings.
+
+        Raises UnavailableError without memory for the cache.
+        """
+        saves = self.settings.prefix_save and self.settings.prefix_memory > 0
+        try:
+            added = await asyncio.to_thread(
+                self.engine.add_model, loaded.name, loaded.model, slots=slots, saved=loaded.prefixes if saves else None
+            )
+            await asyncio.wrap_future(added)
+            await self._models.add(loaded)
+        except (RuntimeError, MemoryError) as error:  # Raised by torch and numpy without enough memory.
+            raise UnavailableError(
+                f"There is not enough memory for the cache of {loaded.name}: unload another model or adapter."
+            ) from error
 
     def knows(self, name: str) -> bool:
-        return name in self.sources or split_quant(name)[0] in self._store.installed()
+        return name in self.sources or split_quant(name)[0] in self._stored()
 
     async def load(self, name: str) -> None:
         if not self._models.knows(name):
@@ -67,7 +86,7 @@ class LoadedModels:
         task = self._loads.get(name)
         if task is None:
             task = self._loads[name] = asyncio.ensure_future(self._load(name))
-            task.add_done_callback(lambda _: self._loads.pop(name))
+            task.add_done_callback(partial(self._end_load, name))
         await asyncio.shield(task)  # A client that hangs up does not stop the loading for further clients.
 
     def unload(self, name: str) -> None:
@@ -99,7 +118,7 @@ class LoadedModels:
     def list(self) -> list[ModelLoad]:
         loaded = {served.name: served for served in self._models.all()}
         names = dict.fromkeys([card.name for card in self._models.cards()])
-        names |= dict.fromkeys([*self.sources, *self._store.installed()])
+        names |= dict.fromkeys([*self.sources, *self._stored()])
         return [self._load_of(name, loaded.get(name)) for name in names]
 
     @property
@@ -109,12 +128,8 @@ class LoadedModels:
     def _bases_of_adapters(self) -> set[str]:
         return {served.model.base for served in self._models.all() if served.model.base is not None}
 
-    def _cache_bytes(self, served: TextModel) -> int:
-        status = self.engine.status(served.name)
-        return status.cache_bytes + status.parked_bytes
-
-    def _saved(self, loaded: LoadedModel) -> PrefixFile | None:
-        return loaded.prefixes if self.settings.prefix_save and self.settings.prefix_memory else None
+    def _stored(self) -> Sequence[str]:
+        return [manifest.name for manifest in self.store.manifests()]
 
     def _load_of(self, name: str, served: TextModel | None) -> ModelLoad:
         timer = self._timers.get(name)
@@ -127,6 +142,11 @@ class LoadedModels:
             expires,
         )
 
+    def _end_load(self, name: str, task: asyncio.Task[None]) -> None:
+        del self._loads[name]
+        if not task.cancelled():
+            task.exception()  # Read here, as all clients may have left.
+
     async def _load(self, name: str) -> None:
         async with self._turn:
             if any(served.name == name for served in self._models.all()):
@@ -138,21 +158,17 @@ class LoadedModels:
                     self.sources.get(name, name),
                     device=self.settings.device,
                     quant=self.settings.quant,
-                    store=self._store,
+                    store=self.store,
                     progress=self._progress,
                 )
-                added = await asyncio.to_thread(
-                    self.engine.add_model, loaded.name, loaded.model, saved=self._saved(loaded)
-                )
-                await asyncio.wrap_future(added)
-                await self._models.add(loaded)
-            except (RuntimeError, MemoryError) as error:  # Raised by torch and numpy without enough memory.
+            except (RuntimeError, MemoryError) as error:
                 raise UnavailableError(f"There is not enough memory for {name}: unload another model.") from error
+            await self.serve(loaded)
         self._set_timer(name)
 
     async def _make_room(self, name: str) -> None:
         """Unload the least recently used models, idle models first, until a model fits."""
-        need = await asyncio.to_thread(stored_bytes, self.sources.get(name, name), self._store)
+        need = await asyncio.to_thread(stored_bytes, self.sources.get(name, name), self.store)
         if need > self.budget:
             raise UnavailableError(
                 f"{name} needs about {human(need)}, more than the {human(self.budget)} for all models: start the "
@@ -175,8 +191,12 @@ class LoadedModels:
                 await self._free(served)
 
     async def _free(self, served: TextModel) -> None:
+        """Unload a model after the last use, unless an adapter was loaded meanwhile."""
         while served.holders:
             await self._released.wait()
+        if served.name in self._bases_of_adapters():
+            served.leaving = False
+            return
         timer = self._timers.pop(served.name, None)
         if timer is not None:
             timer.cancel()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pellucid.engine.port import Engine
 from pellucid.system.progress import Progress
-from pellucid.text.adapters import Adapters
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.loading_protocols import Adapters
 
 if TYPE_CHECKING:
     from pellucid.fleet.membership import Membership

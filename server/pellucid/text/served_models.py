@@ -13,7 +13,7 @@ from pellucid.door.users import UNCOUNTED, CurrentRequest
 from pellucid.engine.port import Engine
 from pellucid.errors import InvalidRequestError, UnavailableError, unknown_model
 from pellucid.models.served_model import ServedModel
-from pellucid.text.model_loader import ModelLoader
+from pellucid.text.loading_protocols import ModelLoader
 from pellucid.text.text_model import TextModel
 from pellucid.vocabulary.model_card import ModelCard
 

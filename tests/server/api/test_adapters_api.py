@@ -52,7 +52,7 @@ def adapters(tmp_path: Path) -> Iterator[LoadedAdapters]:
 def server(adapters: LoadedAdapters) -> Iterator[LiveServer]:
     """A server for a single test."""
     state = ServerState(models=(TINY,), grace=0.0)
-    state.open(adapters.assistant, adapters.engine, adapters)
+    state.open(adapters.models.assistant, adapters.models.engine, adapters)
     with live(state) as server:
         yield server
 
@@ -64,7 +64,7 @@ def http(server: LiveServer) -> Iterator[httpx.Client]:
 
 
 def another(store: Store, name: str, adapters: LoadedAdapters, seed: int = 1) -> Path:
-    model = adapters.engine.model(TINY)
+    model = adapters.models.engine.model(TINY)
     assert isinstance(model, Decoder)
     return write_adapter(store.adapters / name, random_adapter(model.config, seed=seed))
 
@@ -266,11 +266,11 @@ def test_without_memory(http: httpx.Client, adapters: LoadedAdapters, monkeypatc
     def refuse(*arguments: object, **options: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(adapters.engine, "add_model", refuse)
+    monkeypatch.setattr(adapters.models.engine, "add_model", refuse)
     assert problem(http.post("/v1/adapters", json={"name": ADAPTER})) == (
         503,
         "unavailable_error",
-        f"There is not enough memory for the cache of {VARIANT}: unload another adapter.",
+        f"There is not enough memory for the cache of {VARIANT}: unload another model or adapter.",
     )
     assert len(http.get("/v1/models").json()["data"]) == 2
 
@@ -303,7 +303,7 @@ def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
 def test_key_and_origin(adapters: LoadedAdapters) -> None:
     """Loading and unloading need the server's key, and pages of other sites are refused."""
     state = ServerState(models=(TINY,), grace=0.0, keys=read_keys("secret"))
-    state.open(adapters.assistant, adapters.engine, adapters)
+    state.open(adapters.models.assistant, adapters.models.engine, adapters)
     with live(state) as server:
         calls: list[tuple[str, str, dict[str, str] | None]] = [
             ("GET", "/v1/adapters", None),
@@ -339,7 +339,7 @@ async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: Lo
     """The client loads, lists, uses and unloads adapters, with the assistant's cards."""
     async with Client(server.url) as client:
         assert (await client.administration.load_adapter(ADAPTER))["id"] == VARIANT
-        assert await client.cards() == adapters.assistant.models.cards()
+        assert await client.cards() == adapters.models.assistant.models.cards()
         assert [one["id"] for one in await client.administration.adapters()] == [VARIANT]
         items = [item async for item in client.complete(CompletionQuery("x", "y", params=TWENTY, model=VARIANT))]
         assert isinstance(items[-1], Finish)
@@ -434,7 +434,7 @@ async def test_unloaded_while_it_is_loaded_anew(adapters: LoadedAdapters, monkey
     _, removed = await adapters.unload(ADAPTER)
     await again
     await wait(removed)
-    assert VARIANT not in [card.name for card in adapters.assistant.models.cards()]
+    assert VARIANT not in [card.name for card in adapters.models.assistant.models.cards()]
 
 
 def test_messages_and_extras_reach_a_variant(adapters: LoadedAdapters) -> None:
@@ -442,7 +442,7 @@ def test_messages_and_extras_reach_a_variant(adapters: LoadedAdapters) -> None:
 
     async def ask() -> None:
         await adapters.load(ADAPTER)
-        assistant = adapters.assistant
+        assistant = adapters.models.assistant
         card = next(card for card in assistant.models.cards() if card.name == VARIANT)
         base = next(card for card in assistant.models.cards() if card.name == TINY)
         assert (card.infill, card.files, card.chat, card.context) == (base.infill, base.files, base.chat, base.context)

@@ -19,6 +19,7 @@ from pellucid.client.http_client import Client
 from pellucid.config import load_settings
 from pellucid.door.user_assistant import UserAssistant
 from pellucid.door.users import Users
+from pellucid.engine.decoders.decoder import Decoder
 from pellucid.models.manifest import Manifest, StoredFile
 from pellucid.serving.assemble import assemble_server
 from pellucid.serving.model_loading import LoadedModels
@@ -26,6 +27,7 @@ from pellucid.system.progress import Silent
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from pellucid.vocabulary.token import Token
 from support.models.model_files import byte_level_bpe, write_gguf
+from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama
 from support.servers.http_servers import LiveServer, live
 
@@ -205,6 +207,26 @@ async def test_a_request_with_several_answers(cache: Path) -> None:
         assert [one.name for one in loader.list() if one.state == "loaded"] == [SECOND]
 
 
+async def test_an_adapter_keeps_the_base(cache: Path) -> None:
+    """An adapter loads the base if necessary; with an adapter, the base stays in memory."""
+    with serving(cache) as (server, loader):
+        base = loader.engine.model(FIRST)
+        assert isinstance(base, Decoder)
+        write_adapter(loader.store.adapters / "mine", random_adapter(base.config))
+        assert server.http.post("/models/unload", json={"model": FIRST}).status_code == 200
+        settle(server.http, FIRST)
+
+        reply = server.http.post("/v1/adapters", json={"name": "mine", "model": FIRST})
+
+        assert (reply.status_code, reply.json().get("id")) == (200, f"{FIRST}:mine")
+        assert loaded(server.http)[:1] == [FIRST]
+        refused = server.http.post("/models/unload", json={"model": FIRST})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
+        budget(loader, loader.used + size_of_file(cache) - 1)
+        reply = server.http.post("/models/load", json={"model": SECOND})
+        assert (reply.status_code, "next to the loaded adapters" in reply.text) == (503, True)
+
+
 async def test_switches_lose_nothing(cache: Path) -> None:
     """Many clients get the right answers from three models in memory for a single model."""
     with serving(cache) as (server, loader):
@@ -224,10 +246,12 @@ def test_keep_alive_of_ollama(server: LiveServer) -> None:
     assert http.get("/api/ps").json()["models"][0]["expires_at"] < "9999"
     assert http.post("/api/generate", json=keeps | {"keep_alive": -1}).status_code == 200
     assert http.get("/api/ps").json()["models"][0]["expires_at"] > "9999"
+    assert http.post("/api/generate", json=keeps | {"keep_alive": 1e300}).status_code == 200
+    assert http.get("/api/ps").json()["models"][0]["expires_at"] > "9999"
     wrong = http.post("/api/generate", json=keeps | {"keep_alive": "soon"})
     assert (wrong.status_code, wrong.json()["error"][:25]) == (400, "keep_alive is 'soon', but")
 
-    reply = http.post("/api/generate", json={"model": FIRST, "keep_alive": 0})
+    reply = http.post("/api/generate", json={"model": FIRST, "keep_alive": "0s"})
 
     assert reply.json()["done_reason"] == "unload"
     while states(http)[FIRST] != "unloaded":

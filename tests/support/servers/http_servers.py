@@ -22,6 +22,7 @@ from pellucid.api.app import create_app
 from pellucid.api.page_routing import MountedPage
 from pellucid.api.server_state import ServerState
 from pellucid.client.assistant_protocol import Reader
+from pellucid.config import load_settings
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
@@ -36,6 +37,7 @@ from pellucid.models.tokenizers.tokenizer import Conventions, Tokenizer, Vocabul
 from pellucid.serving.adapter_loading import LoadedAdapters
 from pellucid.serving.graceful_server import uvicorn_config
 from pellucid.serving.listening_socket import listen
+from pellucid.serving.model_loading import LoadedModels
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.query_ids import prompt_text
 from pellucid.text.served_models import ServedModels
@@ -120,7 +122,7 @@ def tiny_adapters(assistant: LocalAssistant, engine: LocalEngine | Fleet, root: 
     model = engine.model(TINY)
     assert isinstance(model, Decoder)
     write_adapter(store.adapters / ADAPTER, random_adapter(model.config))
-    return LoadedAdapters(engine, assistant, store, slots=2)
+    return LoadedAdapters(LoadedModels(load_settings(cache=root, adapter_slots=2), engine, assistant, {}))
 
 
 def spoken(text: str, position: int = 4, id: int = 7) -> Token:

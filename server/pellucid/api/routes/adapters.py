@@ -14,7 +14,7 @@ from pellucid.api.server_state import state_of
 from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError, PermissionDeniedError
 from pellucid.models.store import Store
-from pellucid.text.adapters import AdapterStatus
+from pellucid.text.loading_protocols import AdapterStatus
 
 router = APIRouter(route_class=JsonRoute)
 

@@ -15,9 +15,10 @@ from pellucid.api.schema.model_loading import (
     ModelLoadReply,
     ModelNameRequest,
 )
-from pellucid.api.server_state import ServerState, state_of
+from pellucid.api.server_state import state_of
 from pellucid.door.json_body import JsonRoute
-from pellucid.text.model_loader import ModelLoad
+from pellucid.system.progress import Work
+from pellucid.text.loading_protocols import ModelLoad
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
@@ -27,15 +28,13 @@ async def models(request: Request) -> Response:
     """List the served models, then the further models on this machine, with their states."""
     state = state_of(request)
     served = {one.id: one for one in model_objects(state)}
-    data = [
-        LoadableModel(
-            **(
-                served.get(one.name) or ModelObject(id=one.name, created=state.started, meta={"state": one.state})
-            ).model_dump(),
-            status=_status(one),
-        )
-        for one in _states(state)
-    ]
+    loads = [ModelLoad(name, "loaded") for name in served] if state.loader is None else state.loader.list()
+    if state.phase == "loading":
+        loads = [ModelLoad(name, "loading", state.progress.now) for name in served]
+    data = []
+    for load in loads:
+        model = served.get(load.name) or ModelObject(id=load.name, created=state.started, meta={"state": load.state})
+        data.append(LoadableModel(**model.model_dump(), status=_status(load)))
     return JSONResponse(LoadableModels(data=data).model_dump())
 
 
@@ -59,14 +58,8 @@ async def unload(body: ModelNameRequest, request: Request) -> Response:
     return JSONResponse(ModelLoadReply().model_dump())
 
 
-def _states(state: ServerState) -> list[ModelLoad]:
-    cards = state.cards()
-    if not cards:
-        return [ModelLoad(name, "loading", state.progress.now) for name in state.models]
-    loader = state.require_ready().models.loader
-    return [ModelLoad(card.name, "loaded") for card in cards] if loader is None else loader.list()
-
-
-def _status(one: ModelLoad) -> LoadStatus:
-    label, done, total = (None, None, None) if one.work is None else (one.work.label, one.work.done, one.work.total)
-    return LoadStatus(value=one.state, activity=label, done=done, total=total, expires=one.expires)
+def _status(load: ModelLoad) -> LoadStatus:
+    work = load.work or Work("")
+    return LoadStatus(
+        value=load.state, activity=work.label or None, done=work.done, total=work.total, expires=load.expires
+    )

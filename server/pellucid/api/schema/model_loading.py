@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from pellucid.api.schema.common import Body, Reply
 from pellucid.api.schema.info import ModelObject
-from pellucid.text.model_loader import LoadState
+from pellucid.text.loading_protocols import LoadState
 
 
 class ModelNameRequest(Body):
@@ -26,7 +26,7 @@ class ModelLoadReply(Reply):
 class LoadStatus(Reply):
     value: LoadState
     activity: str | None = Field(None, description="the current step of the loading, for example packing")
-    done: int | None = Field(None, description="finished bytes of the step")
+    done: int = Field(description="finished bytes of the step")
     total: int | None = Field(None, description="total bytes of the step, if known")
     expires: float | None = Field(
         None, description="when the model is unloaded without a further request, in seconds since 1970"

@@ -43,30 +43,41 @@ KEEP_ABOUT = (
     "by default as the server's setting keep_alive says"
 )
 
-_DURATION = re.compile(r"(-?)((?:\d+(?:\.\d+)?(?:ms|s|m|h))+|0)")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_DURATION = re.compile(rf"(-?)((?:{_PART.pattern})+|0)", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def obey_keep_alive(assistant: LocalAssistant, name: str, keep_alive: float | str | None) -> bool:
-    """Return whether a server that loads models keeps a model for the time in a request.
+_LONGEST = 365 * 24 * 60 * 60
+"""In seconds; a model with a longer time stays loaded always."""
+
+
+def obey_keep_alive(assistant: LocalAssistant, name: str, keep_alive: float | str | None) -> list[str]:
+    """Keep a model loaded for the time in a request; return the names of fields without effect."""
+    seconds, loader = keep_seconds(keep_alive), assistant.models.loader
+    if loader is None:
+        return [] if seconds is None else ["keep_alive"]
+    loader.keep(name, seconds)
+    return []
+
+
+def keep_seconds(keep_alive: float | str | None) -> float | None:
+    """Return the seconds of a keep_alive; negative: always.
 
     Raises InvalidRequestError for a text that is not a time.
     """
-    seconds = _seconds(keep_alive) if isinstance(keep_alive, str) else keep_alive
-    if assistant.models.loader is None:
-        return keep_alive is None
-    assistant.models.loader.keep(name, seconds)
-    return True
-
-
-def _seconds(text: str) -> float:
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise InvalidRequestError(
-            f"keep_alive is {text[:20]!r}, but must be a number of seconds, or a time such as 5m.", param="keep_alive"
-        )
-    total = sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", match[2]))
-    return -total if match[1] else total
+    if keep_alive is None:
+        return None
+    if isinstance(keep_alive, str):
+        match = _DURATION.fullmatch(keep_alive)
+        if match is None:
+            raise InvalidRequestError(
+                f"keep_alive is {keep_alive[:20]!r}, but must be a number of seconds, or a time such as 5m.",
+                param="keep_alive",
+            )
+        total = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(match[2]))
+        keep_alive = -total if match[1] else total
+    return keep_alive if keep_alive <= _LONGEST else -1
 
 
 class OllamaError(Reply):

@@ -87,7 +87,7 @@ async def ollama_embed(body: OllamaEmbedRequest, request: Request) -> Response:
     state = state_of(request)
     begun = state.clock()
     assistant, card = await find_by_ollama_name(state, body.model)
-    keeps, served = obey_keep_alive(assistant, card.name, body.keep_alive), assistant.models.find(card.name)
+    ignored, served = obey_keep_alive(assistant, card.name, body.keep_alive), assistant.models.find(card.name)
     check_size(served, body.dimensions)
     texts = [body.input] if isinstance(body.input, str) else body.input
     made = await embed_all(request, served, texts if body.input else [], truncate=body.truncate)
@@ -96,7 +96,7 @@ async def ollama_embed(body: OllamaEmbedRequest, request: Request) -> Response:
         embeddings=[list(embedding.values) for embedding in made],
         total_duration=round((state.clock() - begun) * 1e9),
         prompt_eval_count=prompt_tokens(made),
-        pellucid=_details(body, card, keeps=keeps),
+        pellucid=_details(body, card, ignored),
     )
     return await asyncio.to_thread(json_response, reply)
 
@@ -105,17 +105,16 @@ async def ollama_embed(body: OllamaEmbedRequest, request: Request) -> Response:
 async def ollama_embeddings(body: OllamaEmbeddingsRequest, request: Request) -> Response:
     """Turn a text into a vector, as /v1/embeddings does; the older form of /api/embed."""
     assistant, card = await find_by_ollama_name(state_of(request), body.model)
-    keeps, served = obey_keep_alive(assistant, card.name, body.keep_alive), assistant.models.find(card.name)
+    ignored, served = obey_keep_alive(assistant, card.name, body.keep_alive), assistant.models.find(card.name)
     check_size(served, None)
     made = await embed_all(request, served, [body.prompt] if body.prompt else [], truncate=True)
     return json_response(
         OllamaEmbeddingsReply(
-            embedding=[value for one in made for value in one.values], pellucid=_details(body, card, keeps=keeps)
+            embedding=[value for one in made for value in one.values], pellucid=_details(body, card, ignored)
         )
     )
 
 
-def _details(body: OllamaEmbeddingFields, card: ModelCard, *, keeps: bool) -> EmbeddingDetails:
+def _details(body: OllamaEmbeddingFields, card: ModelCard, ignored: list[str]) -> EmbeddingDetails:
     is_other = bool(body.model) and find_by_alias(body.model or "", [card.name]) is None
-    ignored = [*([] if keeps else ["keep_alive"]), *body.ignored(), *(["model"] if is_other else [])]
-    return EmbeddingDetails(ignored=ignored or None)
+    return EmbeddingDetails(ignored=[*ignored, *body.ignored(), *(["model"] if is_other else [])] or None)

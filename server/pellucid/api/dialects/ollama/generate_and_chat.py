@@ -6,12 +6,12 @@ import asyncio
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pellucid.api.dialects.ollama.common import OLLAMA_GENERATION_ERRORS, obey_keep_alive
+from pellucid.api.dialects.ollama.common import OLLAMA_GENERATION_ERRORS, keep_seconds, obey_keep_alive
 from pellucid.api.dialects.ollama.fields import (
     call_reply,
     check_fields,
@@ -115,7 +115,7 @@ class _OllamaJob(GenerationJob, Generic[B]):
         self._grammar = ollama_grammar(body)
         self._reasoning = ollama_reasoning(body, card)
         self._begun = self.state.clock()
-        self._keeps = obey_keep_alive(assistant, card.name, body.keep_alive)
+        self._without_effect = obey_keep_alive(assistant, card.name, body.keep_alive)
 
     @abstractmethod
     def _reply(self, text: str, fields: dict[str, Any], thinking: str = "") -> OllamaProgress:
@@ -123,8 +123,9 @@ class _OllamaJob(GenerationJob, Generic[B]):
 
     def loaded(self) -> Response:
         """Return the reply to a request without a prompt, by which clients load a model."""
-        leaves = self._keeps and self._body.keep_alive in (0, "0")
-        return json_response(self._reply("", load_fields(self._ignored, "unload" if leaves else "load")))
+        leaves = keep_seconds(self._body.keep_alive) == 0 and not self._without_effect
+        reason: Literal["load", "unload"] = "unload" if leaves else "load"
+        return json_response(self._reply("", load_fields(self._ignored, reason)))
 
     async def whole(self) -> Response:
         end = await self._end()
@@ -150,7 +151,7 @@ class _OllamaJob(GenerationJob, Generic[B]):
 
     @cached_property
     def _ignored(self) -> list[str]:
-        return ([] if self._keeps else ["keep_alive"]) + ignored_fields(self._body, self.card)
+        return self._without_effect + ignored_fields(self._body, self.card)
 
 
 class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):

@@ -69,7 +69,6 @@ async def find_by_ollama_name(state: ServerState, model: str | None) -> tuple[Lo
     if not model:
         return await state.find(None)
     name = find_by_alias(model, [card.name for card in assistant.models.cards()])
-    loader = assistant.models.loader
-    if name is None and loader is not None:
-        name = find_by_alias(model, [one.name for one in loader.list()])
+    if not name and state.loader:
+        name = find_by_alias(model, [one.name for one in state.loader.list()])
     return await state.find(name or model)

@@ -26,7 +26,6 @@ from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.system.installed_version import installed_version
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.model_loader import ModelLoad
 from pellucid.text.query_ids import chat_text
 from pellucid.text.tool_calls.call_reader import call_format
 from pellucid.vocabulary.message import Message
@@ -149,7 +148,7 @@ async def running(request: Request) -> Response:
     """List the loaded models."""
     state = state_of(request)
     served = state.require_ready().models
-    loads = {} if served.loader is None else {one.name: one for one in served.loader.list()}
+    loads = {one.name: one.expires for one in state.loader.list()} if state.loader else {}
     models = [
         OllamaRunningModel(
             **_entry(state, one.card()),
@@ -191,9 +190,8 @@ async def show(body: OllamaShowRequest, request: Request) -> Response:
     )
 
 
-def _expiry(load: ModelLoad | None) -> str:
-    expires = None if load is None else load.expires
-    return NEVER if expires is None else timestamp(datetime.fromtimestamp(expires, UTC))
+def _expiry(seconds: float | None) -> str:
+    return timestamp(datetime.fromtimestamp(seconds, UTC)) if seconds else NEVER
 
 
 async def _template(assistant: LocalAssistant, card: ModelCard) -> str:
