@@ -91,11 +91,9 @@ class UserRequest:
             keys.add(key)
 
     def keep(self, thing: object, release: Callable[[], None]) -> None:
-        """Keep a thing for the request; ``release`` is called at the end of the request."""
-        self._kept[thing] = release
-
-    def keeps(self, thing: object) -> bool:
-        return thing in self._kept
+        """Keep a thing, once, and call ``release`` at the end of the request."""
+        if self._kept.setdefault(thing, release) is not release:
+            release()
 
     def end(self) -> None:
         self._users.state(self.user).places.pop(self, None)
@@ -125,9 +123,6 @@ class UncountedRequest:
     def keep(self, thing: object, release: Callable[[], None]) -> None:
         """Keep nothing: release the thing at once."""
         release()
-
-    def keeps(self, thing: object) -> bool:
-        return False
 
     def end_superseded(self, key: str | None) -> None:
         """Free no place."""

@@ -11,7 +11,7 @@ from functools import partial
 
 from pellucid.door.users import UNCOUNTED, CurrentRequest
 from pellucid.engine.port import Engine
-from pellucid.errors import InvalidRequestError, UnavailableError, unknown_model
+from pellucid.errors import UnavailableError, unknown_model
 from pellucid.models.served_model import ServedModel
 from pellucid.text.loading_protocols import ModelLoader
 from pellucid.text.text_model import TextModel
@@ -58,10 +58,7 @@ class ServedModels:
     async def keep(self, name: str | None, user: CurrentRequest) -> TextModel:
         """Return a model as ``find`` does, and keep the model loaded until the request ends."""
         served = await self._hold(name, user)
-        if user.keeps(served):
-            self._release(served, user)
-        else:
-            user.keep(served, partial(self._release, served, user))
+        user.keep(served, partial(self._release, served, user))
         return served
 
     @asynccontextmanager
@@ -113,10 +110,7 @@ class ServedModels:
         The future is done after the last answer.
         """
         served = self.find(name)
-        if served.model.base is None:
-            raise InvalidRequestError(
-                f"{served.name} has no adapter: only models with an adapter can be unloaded here.", param="model"
-            )
+        assert served.model.base is not None, "a model is put away"
         removed = self._engine.remove_model(served.name)
         del self._served[served.name]
         return removed
