@@ -99,6 +99,9 @@ class ServerState:
         if membership is not None:
             membership.on_new_models = self.note_models
         self.idleness.restart()
+        if assistant.models.loader:
+            for served in assistant.models.all():
+                assistant.models.loader.note_release(served.name)  # The time without a request begins.
 
     def note_models(self) -> None:
         assert self._assistant is not None

@@ -227,6 +227,14 @@ async def test_an_adapter_keeps_the_base(cache: Path) -> None:
         assert (reply.status_code, "next to the loaded adapters" in reply.text) == (503, True)
 
 
+async def test_keep_alive_of_the_settings(cache: Path) -> None:
+    """The time without a request begins with the server, for all models."""
+    with serving(cache, keep_alive=3600) as (_, loader):
+        await loader.load(SECOND)
+
+        assert [one.expires is None for one in loader.list()] == [False, False, True]
+
+
 async def test_switches_lose_nothing(cache: Path) -> None:
     """Many clients get the right answers from three models in memory for a single model."""
     with serving(cache) as (server, loader):
