@@ -133,7 +133,8 @@ class EditorSession:
         self._adjustment.note_cursor(cursor)
         self._idle.restart(cursor)
         start = partial(self.completer.suggest, cursor, invoked=invoked, parts=parts)
-        return await self._requests.run(cursor.uri, (cursor, version, invoked, parts), start) or []
+        with self.launcher.waiting():
+            return await self._requests.run(cursor.uri, (cursor, version, invoked, parts), start) or []
 
     def note_opened(self, uri: str, text: str) -> None:
         if self.policy.may_send(uri, text):

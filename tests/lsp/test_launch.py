@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from pellucid_lsp.model_server.restart_backoff import Backoff
 from pellucid_lsp.model_server.server_process import ServerRecord, command_line
 from support.editors import fake_model_server
 from support.editors.lsp_client import LIMIT_SECONDS, until
+from support.servers.loadable_models import FIRST, SECOND, downloaded, held_loading, serving
 
 SCRIPT = fake_model_server.__file__
 
@@ -652,3 +653,46 @@ def test_a_sound_server_makes_good() -> None:
         backoff.lost()
         again = waits(backoff, clock, 4, ready=False)
         assert (again == starts) is (health >= 60), health
+
+
+@pytest.fixture
+def loading_server(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[World, Callable[[], None]]]:
+    """A server that holds the loading of a model, until the function is called."""
+    with ExitStack() as hold, serving(downloaded(world.folder / "cache")) as (server, _):
+        hold.enter_context(held_loading(monkeypatch))
+        world.port = server.port
+        world.around = replace(world.around, variables={**world.around.variables, "PELLUCID_PORT": str(server.port)})
+        yield world, hold.close
+
+
+LOADING = "The model server is loading: packing."
+
+
+async def test_the_model_of_the_settings_is_loaded(loading_server: tuple[World, Callable[[], None]]) -> None:
+    """A running server loads the model of the settings, with progress in the status."""
+    world, end_loading = loading_server
+    launcher = world.launcher(SECOND)
+    waiting = asyncio.create_task(launcher.client())
+    await until(lambda: launcher.status == LauncherStatus(LauncherState.LOADING, LOADING, world.url, 25))
+    end_loading()
+    client = await waiting
+
+    assert launcher.status.state is LauncherState.READY
+    assert [card.name for card in await client.cards()] == [FIRST, SECOND]
+
+
+async def test_loading_during_a_request(loading_server: tuple[World, Callable[[], None]]) -> None:
+    """The status shows the loading of a model for which a request waits, and then READY."""
+    world, end_loading = loading_server
+    launcher = world.launcher()
+    client = await launcher.client()
+
+    async def ask() -> None:
+        with launcher.waiting():
+            await client.token_ids("x", model=SECOND)
+
+    asked = asyncio.create_task(ask())
+    await until(lambda: launcher.status == LauncherStatus(LauncherState.LOADING, LOADING, world.url, 25))
+    end_loading()
+    await asked
+    await until(lambda: launcher.status.state is LauncherState.READY)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
-from pellucid.errors import ConfigError, InvalidRequestError, UnavailableError
+from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, NotSupportedError, UnavailableError
 from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server.launcher_dependencies import LauncherDependencies
 from pellucid_lsp.model_server.local_server import LocalServer
@@ -24,7 +24,12 @@ from pellucid_lsp.model_server.server_process import ServerProcess
 SILENCE_SECONDS = 10.0
 """Time limit for a server that accepts connections but does not answer."""
 
+_READY = "The model server at {} is ready."
+
 LEAVING = "The model server is shutting down. Another one will be started then."
+
+SLOW_SECONDS = 0.5
+"""Time without an answer before the server is asked whether a model is being loaded."""
 
 MAX_RETIRED_CLIENTS = 4
 """Maximum number of former clients kept for requests that still read answers."""
@@ -72,6 +77,8 @@ class Launcher:
         self._cancelled_attempts: set[asyncio.Task[Client]] = set()
         self._process: ServerProcess | None = None
         self._closed = False
+        self._waiting = 0
+        self._watch: asyncio.Task[None] | None = None
         self.status = LauncherStatus(LauncherState.IDLE, "No model server has been asked yet.", self._known_url())
 
     async def client(self) -> Client:
@@ -106,6 +113,29 @@ class Launcher:
         """The client, if connected. Neither starts a server nor waits for a server."""
         return self._client
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Show in the status if the server loads a model before it answers."""
+        self._waiting += 1
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._watch_loading())
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def _watch_loading(self) -> None:
+        while self._waiting or self.status.state is LauncherState.LOADING:
+            await asyncio.sleep(SLOW_SECONDS)
+            client = self._client
+            health = await client.server_health(verified=False) if client is not None else None
+            if health is None or client is not self._client:
+                return  # The connection attempt shows its own status.
+            if health.status is HealthStatus.READY and health.activity is not None:
+                self._set_loading(health, self.status.url)
+            elif self.status.state is LauncherState.LOADING:
+                self._set_status(LauncherState.READY, self.status.url, _READY.format(self.status.url))
+
     async def restart(self) -> None:
         """Restart a server started by an editor, or else reconnect."""
         self.lost(self._client)
@@ -118,6 +148,8 @@ class Launcher:
         """Disconnect from the server, which keeps running."""
         self._closed = True
         self._cancel_attempt()
+        if self._watch is not None:
+            self._watch.cancel()
         await self._wait_for_cancelled()
         self.lost(self._client)
         await self._close_retired(keep=0)
@@ -150,6 +182,7 @@ class Launcher:
             try:
                 stopped = restart and await server.stop()
                 await self._wait(address, client, server)
+                await self._load_model(address, client)
             except BaseException:
                 await client.aclose()
                 raise
@@ -175,9 +208,7 @@ class Launcher:
                     case HealthStatus.READY | HealthStatus.AWAY:  # AWAY still answers for other models.
                         return
                     case HealthStatus.LOADING:
-                        activity = (health.activity or "its model").rstrip(".")
-                        message = f"The model server is loading: {activity}."
-                        self._set_status(LauncherState.LOADING, address.url, message, health.percent)
+                        self._set_loading(health, address.url)
                     case HealthStatus.LEAVING:
                         self._set_status(LauncherState.STARTING, address.url, LEAVING)
                     case HealthStatus.ABSENT:
@@ -193,6 +224,22 @@ class Launcher:
                     case _:
                         raise UnavailableError(_refusal_message(address, health))
 
+    async def _load_model(self, address: ServerAddress, client: Client) -> None:
+        """Have the server load the model of the settings, if the model is not loaded."""
+        if not self._model:
+            return
+        loading = asyncio.create_task(client.model_loads.load(self._model))
+        try:
+            while not (await asyncio.wait([loading], timeout=SLOW_SECONDS))[0]:
+                health = await client.server_health(verified=False)
+                if health.activity is not None:
+                    self._set_loading(health, address.url)
+            await loading
+        except (NotFoundError, NotSupportedError):
+            return  # A request will report the models of the server.
+        finally:
+            loading.cancel()
+
     def _known_url(self) -> str:
         try:
             return find_address(self._settings, self._environment.variables, self._environment.config_file).url
@@ -205,6 +252,11 @@ class Launcher:
             self.status = status
             self._on_change()
 
+    def _set_loading(self, health: ServerHealth, url: str) -> None:
+        activity = (health.activity or "its model").rstrip(".")
+        message = f"The model server is loading: {activity}."
+        self._set_status(LauncherState.LOADING, url, message, health.percent)
+
     async def _close_retired(self, keep: int) -> None:
         while len(self._retired) > keep:
             await self._retired.pop(0).aclose()
@@ -215,7 +267,7 @@ def _ready_message(address: ServerAddress, *, reconnected: bool) -> str:
         return (
             f"The model server at {address.url} was started outside the editor, so it was not restarted; reconnected."
         )
-    return f"The model server at {address.url} is ready. {address.withheld}".rstrip()
+    return f"{_READY.format(address.url)} {address.withheld}".rstrip()
 
 
 def _absent_message(address: ServerAddress) -> str:

@@ -149,12 +149,12 @@ def show(name: str, *, verify: bool) -> None:
 def load(name: str) -> None:
     with Steps() as steps:
         steps.start(f"loading {name}", None)
-        ask_server(lambda client: client.administration.load_model(name))
+        ask_server(lambda client: client.model_loads.load(name))
     typer.echo(f"{name} is loaded.")
 
 
 def unload(name: str) -> None:
-    ask_server(lambda client: client.administration.unload_model(name))
+    ask_server(lambda client: client.model_loads.unload(name))
     typer.echo(f"{name} is unloaded once its running answers have ended.")
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
 from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.model_load import ModelLoad
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Token
 
@@ -57,6 +58,29 @@ class Assistant(Reader, Protocol):
 
     async def cards(self) -> list[ModelCard]:
         """Return the models of the server, with the default model first."""
+        ...
+
+
+class ModelLoads(Protocol):
+    """Loading and unloading of a server's models."""
+
+    async def list(self) -> list[ModelLoad]:
+        """Return the served models, then the further models on the server's machine."""
+        ...
+
+    async def load(self, name: str) -> None:
+        """Load a model; if memory is short, first unload the least recently used models.
+
+        Raises NotFoundError for an unknown model, ModelError for an unreadable model, and
+        UnavailableError if there is not enough memory.
+        """
+        ...
+
+    async def unload(self, name: str) -> None:
+        """Unload a loaded model after the last running answer; the next request loads the model.
+
+        Raises NotFoundError, and InvalidRequestError for a model with loaded adapters.
+        """
         ...
 
 

@@ -16,12 +16,13 @@ from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, hea
 from pellucid.errors import NotSupportedError, UnavailableError
 from pellucid.vocabulary.finish import Finish, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.model_load import LoadState, ModelLoad
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Token
 
 
 class Administration:
-    """Models, adapters and remote engines of a running server."""
+    """Adapters and remote engines of a running server."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -37,15 +38,26 @@ class Administration:
         """Unload an adapter by id (``model:name``) or name. Return the former entry."""
         return await self._connection.reply("DELETE", f"/v1/adapters/{quote(id)}")
 
-    async def load_model(self, name: str) -> None:
-        await self._connection.reply("POST", "/models/load", {"model": name})
-
-    async def unload_model(self, name: str) -> None:
-        await self._connection.reply("POST", "/models/unload", {"model": name})
-
     async def engines(self) -> list[dict[str, Any]]:
         """Return the entries of /v1/engines."""
         return list((await self._connection.reply("GET", "/v1/engines"))["data"])
+
+
+class RemoteModelLoads:
+    """An implementation of ``ModelLoads`` over HTTP."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def list(self) -> list[ModelLoad]:
+        found = (await self._connection.reply("GET", "/models"))["data"]
+        return [_load(one["id"], **one["status"]) for one in found]
+
+    async def load(self, name: str) -> None:
+        await self._connection.reply("POST", "/models/load", {"model": name})
+
+    async def unload(self, name: str) -> None:
+        await self._connection.reply("POST", "/models/unload", {"model": name})
 
 
 class Client:
@@ -61,6 +73,7 @@ class Client:
         self.url = url.rstrip("/")
         self.connection = Connection(self.url, api_key, transport)
         self.administration = Administration(self.connection)
+        self.model_loads = RemoteModelLoads(self.connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,19 +96,23 @@ class Client:
             return str(json_object(response.content).get("status", ""))
         return str(error_of(response.status_code, response.content, response.headers))
 
-    async def server_health(self) -> ServerHealth:
-        """Return the health of the server.
+    async def server_health(self, *, verified: bool = True) -> ServerHealth:
+        """Return the health of the server, ``verified`` by a request that needs the key.
 
         Raises InvalidRequestError if the URL is not an address.
         """
         try:
             response = await self.connection.http.get("/health", timeout=CONNECT_SECONDS)
             health = health_of(response)
-            if health.status in (
-                HealthStatus.FOREIGN,
-                HealthStatus.REFUSED,
-                HealthStatus.FORBIDDEN,
-                HealthStatus.LEAVING,
+            if (
+                health.status
+                in (
+                    HealthStatus.FOREIGN,
+                    HealthStatus.REFUSED,
+                    HealthStatus.FORBIDDEN,
+                    HealthStatus.LEAVING,
+                )
+                or not verified
             ):
                 return health
             # The listing requires the key and names the owner of the models.
@@ -180,6 +197,10 @@ class Client:
 def _named(model: str | None) -> dict[str, Any]:
     """Return the fields for exactly this model (no fields for the default model)."""
     return {} if model is None else {"model": model, "strict_model": True}
+
+
+def _load(name: str, value: LoadState, **status: Any) -> ModelLoad:
+    return ModelLoad(name, value, **status)
 
 
 def _card(name: str, meta: Json) -> ModelCard:

@@ -82,7 +82,10 @@ def problem_at(url: str, status: HealthStatus) -> str:
 def health_of(response: httpx.Response) -> ServerHealth:
     reply = _object(response)
     if response.status_code == httpx.codes.OK:
-        return ServerHealth(HealthStatus.READY if reply.get("status") == "ok" else HealthStatus.FOREIGN)
+        details = reply.get("pellucid")
+        loading = (isinstance(details, dict) and details.get("loading")) or {}
+        status = HealthStatus.READY if reply.get("status") == "ok" else HealthStatus.FOREIGN
+        return ServerHealth(status, "", loading.get("activity"), loading.get("done") or 0, loading.get("total"))
     message, details = _message_of(reply)
     if response.status_code in _REFUSALS:
         return ServerHealth(_REFUSALS[response.status_code], message)

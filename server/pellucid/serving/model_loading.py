@@ -15,11 +15,11 @@ from pellucid.models.load import LoadedModel, find_device, load, split_quant, st
 from pellucid.models.store import Store
 from pellucid.system.atomic_files import human
 from pellucid.system.memory import return_free_memory, total_memory
-from pellucid.system.progress import Noted, Silent
+from pellucid.system.progress import Noted, Silent, Work
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.loading_protocols import LoadState, ModelLoad
 from pellucid.text.served_models import ServedModels
 from pellucid.text.text_model import TextModel
+from pellucid.vocabulary.model_load import ModelLoad
 
 DEFAULT_SHARE = 0.75
 """The share of the machine's memory for models without a setting."""
@@ -43,7 +43,7 @@ class LoadedModels:
     _released: asyncio.Event = field(default_factory=asyncio.Event)
     _keep: dict[str, float] = field(default_factory=dict)
     _timers: dict[str, asyncio.TimerHandle] = field(default_factory=dict)
-    _progress: Noted = field(default_factory=lambda: Noted(Silent()))
+    _progress: dict[str, Noted] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.store = Store(self.settings.cache)
@@ -82,14 +82,14 @@ class LoadedModels:
 
     async def load(self, name: str) -> None:
         if not self._models.knows(name):
-            raise unknown_model(name, [one.name for one in self.list()], "on this machine")
+            raise unknown_model(name, [one.name for one in await self.list()], "on this machine")
         task = self._loads.get(name)
         if task is None:
             task = self._loads[name] = asyncio.ensure_future(self._load(name))
             task.add_done_callback(partial(self._end_load, name))
         await asyncio.shield(task)  # A client that hangs up does not stop the loading for further clients.
 
-    def unload(self, name: str) -> None:
+    async def unload(self, name: str) -> None:
         if name in self._models.unloaded():
             raise InvalidRequestError(f"{name} is not loaded.", param="model")
         served = self._models.find(name)
@@ -97,11 +97,7 @@ class LoadedModels:
             raise InvalidRequestError(f"{served.name} is an adapter: unload it with /v1/adapters.", param="model")
         if served.name in self._bases_of_adapters():
             raise InvalidRequestError(f"{served.name} has loaded adapters: unload the adapters first.", param="model")
-        if not served.leaving:
-            served.leaving = True
-            task = asyncio.ensure_future(self._unload(served))
-            self._unloads.add(task)
-            task.add_done_callback(self._unloads.discard)
+        self._leave(served)
 
     def keep(self, name: str, seconds: float | None) -> None:
         if seconds is None:
@@ -115,7 +111,10 @@ class LoadedModels:
         self._released.clear()  # Only the current waiters are woken.
         self._set_timer(name)
 
-    def list(self) -> list[ModelLoad]:
+    def loading(self) -> ModelLoad | None:
+        return next((self._load_of(name, None) for name in self._loads), None)
+
+    async def list(self) -> list[ModelLoad]:
         loaded = {served.name: served for served in self._models.all()}
         names = dict.fromkeys([card.name for card in self._models.cards()])
         names |= dict.fromkeys([*self.sources, *self._stored()])
@@ -134,16 +133,17 @@ class LoadedModels:
     def _load_of(self, name: str, served: TextModel | None) -> ModelLoad:
         timer = self._timers.get(name)
         expires = None if timer is None else time.time() + timer.when() - asyncio.get_running_loop().time()
-        state: LoadState = "unloaded" if served is None else "unloading" if served.leaving else "loaded"
+        if name in self._loads:
+            progress = self._progress.get(name)
+            work = (progress and progress.now) or Work("waiting for other models")
+            return ModelLoad(name, "loading", work.label, work.done, work.total, expires)
         return ModelLoad(
-            name,
-            "loading" if name in self._loads else state,
-            self._progress.now if name in self._loads else None,
-            expires,
+            name, "unloaded" if served is None else "unloading" if served.leaving else "loaded", expires=expires
         )
 
     def _end_load(self, name: str, task: asyncio.Task[None]) -> None:
         del self._loads[name]
+        self._progress.pop(name, None)
         if not task.cancelled():
             task.exception()  # Read here, as all clients may have left.
 
@@ -151,6 +151,8 @@ class LoadedModels:
         async with self._turn:
             if any(served.name == name for served in self._models.all()):
                 return
+            self._progress[name] = progress = Noted(Silent())
+            progress.note("making room in memory")
             await self._make_room(name)
             try:
                 loaded = await asyncio.to_thread(
@@ -159,7 +161,7 @@ class LoadedModels:
                     device=self.settings.device,
                     quant=self.settings.quant,
                     store=self.store,
-                    progress=self._progress,
+                    progress=progress,
                 )
             except (RuntimeError, MemoryError) as error:
                 raise UnavailableError(f"There is not enough memory for {name}: unload another model.") from error
@@ -184,6 +186,13 @@ class LoadedModels:
             victim = min(free, key=lambda served: (bool(served.holders), served.last_used))
             victim.leaving = True
             await self._free(victim)
+
+    def _leave(self, served: TextModel) -> None:
+        if not served.leaving:
+            served.leaving = True
+            task = asyncio.ensure_future(self._unload(served))
+            self._unloads.add(task)
+            task.add_done_callback(self._unloads.discard)
 
     async def _unload(self, served: TextModel) -> None:
         async with self._turn:
@@ -216,4 +225,4 @@ class LoadedModels:
         self._timers.pop(name)
         served = next((one for one in self._models.all() if one.name == name), None)
         if served is not None and not served.holders and name not in self._bases_of_adapters():
-            self.unload(name)
+            self._leave(served)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
+from pellucid.client.assistant_protocol import ModelLoads
 from pellucid.errors import AdapterError
 from pellucid.models.adapter_folder import AdapterCard, read_card
 from pellucid.models.store import Store
 from pellucid.models.untrusted_files import printable
-from pellucid.system.progress import Work
+from pellucid.vocabulary.model_load import ModelLoad
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,41 +61,13 @@ class Adapters(Protocol):
         ...
 
 
-LoadState = Literal["loaded", "loading", "unloading", "unloaded"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelLoad:
-    """A model on this machine.
-
-    ``work`` is the progress of the loading. ``expires`` is the time of the unloading without a
-    further request, in seconds since 1970; None: never.
-    """
-
-    name: str
-    state: LoadState
-    work: Work | None = None
-    expires: float | None = None
-
-
-class ModelLoader(Protocol):
+class ModelLoader(ModelLoads, Protocol):
     def knows(self, name: str) -> bool:
         """Return whether this machine has a model."""
         ...
 
-    async def load(self, name: str) -> None:
-        """Load a model; if memory is short, first unload the least recently used models.
-
-        Raises NotFoundError for an unknown model, ModelError for an unreadable model, and
-        UnavailableError if there is not enough memory.
-        """
-        ...
-
-    def unload(self, name: str) -> None:
-        """Unload a loaded model after the last running answer; the next request loads the model.
-
-        Raises NotFoundError, and InvalidRequestError for a model with loaded adapters.
-        """
+    def loading(self) -> ModelLoad | None:
+        """Return a model in state loading, if any."""
         ...
 
     def keep(self, name: str, seconds: float | None) -> None:
@@ -106,8 +79,4 @@ class ModelLoader(Protocol):
 
     def note_release(self, name: str) -> None:
         """Note that a request of a model has ended."""
-        ...
-
-    def list(self) -> list[ModelLoad]:
-        """Return the served models, then the further models on this machine."""
         ...

@@ -91,6 +91,7 @@ async def test_engines_elsewhere() -> None:
     health = Health.model_validate(reply.json())
     assert reply.status_code == 200
     assert health.pellucid is not None
+    assert health.pellucid.engines is not None
     engines = health.pellucid.engines
     assert (engines.ready, engines.total, reply.json()["pellucid"]["engines"]["data"]) == (
         1,

@@ -3,65 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
-from pellucid.config import load_settings
 from pellucid.door.user_assistant import UserAssistant
 from pellucid.door.users import Users
 from pellucid.engine.decoders.decoder import Decoder
-from pellucid.models.manifest import Manifest, StoredFile
-from pellucid.serving.assemble import assemble_server
 from pellucid.serving.model_loading import LoadedModels
-from pellucid.system.progress import Silent
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from pellucid.vocabulary.token import Token
-from support.models.model_files import byte_level_bpe, write_gguf
 from support.models.tiny_adapters import random_adapter, write_adapter
-from support.models.tiny_models import tiny_llama
-from support.servers.http_servers import LiveServer, live
+from support.servers.http_servers import LiveServer
+from support.servers.loadable_models import FIRST, SECOND, THIRD, downloaded, held_loading, serving
 
-FIRST, SECOND, THIRD = "first", "org/second", "org/third"
 BODY = {"prompt": "def add", "max_tokens": 8, "temperature": 0, "ignore_eos": True, "logprobs": 1}
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """Return a cache with two downloaded models."""
-    for seed, name in enumerate((SECOND, THIRD), 1):
-        folder = tmp_path / "cache/models" / name.replace("/", "--")
-        folder.mkdir(parents=True)
-        path = write_gguf(folder / "model.gguf", tiny_llama(seed, vocab_size=320), "llama", byte_level_bpe(320))
-        file = StoredFile(path.name, path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
-        manifest = Manifest(name, "a test", "mit", path.name, (file,))
-        (folder / "manifest.json").write_text(json.dumps(asdict(manifest)))
-    return tmp_path / "cache"
-
-
-@contextmanager
-def serving(cache: Path, **settings: Any) -> Iterator[tuple[LiveServer, LoadedModels]]:
-    """Serve a first model from a file."""
-    path = write_gguf(cache / "first.gguf", tiny_llama(vocab_size=320), "llama", byte_level_bpe(320))
-    parts = assemble_server(load_settings(models=str(path), cache=cache, context=256, **settings), Silent())
-    loader = parts.assistant.models.loader
-    assert isinstance(loader, LoadedModels)
-    state = ServerState(models=(FIRST,), grace=0.0)
-    state.open(parts.assistant, parts.engine, parts.adapters)
-    try:
-        with live(state) as server:
-            yield server, loader
-    finally:
-        parts.engine.close()
+    return downloaded(tmp_path / "cache")
 
 
 @pytest.fixture
@@ -72,6 +39,10 @@ def server(cache: Path) -> Iterator[LiveServer]:
 
 def states(http: httpx.Client) -> dict[str, str]:
     return {one["id"]: one["status"]["value"] for one in http.get("/models").json()["data"]}
+
+
+def activities(http: httpx.Client) -> dict[str, str | None]:
+    return {one["id"]: one["status"].get("activity") for one in http.get("/models").json()["data"]}
 
 
 def loaded(http: httpx.Client) -> Sequence[str]:
@@ -197,14 +168,14 @@ async def test_a_request_with_several_answers(cache: Path) -> None:
         async with aclosing(user.complete(query)) as items:
             await anext(items)
             loading = asyncio.ensure_future(loader.load(SECOND))
-            while loader.list()[0].state != "unloading":
+            while (await loader.list())[0].state != "unloading":
                 await asyncio.sleep(0)
             further = [item async for item in user.complete(query)]
             assert not loading.done()
         await loading
 
         assert len(further) == 201
-        assert [one.name for one in loader.list() if one.state == "loaded"] == [SECOND]
+        assert [one.name for one in await loader.list() if one.state == "loaded"] == [SECOND]
 
 
 async def test_an_adapter_keeps_the_base(cache: Path) -> None:
@@ -232,7 +203,7 @@ async def test_keep_alive_of_the_settings(cache: Path) -> None:
     with serving(cache, keep_alive=3600) as (_, loader):
         await loader.load(SECOND)
 
-        assert [one.expires is None for one in loader.list()] == [False, False, True]
+        assert [one.expires is None for one in await loader.list()] == [False, False, True]
 
 
 async def test_switches_lose_nothing(cache: Path) -> None:
@@ -265,3 +236,17 @@ def test_keep_alive_of_ollama(server: LiveServer) -> None:
     while states(http)[FIRST] != "unloaded":
         pass
     assert http.get("/api/ps").json() == {"models": []}
+
+
+def test_progress_of_loading(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """During loading, /models and /health report the step, and loaded models answer."""
+    with serving(cache) as (server, _), ThreadPoolExecutor() as pool, held_loading(monkeypatch):
+        asked = [pool.submit(answer, server.http, name) for name in (SECOND, THIRD)]
+        expected = ["packing", "waiting for other models"]
+        while sorted(filter(None, activities(server.http).values())) != expected:
+            pass
+        answer(server.http, FIRST)
+
+        health = server.http.get("/health").json()
+        assert health["pellucid"]["loading"] == {"activity": "packing", "done": 1, "total": 4}
+    assert [future.result()[0] for future in asked] == [SECOND, THIRD]

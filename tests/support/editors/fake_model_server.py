@@ -37,6 +37,10 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._reply(200, MODELS)
 
+    def do_POST(self) -> None:
+        """Answer /models/load: all models are loaded."""
+        self._reply(200, {"success": True})
+
     def log_message(self, *_: object) -> None:
         """Log nothing."""
 

@@ -10,7 +10,15 @@ from starlette.responses import JSONResponse, Response
 
 from pellucid.api.openapi_extras import MODEL_ERRORS, NOT_READY
 from pellucid.api.routes.engines import engine_objects
-from pellucid.api.schema.info import EnginesHealth, Health, HealthDetails, ModelList, ModelObject, Unready
+from pellucid.api.schema.info import (
+    EnginesHealth,
+    Health,
+    HealthDetails,
+    LoadingHealth,
+    ModelList,
+    ModelObject,
+    Unready,
+)
 from pellucid.api.server_state import ServerState, state_of
 from pellucid.door.error_replies import error_body, status_of
 from pellucid.door.json_body import JsonRoute
@@ -34,7 +42,7 @@ async def health(request: Request) -> Response:
     except UnavailableError as error:
         return JSONResponse(_unready(state, error), status_of(error))
     if not state.is_front:
-        return JSONResponse(Health(pellucid=None).model_dump())
+        return JSONResponse(Health(pellucid=_loading_health(state)).model_dump())
     engines, away = _engines_health(state), state.models_away()
     if away:
         problem = UnavailableError(
@@ -42,7 +50,7 @@ async def health(request: Request) -> Response:
         )
         details = Unready(state="away", activity=None, done=None, total=None, engines=engines)
         return JSONResponse(_with_details(problem, details), status_of(problem))
-    return JSONResponse(Health(pellucid=HealthDetails(engines=engines)).model_dump())
+    return JSONResponse(Health(pellucid=HealthDetails(engines=engines, loading=None)).model_dump())
 
 
 @router.get(
@@ -103,6 +111,14 @@ def _unready(state: ServerState, error: UnavailableError) -> dict[str, Any]:
     work = state.progress.now if state.phase == "loading" else None
     label, done, total = (None, None, None) if work is None else (work.label, work.done, work.total)
     return _with_details(error, Unready(state=state.phase, activity=label, done=done, total=total, engines=None))
+
+
+def _loading_health(state: ServerState) -> HealthDetails | None:
+    load = None if state.loader is None else state.loader.loading()
+    if load is None:
+        return None
+    loading = LoadingHealth(activity=load.activity, done=load.done, total=load.total)
+    return HealthDetails(engines=None, loading=loading)
 
 
 def _engines_health(state: ServerState) -> EnginesHealth:

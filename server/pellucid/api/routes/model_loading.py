@@ -18,7 +18,7 @@ from pellucid.api.schema.model_loading import (
 from pellucid.api.server_state import state_of
 from pellucid.door.json_body import JsonRoute
 from pellucid.system.progress import Work
-from pellucid.text.loading_protocols import ModelLoad
+from pellucid.vocabulary.model_load import ModelLoad
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
@@ -28,9 +28,10 @@ async def models(request: Request) -> Response:
     """List the served models, then the further models on this machine, with their states."""
     state = state_of(request)
     served = {one.id: one for one in model_objects(state)}
-    loads = [ModelLoad(name, "loaded") for name in served] if state.loader is None else state.loader.list()
+    loads = [ModelLoad(name, "loaded") for name in served] if state.loader is None else await state.loader.list()
     if state.phase == "loading":
-        loads = [ModelLoad(name, "loading", state.progress.now) for name in served]
+        work = state.progress.now or Work("")
+        loads = [ModelLoad(name, "loading", work.label or None, work.done, work.total) for name in served]
     data = []
     for load in loads:
         model = served.get(load.name) or ModelObject(id=load.name, created=state.started, meta={"state": load.state})
@@ -54,12 +55,9 @@ async def load(body: ModelNameRequest, request: Request) -> Response:
 async def unload(body: ModelNameRequest, request: Request) -> Response:
     """Unload a model after the running answers; the next request loads the model again."""
     state = state_of(request)
-    state.require_loader().unload(body.model or state.require_ready().models.default)
+    await state.require_loader().unload(body.model or state.require_ready().models.default)
     return JSONResponse(ModelLoadReply().model_dump())
 
 
 def _status(load: ModelLoad) -> LoadStatus:
-    work = load.work or Work("")
-    return LoadStatus(
-        value=load.state, activity=work.label or None, done=work.done, total=work.total, expires=load.expires
-    )
+    return LoadStatus(value=load.state, activity=load.activity, done=load.done, total=load.total, expires=load.expires)

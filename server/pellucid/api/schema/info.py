@@ -20,17 +20,26 @@ class EnginesHealth(Reply):
     )
 
 
+class LoadingHealth(Reply):
+    """The current step of a model's loading; other models answer meanwhile."""
+
+    activity: str | None
+    done: int = Field(description="finished bytes of the step")
+    total: int | None = Field(description="total bytes of the step, if known")
+
+
 class HealthDetails(Reply):
     """More about a server that is ready."""
 
-    engines: EnginesHealth
+    engines: EnginesHealth | None = Field(None, description="only on a server with remote engines")
+    loading: LoadingHealth | None = Field(None, description="only while a model is loaded on request")
 
 
 class Health(Reply):
     """The server is ready."""
 
     status: Literal["ok"] = "ok"
-    pellucid: HealthDetails | None = Field(None, description="only on a server with remote engines")
+    pellucid: HealthDetails | None = None
 
 
 class Unready(Reply):

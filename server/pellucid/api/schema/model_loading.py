@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from pellucid.api.schema.common import Body, Reply
 from pellucid.api.schema.info import ModelObject
-from pellucid.text.loading_protocols import LoadState
+from pellucid.vocabulary.model_load import LoadState
 
 
 class ModelNameRequest(Body):

@@ -70,5 +70,5 @@ async def find_by_ollama_name(state: ServerState, model: str | None) -> tuple[Lo
         return await state.find(None)
     name = find_by_alias(model, [card.name for card in assistant.models.cards()])
     if not name and state.loader:
-        name = find_by_alias(model, [one.name for one in state.loader.list()])
+        name = find_by_alias(model, [one.name for one in await state.loader.list()])
     return await state.find(name or model)

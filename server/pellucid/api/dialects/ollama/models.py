@@ -148,7 +148,7 @@ async def running(request: Request) -> Response:
     """List the loaded models."""
     state = state_of(request)
     served = state.require_ready().models
-    loads = {one.name: one.expires for one in state.loader.list()} if state.loader else {}
+    loads = {one.name: one.expires for one in await state.loader.list()} if state.loader else {}
     models = [
         OllamaRunningModel(
             **_entry(state, one.card()),
