@@ -26,7 +26,7 @@ from pellucid.door.plain_page import PageNotice
 from pellucid.errors import ConfigError
 from pellucid.serving.graceful_server import GracefulServer
 from pellucid.serving.listening_socket import listen
-from pellucid_webui.hosting.gradio_host import PageFactory, pellucid_view
+from pellucid_webui.hosting.gradio_host import PageFactory
 from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
 
 REMEDIES = {
@@ -63,7 +63,7 @@ def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: b
 
 class PageServer(GracefulServer):
     def __init__(
-        self, settings: Settings, url: str, host: str, create: PageFactory = pellucid_view, *, key: str | None = None
+        self, settings: Settings, url: str, host: str, create: PageFactory | None = None, *, key: str | None = None
     ) -> None:
         self._grace = settings.grace
         self._key = key
@@ -74,7 +74,7 @@ class PageServer(GracefulServer):
         self._departing.set()
         asyncio.get_running_loop().call_later(self._grace, self._closing.set)
 
-    def _app(self, settings: Settings, url: str, host: str, create: PageFactory) -> FastAPI:
+    def _app(self, settings: Settings, url: str, host: str, create: PageFactory | None) -> FastAPI:
         client = Client(url, self._key)
 
         async def notice() -> PageNotice | None:
@@ -83,7 +83,9 @@ class PageServer(GracefulServer):
         def about() -> str:
             return f"<p>This page uses the server at {escape(url)}.</p>"
 
-        hooks = ServerHooks(lambda: shared(client), notice, about, self._departing, self._closing)
+        hooks = ServerHooks(
+            lambda: shared(client), lambda: client.model_loads, notice, about, self._departing, self._closing
+        )
         limit, keys = LoginRateLimit(), settings.server_keys()
         page = Page(hooks, PageSettings(settings.data, keys, settings.max_body_bytes, limit), create)
 

@@ -134,7 +134,7 @@ def page_of(settings: Settings, state: ServerState) -> MountedPage:
     def assistants() -> AssistantFor:
         return partial(UserAssistant, state.require_ready(), state.users)
 
-    hooks = ServerHooks(assistants, notice, lambda: about(state), state.departing, state.closing)
+    hooks = ServerHooks(assistants, lambda: state.loader, notice, lambda: about(state), state.departing, state.closing)
     page = Page(hooks, PageSettings(settings.data, state.keys, settings.max_body_bytes, state.login_rate_limit))
     state.idleness.overlook(page.watches)
     return page

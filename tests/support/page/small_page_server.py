@@ -63,7 +63,7 @@ def page_of(state: ServerState, data: Path, create: PageFactory = small_page) ->
     def assistants() -> AssistantFor:
         return partial(UserAssistant, cast("Assistant", state.require_ready()), state.users)
 
-    host = ServerHooks(assistants, news, lambda: about(state), state.departing, state.closing)
+    host = ServerHooks(assistants, lambda: state.loader, news, lambda: about(state), state.departing, state.closing)
     return Page(host, PageSettings(data, state.keys, state.max_body_bytes, state.login_rate_limit), create)
 
 

@@ -41,8 +41,8 @@ def downloaded(folder: Path) -> Path:
 
 
 @contextmanager
-def serving(cache: Path, **settings: Any) -> Iterator[tuple[LiveServer, LoadedModels]]:
-    """Serve a first model from a file."""
+def assembled(cache: Path, **settings: Any) -> Iterator[tuple[ServerState, LoadedModels]]:
+    """Return the state of a server with a first model from a file."""
     path = write_gguf(cache / "first.gguf", tiny_llama(vocab_size=320), "llama", byte_level_bpe(320))
     parts = assemble_server(load_settings(models=str(path), cache=cache, context=256, **settings), Silent())
     loader = parts.assistant.models.loader
@@ -50,10 +50,16 @@ def serving(cache: Path, **settings: Any) -> Iterator[tuple[LiveServer, LoadedMo
     state = ServerState(models=(FIRST,), grace=0.0)
     state.open(parts.assistant, parts.engine, parts.adapters)
     try:
-        with live(state) as server:
-            yield server, loader
+        yield state, loader
     finally:
         parts.engine.close()
+
+
+@contextmanager
+def serving(cache: Path, **settings: Any) -> Iterator[tuple[LiveServer, LoadedModels]]:
+    """Serve a first model from a file."""
+    with assembled(cache, **settings) as (state, loader), live(state) as server:
+        yield server, loader
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from gradio.components import Component
 HEAR = '(...values) => import("pellucid").then((page) => page.formControls("{name}").hear(values, {by_user}))'
 """Tells the modules the values of a group, and whether the user has changed a value."""
 
-GIVE = '() => import("pellucid").then((page) => page.formControls("{name}").given)'
+GIVE = '() => import("pellucid").then((page) => page.formControls("{name}").take())'
 """Takes the values that the modules have for the controls."""
 
 

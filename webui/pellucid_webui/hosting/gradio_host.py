@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from pellucid.client.assistant_protocol import AssistantFor
+from pellucid.client.assistant_protocol import AssistantFor, ModelLoads
 from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, Reviews
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
@@ -31,7 +31,7 @@ from pellucid_webui.routes.compare_batch import BatchRoute
 from pellucid_webui.routes.continuations import ContinuationsRoute
 from pellucid_webui.routes.conversation_list import ConversationListRoute
 from pellucid_webui.routes.infill import InfillRoute
-from pellucid_webui.routes.models import ModelsRoute
+from pellucid_webui.routes.models import LoadsRoute, ModelsRoute
 from pellucid_webui.routes.read import ReadRoute
 from pellucid_webui.routes.review import ReviewRoute
 
@@ -75,7 +75,9 @@ class BuiltPage:
     routes: Mapping[str, Handler]
 
 
-def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
+def pellucid_view(
+    assistant_for: AssistantFor, store: ConversationStore, turns: Turns, loads: ModelLoads | None = None
+) -> GradioPage:
     from pellucid_webui.frame import app
 
     chat = ChatRoute(store, assistant_for, turns)
@@ -95,6 +97,7 @@ def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: 
             "experts": continuations.experts,
             "conversations": ConversationListRoute(store, assistant_for, turns).act,
             "models": ModelsRoute(assistant_for).act,
+            "loads": LoadsRoute(loads).act,
             "compare": compare.act,
             "compare/batch": BatchRoute(assistant_for, reviews, compare.batches).act,
             "infill": InfillRoute(assistant_for).act,

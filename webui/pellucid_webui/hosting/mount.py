@@ -13,6 +13,7 @@ import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pellucid.client.assistant_protocol import AssistantFor
+from pellucid.client.assistant_protocol import AssistantFor, ModelLoads
 from pellucid.door.api_keys import Keys
 from pellucid.door.error_replies import MethodError, error_response
 from pellucid.door.login_rate_limit import LoginRateLimit
@@ -59,12 +60,14 @@ class ServerHooks:
         notice: Returns the reason why there is no page yet, or None if ``assistants`` may be
             called.
         assistants: Returns the assistants of all users.
+        loads: Loads and unloads models; None for a server with fixed models.
         about: Returns HTML about the server.
         departing: Set when the server accepts no more requests.
         closing: Set when answers must end.
     """
 
     assistants: Callable[[], AssistantFor]
+    loads: Callable[[], ModelLoads | None]
     notice: Callable[[], Awaitable[PageNotice | None]]
     about: Callable[[], str]
     departing: asyncio.Event
@@ -195,7 +198,8 @@ class Page:
         turns = Turns()
         store = await in_page_thread(lambda: ConversationStore(_folder(self._settings.data) / "conversations.db"))
         try:
-            page = await in_page_thread(build, self._create or pellucid_view, assistant_for, store, turns)
+            create = self._create or partial(pellucid_view, loads=self._server.loads())
+            page = await in_page_thread(build, create, assistant_for, store, turns)
             self._routes = PageRoutes(page.routes, self._streams_end)
             self._page = page
             await _wait_for_first(self._server.closing.wait(), self._ending.wait())

@@ -1,15 +1,18 @@
-"""The served models, for the header and the model menu."""
+"""The served models, for the header and the model menu, and the models on the server's machine."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.client.assistant_protocol import Assistant, AssistantFor
+from pellucid.client.assistant_protocol import Assistant, AssistantFor, ModelLoads
+from pellucid.vocabulary.model_load import ModelLoad
 from pellucid_webui.conversations.served_models import ServedModels
 
 MODEL_HINT = "generates the answer"
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,43 @@ class ModelsRoute:
     async def act(self, owner: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
         """Yield the served models and a menu with the chosen model."""
         yield await models_payload(self.assistant_for(owner), owner, str(asked.get("model") or ""))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadsRoute:
+    """Loads and unloads models; without ``loads``, the list of models is empty."""
+
+    loads: ModelLoads | None
+
+    async def act(self, owner: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the models on the server's machine until none is being loaded or unloaded.
+
+        A ``verb`` load or unload changes the state of ``model`` before.
+        """
+        verb, name = asked.get("verb"), str(asked.get("model") or "")
+        if self.loads is None:
+            yield {"models": []}
+            return
+        if verb == "unload":
+            await self.loads.unload(name)
+        loading = asyncio.ensure_future(self.loads.load(name)) if verb == "load" else None
+        try:
+            while True:
+                is_done = loading is None or loading.done()
+                found = await self.loads.list()
+                yield {"models": [_load_payload(load) for load in found]}
+                if is_done and not any(load.state in ("loading", "unloading") for load in found):
+                    break
+                await asyncio.sleep(POLL_SECONDS)
+            if loading is not None:
+                await loading
+        finally:
+            if loading is not None:
+                loading.cancel()  # Of a closed page; the server continues.
+
+
+def _load_payload(load: ModelLoad) -> dict[str, Any]:
+    return {"name": load.name, "state": load.state, "activity": load.activity, "percent": load.percent}
 
 
 async def models_payload(assistant: Assistant, owner: str, chosen: str) -> dict[str, Any]:

@@ -28,6 +28,15 @@ declare namespace Page {
     models: ModelFacts[];
   }
 
+  /** A model on the server's machine. */
+  interface ModelLoad {
+    name: string;
+    state: "loaded" | "loading" | "unloading" | "unloaded";
+    /** The step of the loading, and the finished share of the step. */
+    activity: string | null;
+    percent: number | null;
+  }
+
   interface ModelFacts {
     name: string;
     /** Most tokens of a conversation. */

@@ -9,6 +9,7 @@ import { call } from "../shared/wire.js";
 import { showPalette } from "./command_palette.js";
 import * as drawers from "./drawers.js";
 import { showKeys, commandKey } from "./keyboard_help.js";
+import { LoadedModels, unloadedState } from "./loaded_models.js";
 import * as theme from "./theme.js";
 
 const FULL = 0.95; // of the context
@@ -26,7 +27,9 @@ class Header {
     this.state = make("span", { class: "pl-model-state" });
     this.summary = make("span", { class: "pl-model-summary" });
     this.facts = make("dl", {});
-    this.details = make("div", { id: "pl-model-facts", class: "pl-model-facts", popover: "auto" }, make("h2", {}, "Model"), this.facts);
+    this.loaded = new LoadedModels(() => this.refresh());
+    this.details = make("div", { id: "pl-model-facts", class: "pl-model-facts", popover: "auto" }, make("h2", {}, "Model"), this.facts, this.loaded.element);
+    this.details.addEventListener("toggle", () => this.details.matches(":popover-open") && this.loaded.follow());
     this.about = make(
       "button",
       { type: "button", class: "pl-model-about", popovertarget: "pl-model-facts", "aria-haspopup": "dialog", title: "About the model" },
@@ -58,9 +61,11 @@ class Header {
     this.account = /** @type {HTMLElement} */ (element.querySelector(".pl-account"));
     drawers.draw();
     follow("chat", (chat) => {
+      if (chat.live && !this.chat?.live) this.loaded.watch(() => this.isWaiting());
       this.chat = chat;
       this.draw();
     });
+    follow("loads", () => this.draw());
     follow("header", (value) => {
       this.value = value;
       this.draw();
@@ -81,10 +86,11 @@ class Header {
 
   /** Ask the server which models it serves now. */
   refresh() {
-    call("models", { model: this.value?.model ?? "" }, (/** @type {Page.HeaderValue} */ value) => {
-      publish("header", value);
+    return call("models", { model: this.value?.model ?? "" }, (/** @type {Page.HeaderValue} */ value) => {
       const controls = formControls("chat"); // another model may have been chosen meanwhile
-      controls.give([choicesOf({ ...value.menu, value: controls.values[0] || value.menu.value })]);
+      const model = controls.values[0] || value.menu.value;
+      publish("header", { ...value, model });
+      controls.give([choicesOf({ ...value.menu, value: model })]);
     });
   }
 
@@ -141,6 +147,12 @@ class Header {
     this.drawMeter();
   }
 
+  /** Whether an answer has begun and has no token yet. */
+  isWaiting() {
+    const live = this.chat?.live;
+    return Boolean(live && !live.tokens.length && !live.reasoning);
+  }
+
   /**
    * @param {Page.HeaderValue} value
    * @param {Page.ModelFacts | undefined} model
@@ -150,6 +162,8 @@ class Header {
     if (this.isUnreachable) return ["unavailable", "Not answering"];
     if (value.problem) return ["unavailable", "Not ready"];
     if (!model) return ["missing", "Missing"];
+    const unloaded = unloadedState(this.loaded.loads.get(value.model), this.isWaiting());
+    if (unloaded && (!this.chat?.live || this.isWaiting())) return [this.chat?.live ? "busy" : "unloaded", unloaded];
     const generating = this.chat?.live?.message.model ?? value.model;
     if (this.chat?.live) return ["busy", generating === value.model ? "Generating" : `Generating with ${generating}`];
     return ["ready", "Ready"];

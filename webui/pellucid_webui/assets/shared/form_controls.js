@@ -1,5 +1,7 @@
 // Gradio's form controls, by the name of their group.
 
+const NO_CHANGE = { __type__: "update" };
+
 /** The controls of a group, in the order of `connect_controls`. */
 class FormControls {
   /** @param {string} name */
@@ -8,7 +10,7 @@ class FormControls {
     /** @type {any[]} */
     this.values = [];
     /** @type {any[]} */
-    this.given = []; // what the controls are to show
+    this.given = []; // what the controls are to show, once Gradio takes it
     /** @type {(values: any[], before: any[], byUser: boolean) => void} */
     this.onChange = () => {};
     this.resolveReady = () => {};
@@ -35,11 +37,24 @@ class FormControls {
   async give(values) {
     await this.ready;
     const giver = await appeared(`pl-give-${this.name}`);
-    this.given = this.values.map((_, at) => (values[at] === undefined ? { __type__: "update" } : values[at]));
+    this.given = this.values.map((_, at) => overlaid(this.given[at], values[at]));
     this.values = this.values.map((value, at) => (values[at] === undefined ? value : values[at]?.__type__ ? values[at].value : values[at]));
     giver.click();
   }
+
+  /** What the controls are to show. Gradio takes the values some time after a click, perhaps of two clicks at once. */
+  take() {
+    const given = this.given;
+    this.given = [];
+    return this.values.map((_, at) => given[at] ?? NO_CHANGE);
+  }
 }
+
+/**
+ * @param {any} before what a control is to show already, if anything
+ * @param {any} value
+ */
+const overlaid = (before, value) => (value === undefined ? before : before?.choices && !value?.__type__ ? { ...before, value } : value);
 
 /**
  * @param {string} id

@@ -1,6 +1,6 @@
-// What the parts of the page share: the chat, the list of conversations, the header, and the conversation that is open.
+// What the parts of the page share: the chat, the list of conversations, the header, the loaded models, and the conversation that is open.
 
-/** @typedef {"chat" | "conversations" | "header" | "opened"} PartName `opened` is the id of the conversation that was chosen last */
+/** @typedef {"chat" | "conversations" | "header" | "loads" | "opened"} PartName `opened` is the id of the conversation that was chosen last */
 
 /** @type {Map<PartName, any>} */
 const values = new Map();
