@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from threading import Thread
 
 from pellucid.engine.model_worker import ModelWorker
 from pellucid.engine.scheduler import BACKGROUND_STEPS
@@ -43,6 +44,8 @@ class Workers:
         old = workers.pop(name, None)
         if worker is not None:
             workers[name] = worker
+            if old is not None:
+                old.saved = None  # The new worker keeps its own prefixes in the file.
         self.by_name = workers
         if old is None:
             done.set_result(None)
@@ -53,11 +56,12 @@ class Workers:
             remaining.report()
 
     def drop_finished(self) -> None:
-        finished = [done for worker, done in self.leaving if not worker.busy]
+        """Remove the workers without requests; a thread saves their prefixes, as models still run."""
+        finished = [(worker, done) for worker, done in self.leaving if not worker.busy]
         if finished:
             self.leaving = [(worker, done) for worker, done in self.leaving if worker.busy]
-        for done in finished:
-            done.set_result(None)
+        for worker, done in finished:
+            Thread(target=_save, args=(worker, done)).start()
 
     def next(self) -> ModelWorker | None:
         """Return the busy worker with the most urgent work, or a worker passed over too often."""
@@ -78,3 +82,10 @@ class Workers:
         for worker in busy:
             worker.passed_over += worker is not chosen
         return chosen
+
+
+def _save(worker: ModelWorker, done: Future[None]) -> None:
+    try:
+        worker.save()
+    finally:
+        done.set_result(None)

@@ -93,6 +93,18 @@ def test_a_single_model_still_answers_to_every_name(server: LiveServer) -> None:
     assert answer(server.http, "gpt-4o")[0] == FIRST
 
 
+def test_unloading_keeps_prompts(server: LiveServer) -> None:
+    """A model loaded again reuses the prompts from before the unloading."""
+    asked = BODY | {"prompt": "def add(first, second):\n    return first + second\n" * 2, "max_tokens": 1}
+    server.http.post("/v1/completions", json=asked)
+    server.http.post("/models/unload", json={"model": FIRST})
+    settle(server.http, FIRST)
+
+    usage = server.http.post("/v1/completions", json=asked).json()["usage"]
+
+    assert usage["prompt_tokens_details"]["cached_tokens"] == usage["prompt_tokens"] - 1
+
+
 @pytest.mark.parametrize("verb", ["load", "unload"])
 def test_unknown_models(server: LiveServer, verb: str) -> None:
     """An unknown name is refused with the known names."""
