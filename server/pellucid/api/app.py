@@ -36,6 +36,7 @@ ROUTES = {
     "pellucid.api.dialects.llama_cpp.generation": ("/infill", "/completion", "/completions"),
     "pellucid.api.dialects.ollama.generate_and_chat": ("/api/generate", "/api/chat"),
     "pellucid.api.dialects.ollama.models": ("/api/version", "/api/tags", "/api/ps", "/api/show"),
+    "pellucid.api.dialects.ollama.pull": ("/api/pull",),
     "pellucid.api.dialects.tabby.editor_plugins": ("/v1/health", "/v1/events", "/v1beta/server_setting"),
     "pellucid.api.dialects.llama_cpp.tokens": ("/tokenize", "/detokenize", "/apply-template"),
     "pellucid.api.routes.adapters": ("/v1/adapters", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"),

@@ -56,7 +56,7 @@ class Workers:
             remaining.report()
 
     def drop_finished(self) -> None:
-        """Remove the workers without requests; a thread saves their prefixes, as models still run."""
+        """Remove the workers without requests; a thread saves their prefixes."""
         finished = [(worker, done) for worker, done in self.leaving if not worker.busy]
         if finished:
             self.leaving = [(worker, done) for worker, done in self.leaving if worker.busy]

@@ -62,6 +62,9 @@ class Adapters(Protocol):
 
 
 class ModelLoader(ModelLoads, Protocol):
+    @property
+    def store(self) -> Store: ...
+
     def knows(self, name: str) -> bool:
         """Return whether this machine has a model."""
         ...

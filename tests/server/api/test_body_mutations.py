@@ -181,6 +181,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/generate": {"prompt": "ab", "suffix": "c", "system": "", "raw": False, "stream": True, **OLLAMA},
     "/api/chat": {"messages": [{"role": "user", "content": "u", "images": []}], "stream": False, "tools": [], **OLLAMA},
     "/api/show": {"model": TINY, "name": TINY, "verbose": True},
+    "/api/pull": {"model": TINY, "name": TINY, "stream": False, "insecure": False},
     "/v1/events": {
         "type": "select",
         "completion_id": "c",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
+import ollama
 import pytest
 
 from pellucid.client.http_client import Client
@@ -17,8 +20,11 @@ from pellucid.door.user_assistant import UserAssistant
 from pellucid.door.users import Users
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.serving.model_loading import LoadedModels
+from pellucid.models.store import Store
+from pellucid.system.progress import Progress
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from pellucid.vocabulary.token import Token
+from support.models.stand_in_hub import StandInHub, serve
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.servers.http_servers import LiveServer
 from support.servers.loadable_models import FIRST, SECOND, THIRD, downloaded, held_loading, serving
@@ -262,3 +268,68 @@ def test_progress_of_loading(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
         health = server.http.get("/health").json()
         assert health["pellucid"]["loading"] == {"activity": "packing", "done": 1, "total": 4}
     assert [future.result()[0] for future in asked] == [SECOND, THIRD]
+
+
+@pytest.fixture
+def hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
+    """Return a hub with a model that is not on this machine."""
+    weights = next(cache.glob("models/*third/*.gguf")).read_bytes()
+    with serve(StandInHub("org/fourth", {"fourth.gguf": weights})) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield hub
+
+
+def test_pull_of_ollama(hub: StandInHub, server: LiveServer) -> None:
+    """ollama's client downloads a model with progress; the next request loads the model."""
+    third = answer(server.http, THIRD)
+    with ollama.Client(host=server.url, trust_env=False) as client:
+        steps = list(client.pull("hf.co/org/fourth", stream=True))
+        assert client.pull("org/fourth").status == "success"
+        assert client.generate("org/fourth", "x", options={"num_predict": 1}).done
+
+    assert (steps[0].status, steps[-1].status) == ("pulling manifest", "success")
+    assert answer(server.http, "org/fourth")[1] == third[1]
+    assert len(hub.downloads()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        ("nope", 404, "There is no model 'nope'"),
+        ("org/missing", 500, "org/missing"),
+        ("", 400, "The name of the model to download is missing."),
+    ],
+)
+def test_pull_is_refused(hub: StandInHub, server: LiveServer, name: str, status: int, words: str) -> None:
+    """A model that cannot be downloaded is named."""
+    reply = server.http.post("/api/pull", json={"model": name, "stream": False})
+
+    assert (reply.status_code, words in reply.json()["error"]) == (status, True)
+
+
+def test_terms_are_not_accepted_by_a_pull(hub: StandInHub, server: LiveServer) -> None:
+    """A model with terms is downloaded only after a person has accepted the terms."""
+    lines = server.http.post("/api/pull", json={"model": "gemma-3-270m"}).text.splitlines()
+
+    assert "then accept them with" in json.loads(lines[-1])["error"]
+
+
+def test_a_left_download_stops(hub: StandInHub, server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the client leaves, the download stops."""
+    stopped = Event()
+
+    def endless(_: Store, name: str, progress: Progress) -> None:
+        progress.start(name, None)
+        progress.start(name, 10**12)
+        try:
+            while True:
+                progress.advance(1)
+        finally:
+            stopped.set()
+
+    monkeypatch.setattr(Store, "pull", endless)
+    with server.http.stream("POST", "/api/pull", json={"model": "org/fourth"}) as stream:
+        next(line for line in stream.iter_lines() if json.loads(line).get("completed"))
+
+    assert stopped.wait(60)

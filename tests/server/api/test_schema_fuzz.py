@@ -44,7 +44,8 @@ def shape() -> dict[str, Any]:
         counts_others = body.get("title") == "OutcomesRequest"
         if "model" in body.get("properties", {}) and body["title"].endswith("Request") and not counts_others:
             body["properties"]["model"] = {"enum": [TINY, "", None]}
-    del published["paths"]["/models/unload"]  # These models have no files, so they cannot come back.
+    for path in ("/models/unload", "/api/pull"):
+        del published["paths"][path]  # This server loads no models.
     published["components"]["schemas"]["AdapterRequest"]["properties"]["name"] = {"enum": [ADAPTER, "other"]}
     return published
 
