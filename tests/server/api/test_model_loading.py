@@ -19,8 +19,8 @@ from pellucid.client.http_client import Client
 from pellucid.door.user_assistant import UserAssistant
 from pellucid.door.users import Users
 from pellucid.engine.decoders.decoder import Decoder
-from pellucid.serving.model_loading import LoadedModels
 from pellucid.models.store import Store
+from pellucid.serving.model_loading import LoadedModels
 from pellucid.system.progress import Progress
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from pellucid.vocabulary.token import Token
