@@ -73,6 +73,7 @@ class ServedModels:
     async def _hold(self, name: str | None, user: CurrentRequest) -> TextModel:
         wanted = self.default if name is None else name
         while self.loader is not None and self._is_away(wanted, user):
+            user.begin()  # Loading is a use of a model: no model is loaded for a request beyond a limit.
             await self.loader.load(wanted)
         served = self.find(wanted)
         served.holders.append(user)

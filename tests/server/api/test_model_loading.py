@@ -17,8 +17,9 @@ import pytest
 
 from pellucid.client.http_client import Client
 from pellucid.door.user_assistant import UserAssistant
-from pellucid.door.users import Users
+from pellucid.door.users import UserLimits, Users
 from pellucid.engine.decoders.decoder import Decoder
+from pellucid.errors import QueueFullError
 from pellucid.models.store import Store
 from pellucid.serving.model_loading import LoadedModels
 from pellucid.system.progress import Progress
@@ -194,6 +195,16 @@ async def test_a_request_with_several_answers(cache: Path) -> None:
 
         assert len(further) == 201
         assert [one.name for one in await loader.list() if one.state == "loaded"] == [SECOND]
+
+
+async def test_limits_come_before_loading(cache: Path) -> None:
+    """No model is loaded for a request beyond the limits of the user."""
+    with serving(cache) as (server, loader):
+        user = UserAssistant(loader.assistant, Users(UserLimits(requests=0)), "anna")
+        with pytest.raises(QueueFullError):
+            await anext(user.complete(CompletionQuery("def", model=SECOND)))
+
+        assert loaded(server.http) == [FIRST]
 
 
 async def test_an_adapter_keeps_the_base(cache: Path) -> None:
