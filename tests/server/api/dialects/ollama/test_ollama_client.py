@@ -239,7 +239,7 @@ def test_ignored_fields_are_named(http: httpx.Client) -> None:
         ("/api/chat", {"messages": [{"role": "user", "content": "x", "images": ["AA=="]}]}, 400, "messages.0.images"),
         ("/api/generate", {"prompt": "x", "model": "qwen2.5-coder:3b"}, 404, f"{TINY}, {TINY_PLAIN}"),
         ("/api/show", {"model": "other"}, 404, f"{TINY}, {TINY_PLAIN}"),
-        ("/api/push", {"model": "x"}, 404, "/api/pull"),
+        ("/api/push", {"model": "x"}, 404, "/api/push"),
         ("/api/tags", {}, 405, "/api/tags"),
     ],
 )
