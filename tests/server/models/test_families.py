@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from safetensors.numpy import load_file, save_file
-from transformers import PreTrainedModel
+from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig, LayerKind
 from pellucid.engine.weight_packing import build, pack
@@ -23,6 +23,7 @@ from support.models.tiny_models import (
     random_ids,
     reference_logprobs,
     tiny_dense_hybrid,
+    tiny_gemma3,
     tiny_glm4,
     tiny_gpt_oss,
     tiny_granite,
@@ -30,6 +31,7 @@ from support.models.tiny_models import (
     tiny_lfm2,
     tiny_llama,
     tiny_mellum2,
+    tiny_ministral3,
     tiny_mistral,
     tiny_mixtral,
     tiny_olmo3,
@@ -175,3 +177,41 @@ def test_a_shape_is_written_whole_or_not_at_all() -> None:
     ):
         with pytest.raises(NotSupportedError, match="cannot be trained or written to a folder"):
             config_json(BY_MODEL_TYPE[model_type], shape, ())
+
+
+VISION: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+VISION_TYPES: dict[str, dict[str, Any]] = {
+    "gemma3": {"image_size": 28, "patch_size": 14},
+    "mistral3": {"model_type": "pixtral", "head_dim": 16},
+}
+
+
+@pytest.mark.parametrize("is_new", [False, True])
+@pytest.mark.parametrize(("outer", "make"), [("gemma3", tiny_gemma3), ("mistral3", tiny_ministral3)])
+def test_a_folder_with_images(
+    tmp_path: Path, outer: str, make: Callable[..., PreTrainedModel], *, is_new: bool
+) -> None:
+    """The text model of a model of images and texts is read under older and newer names."""
+    text = make(vocab_size=256, tie_word_embeddings=outer == "gemma3").config.to_dict()
+    if outer == "gemma3" and not is_new:
+        text |= {"rope_parameters": None, "rope_scaling": {"factor": 8.0, "rope_type": "linear"}}
+    fields: dict[str, Any] = {"text_config": text, "vision_config": VISION | VISION_TYPES[outer]}
+    fields["mm_tokens_per_image"] = 4
+    if outer == "mistral3":
+        fields["tie_word_embeddings"] = False
+    build_with_images: Callable[..., PreTrainedModel] = AutoModelForImageTextToText.from_config
+    model = build_with_images(AutoConfig.for_model(outer, **fields))
+    model.save_pretrained(tmp_path)
+    if is_new:
+        stored = load_file(tmp_path / "model.safetensors")
+        for old, new in (("language_model.", "model.language_model."), (".language_model.model.", ".language_model.")):
+            stored = {name.replace(old, new): weight for name, weight in stored.items()}
+        stored = {name.replace("model.language_model.lm_head", "lm_head"): weight for name, weight in stored.items()}
+        save_file(stored, tmp_path / "model.safetensors")
+    else:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": outer, **fields}))
+
+    config, ids = folder_decoder.read_config(tmp_path), random_ids(40)
+    assert config is not None
+    packed = pack(config, folder_decoder.read_weights(tmp_path), "float32")
+    close(logprobs(build(config, packed, "float32", "cpu"), ids), reference_logprobs(model, ids))

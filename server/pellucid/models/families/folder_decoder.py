@@ -21,6 +21,11 @@ from pellucid.models.formats.safetensors_folder import weight_files
 from pellucid.models.tensor_file import TensorFile, UnknownDtypeError
 from pellucid.models.untrusted_files import Json, damage_explained, read_json, real, shown, whole
 
+_WITH_IMAGES = {"gemma3": "gemma3_text", "mistral3": "mistral", "qwen3_5": "qwen3_5_text"}
+"""Types of models of images and texts, each with the usual type of the text model."""
+
+_IMAGE_PARTS = ("visual.", "vision_tower.", "multi_modal_projector.")
+
 TABLE_MODELS = ("pellucid_ngram", "pellucid_logistic")
 
 
@@ -40,6 +45,7 @@ def read_config(folder: Path) -> DecoderConfig | None:
 
 def shape_by(path: Path, config: Json) -> DecoderConfig | None:
     """Return the shape by the content of config.json; see ``read_config``."""
+    config = _text_config(path, config)
     stated = config.get("quantization_config")
     if stated is not None:
         method = stated.get("quant_method") if isinstance(stated, dict) else None
@@ -90,7 +96,8 @@ def _comparable(shape: DecoderConfig) -> DecoderConfig:
 
 def family_of(folder: Path) -> Family:
     """Return the family of a model of which ``read_config`` has returned the shape."""
-    return BY_MODEL_TYPE[read_json(folder / "config.json")["model_type"]]
+    path = folder / "config.json"
+    return BY_MODEL_TYPE[_text_config(path, read_json(path))["model_type"]]
 
 
 def read_weights(folder: Path) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -119,28 +126,41 @@ def stored_sizes(folder: Path) -> Iterator[tuple[str, int]]:
     return ((name, file.size(stored)) for file, stored, name in _stored(folder))
 
 
+def _text_config(path: Path, config: Json) -> Json:
+    """Return config.json, or for a model of images and texts the fields of the text model."""
+    text_type = _WITH_IMAGES.get(str(config.get("model_type")))
+    if text_type is None:
+        return config
+    text = config.get("text_config")
+    if not isinstance(text, dict):
+        raise ModelError(f"{path} has {shown(text)} for text_config; it must be an object.")
+    kept = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config}
+    return {"model_type": text_type, **text, **kept}
+
+
 def _stored(folder: Path) -> Iterator[tuple[TensorFile, str, str]]:
     """Yield file, stored name and our name of each weight."""
-    config = read_json(folder / "config.json")
+    path = folder / "config.json"
+    config = _text_config(path, read_json(path))
     family = BY_MODEL_TYPE.get(config.get("model_type", ""), Family((), ""))
-    tied = family.fields(folder / "config.json", config).get("tie_word_embeddings") is True
-    for path in weight_files(folder):
-        with damage_explained(path):
+    tied = family.fields(path, config).get("tie_word_embeddings") is True
+    for weights in weight_files(folder):
+        with damage_explained(weights):
             try:
-                file = TensorFile(path)
+                file = TensorFile(weights)
             except UnknownDtypeError as error:
                 raise ModelError(
-                    f"{path} cannot be used, because {error}: use the unquantized model, or a GGUF file."
+                    f"{weights} cannot be used, because {error}: use the unquantized model, or a GGUF file."
                 ) from None
         for stored, (dtype, _) in file.specs.items():
-            name = stored.removeprefix("model.")
+            name = stored.removeprefix("model.").removeprefix("language_model.").removeprefix("model.")
             if name.endswith("rotary_emb.inv_freq") or (tied and name == "lm_head.weight"):
                 continue
-            if name.startswith(family.unused):
+            if name.startswith((*_IMAGE_PARTS, *family.unused)):
                 continue
             if dtype not in (np.uint16, np.float16, np.float32, np.float64):
                 raise ModelError(
-                    f"{path} has {shown(stored)} as {dtype}; it must have floating-point numbers: download it again."
+                    f"{weights} has {shown(stored)} as {dtype}; it must have floating-point numbers: download it again."
                 )
             yield file, stored, family.our_name(name)
 

@@ -24,6 +24,15 @@ from pellucid.models.untrusted_files import Json, real, whole
 _LARGEST_CAP = 1e6
 _LOCAL_THETA = 10000.0
 
+_DEFAULTS: Json = {
+    "vocab_size": 262208,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "max_position_embeddings": 131072,
+}
+"""Fields that the folders of Gemma 3 with images leave to the transformers library."""
+
 
 class Gemma(Family):
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
@@ -98,6 +107,9 @@ class Gemma3(Gemma2):
     window_of_gguf: ClassVar = 0
     usual_caps: ClassVar = (0.0, 0.0)
     scores_by_width: ClassVar = 62
+
+    def fields(self, path: Path, config: Json) -> Json:
+        return _DEFAULTS | config
 
     def from_json(self, path: Path, config: Json, shape: DecoderConfig) -> DecoderConfig | None:
         capped = super().from_json(path, config, shape)

@@ -18,7 +18,7 @@ from pellucid.engine.decoders.quantized_blocks import Blocks, floats
 from pellucid.errors import ModelError, NotSupportedError
 from pellucid.models.families.family import MAX_LAYERS, MAX_POSITIONS, MAX_TAPS, Family, W, stated_types
 from pellucid.models.formats.gguf import GGUF
-from pellucid.models.untrusted_files import Json, shown, whole
+from pellucid.models.untrusted_files import Json, whole
 
 _INTERVAL = 4
 """Every fourth layer has attention, unless the file states otherwise."""
@@ -28,13 +28,6 @@ _WIDEST_HEAD = 1 << 12
 
 class DeltaNets(Family):
     def fields(self, path: Path, config: Json) -> Json:
-        """Return the fields of the text model, which may be nested."""
-        if config.get("model_type") == "qwen3_5":
-            text = config.get("text_config")
-            if not isinstance(text, dict):
-                raise ModelError(f"{path} has {shown(text)} for text_config; it must be an object.")
-            tied = {key: config[key] for key in ("tie_word_embeddings",) if key in config}
-            config = {**text, **tied}
         whole(path, config, "num_hidden_layers", 1, MAX_LAYERS)  # Before lists of layers are made.
         return {"head_dim": 256, "partial_rotary_factor": 0.25, **config}
 
@@ -94,9 +87,6 @@ class DeltaNets(Family):
     def shift(self, name: str) -> float:
         return 0.0 if name.endswith("mixing.norm.weight") else super().shift(name)
 
-    def our_name(self, stored: str) -> str:
-        return super().our_name(stored.removeprefix("language_model."))
-
     def parts(self, name: str, weight: W, shape: DecoderConfig) -> Iterator[tuple[str, W]]:
         """Yield queries and gates apart, and the decay itself instead of a logarithm."""
         stored: Any = weight
@@ -148,11 +138,11 @@ _NAMES = (
 )
 
 QWEN35 = DeltaNets(
-    ("qwen3_5_text", "qwen3_5"),
+    ("qwen3_5_text",),
     "qwen35",
     names=_NAMES,
     ropes=frozenset({"default"}),
     rotates_parts=True,
     norms_less_one=True,
-    unused=("visual.", "mtp."),
+    unused=("mtp.",),
 )
