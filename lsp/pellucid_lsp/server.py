@@ -136,6 +136,8 @@ class Pellucid(LanguageServer):
 
     def show_status(self) -> None:
         self.messages.show_status(self.session.status(), notify=self.settings.status_notifications)
+        if offer := self.session.calibration_offer():
+            self.messages.show_info(offer)
 
     def needs_menu(self, client: types.ClientCapabilities) -> bool:
         has_ghost_text = client.text_document is not None and client.text_document.inline_completion is not None

@@ -42,6 +42,7 @@ from pellucid_lsp.model_server.launch import Launcher
 from pellucid_lsp.model_server.outcome_reports import OutcomeReports
 from pellucid_lsp.model_server.server_address import data_folder
 from pellucid_lsp.reaction_record import ReactionRecord
+from pellucid_lsp.shown_once import ShownOnce
 from pellucid_lsp.surprise_marks import MarkedText
 
 
@@ -65,6 +66,7 @@ class EditorSession:
         self.switch = Switch(
             user_state_path("pellucid") / "suggestions.json", list(map(str, folders)), enabled=settings.enabled
         )
+        self._offers = ShownOnce(user_state_path("pellucid") / "calibration-offers")
         self._folders = tuple(folders)
         self._on_change = on_change
         self._requests: SharedRequests[list[Suggestion]] = SharedRequests()
@@ -236,6 +238,11 @@ class EditorSession:
             "gate": {"by": gate, "reason": reason},
             "log": self._reaction_log.failure,
         }
+
+    def calibration_offer(self) -> str | None:
+        """Return the offer to calibrate the current model; once per model on this machine."""
+        reason = self.models.why_not_calibrated(self.journal.model)
+        return reason if reason is not None and self._offers.is_first(self.journal.model) else None
 
     def _cancel_work(self) -> None:
         """Cancel all requests, except for the growing answers."""

@@ -36,6 +36,9 @@ class UserMessages:
             self._shown_errors.add(message)
             self._server.window_show_message(types.ShowMessageParams(types.MessageType.Warning, f"Pellucid: {message}"))
 
+    def show_info(self, message: str) -> None:
+        self._server.window_show_message(types.ShowMessageParams(types.MessageType.Info, f"Pellucid: {message}"))
+
     def show_status(self, status: dict[str, Any], *, notify: bool) -> None:
         shown = {name: value for name, value in status.items() if name not in ("progress", "message")}
         if status["state"] in LOADING:

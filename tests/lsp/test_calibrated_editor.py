@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from pellucid.completion.model_choice import CALIBRATED, NOT_CALIBRATED
+from pellucid.completion.model_choice import CALIBRATED
 from pellucid.completion.trust.suggestion_log import FILE, Reaction, SuggestionLog
+from pellucid.models.calibrations import NOT_CALIBRATED
 from pellucid.vocabulary.model_card import ModelCard
 from support.editors import lsp_client
 from support.editors.known_calibrations import as_sent, doubtful
@@ -55,6 +56,7 @@ class TestCalibrated:
         assert gate.values.gain < gate.thresholds.gain
         status = (await editor.request("pellucid/status")).gate
         assert (status.by, status.reason) == ("calibration", f"{CALIBRATED.format(' on src (2026-11-27)')} {NOTE}")
+        assert editor.client.messages == []
 
 
 async def test_not_calibrated(connect: Connect, assistant: ScriptedAssistant) -> None:
@@ -70,6 +72,20 @@ async def test_not_calibrated(connect: Connect, assistant: ScriptedAssistant) ->
     assert (before.by, before.reason) == ("thresholds", "No model server has been asked yet.")
     assert (after.by, after.reason) == ("thresholds", NOT_CALIBRATED)
     assert (await editor.request("pellucid/explain", {"textDocument": {"uri": URI}})).gate.by == "thresholds"
+
+
+async def test_offer(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """A calibration is offered once per model, in the first editor that asks the model."""
+    assistant.script = [spoken(" a", 4, 7)]
+    first, second = await connect(), await connect()
+    for editor in (first, first, second):
+        editor.open(URI, TEXT)
+        await editor.texts(URI, *AT)
+
+    assert [[message.message for message in editor.client.messages] for editor in (first, second)] == [
+        [f"Pellucid: {NOT_CALIBRATED}"],
+        [],
+    ]
 
 
 async def take(connect: Connect, assistant: ScriptedAssistant, **completion: Any) -> None:

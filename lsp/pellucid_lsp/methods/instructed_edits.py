@@ -61,19 +61,19 @@ def register(server: Pellucid) -> None:
         uri, first, last, instruction = _arguments(INSTRUCT, arguments, 4)
         made = await _edit(server, uri, _lines(first, last), instruction, None, None)
         if made.reason is not None:
-            server.window_show_message(types.ShowMessageParams(types.MessageType.Info, f"Pellucid: {made.reason}"))
+            server.messages.show_info(made.reason)
             return
         result = await server.workspace_apply_edit_async(
             types.ApplyWorkspaceEditParams(_workspace_edit(server, uri, made), label=instruction)
         )
         if not result.applied:
-            server.window_show_message(types.ShowMessageParams(types.MessageType.Info, f"Pellucid: {CHANGED}"))
+            server.messages.show_info(CHANGED)
 
     @server.own_command(EXPLAIN_CODE)
     async def explain_code(*arguments: Any) -> None:
         uri, first, end = _arguments(EXPLAIN_CODE, arguments, 3)
         text = await _explain(server, uri, _lines(first, end))
-        server.window_show_message(types.ShowMessageParams(types.MessageType.Info, f"Pellucid: {text}"))
+        server.messages.show_info(text)
 
 
 def actions(server: Pellucid, params: types.CodeActionParams) -> list[types.CodeAction]:

@@ -11,13 +11,12 @@ from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
 from pellucid.errors import ConfigError, NotFoundError, UnavailableError
+from pellucid.models.calibrations import NOT_CALIBRATED
 from pellucid.vocabulary.model_card import ModelCard
 
 UNKNOWN = "No model server has been asked yet."
 CALIBRATED = "The model is calibrated{}: suggestions that are worth their risk are shown."
 """A sentence of the status, with the fitting data of the calibration."""
-
-NOT_CALIBRATED = "This model is not calibrated: run `pellucid calibrate` on one of your folders."
 
 
 class ModelChoice:
@@ -64,6 +63,10 @@ class ModelChoice:
     def calibration(self, name: str) -> Calibration | None:
         """Return the calibration, if any; otherwise thresholds decide."""
         return self._calibrations.get(name)
+
+    def why_not_calibrated(self, name: str) -> str | None:
+        """Return a sentence with the remedy; None for a calibrated or unknown model."""
+        return self._reasons.get(name)
 
     def gate(self, name: str) -> tuple[str, str]:
         """Return the gate in use, and why there is no better calibration, as a sentence."""

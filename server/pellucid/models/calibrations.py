@@ -23,6 +23,9 @@ FORMAT = "pellucid calibration 1"
 EDITS = "edits"
 """Subfolder for the calibrations of next edits."""
 
+NOT_CALIBRATED = "This model is not calibrated: run `pellucid calibrate` on one of your folders."
+"""Reported for a model without a calibration."""
+
 NOT_OWN = (
     "No next edits were measured with this model, so the default model's calibration decides: "
     "run `pellucid calibrate --edits`."
@@ -72,7 +75,7 @@ class CalibrationFile:
                 "run pellucid calibrate again."
             )
         if builtin is None:
-            return None, problem or "This model is not calibrated: run `pellucid calibrate` on one of your folders."
+            return None, problem or NOT_CALIBRATED
         return builtin, problem
 
     def builtin(self) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from pygls.protocol import LanguageServerProtocol, default_converter
 from pytest_lsp import ClientServerConfig, LanguageClient
 from pytest_lsp.client import register_lsp_features
 
+from pellucid.models.calibrations import NOT_CALIBRATED
 from pellucid_lsp.copilot import copilot_methods
 from pellucid_lsp.methods import standard_methods
 from pellucid_lsp.run_language_server import serve
@@ -45,7 +46,8 @@ class Editor:
 
     @property
     def messages(self) -> list[str]:
-        return [message.message for message in self.client.messages]
+        """The messages, without the offer to calibrate the tests' model."""
+        return [message.message for message in self.client.messages if NOT_CALIBRATED not in message.message]
 
     def open(self, uri: str, text: str, language: str = "python") -> None:
         self._versions[uri] = 1
