@@ -1,6 +1,6 @@
-"""Makes the reference pages from the code. Run as a script, writes settings.md.
+"""Makes the reference pages from the code. Run as a script, writes settings.md and the catalog.
 
-MkDocs makes the remaining pages.
+The catalog is a table in models.md. MkDocs makes the remaining pages.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ from pellucid.api.server_state import ServerState
 from pellucid.cli.app import app
 from pellucid.config import Settings
 from pellucid.config import settings_table as server_settings
+from pellucid.models.catalog import catalog
+from pellucid.system.atomic_files import human
 from pellucid_lsp.editor_settings import settings_table as editor_settings
 
 FOLDER = Path(__file__).parent
+
+CATALOG_MARK, CATALOG_END = "<!-- catalog: docs/generate.py -->", "<!-- end of the catalog -->"
 
 NOTE = "<!-- Written by docs/generate.py from the code. Edit that script or the code, then run it again. -->"
 
@@ -154,6 +158,30 @@ PLACEHOLDERS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT", Secr
 
 def settings_page() -> str:
     return _page(SETTINGS_INTRO, server_settings(), EDITOR_INTRO, editor_settings())
+
+
+def models_page(page: str) -> str:
+    """Return the page with the present table of the catalog between the marks."""
+    before, _, rest = page.partition(CATALOG_MARK)
+    _, _, after = rest.partition(CATALOG_END)
+    return f"{before}{CATALOG_MARK}\n\n{_catalog_table()}\n\n{CATALOG_END}{after}"
+
+
+def _catalog_table() -> str:
+    context = Settings.model_fields["context"].default
+    rows = [
+        (
+            f"`{entry.name}`",
+            f"{'' if entry.size else 'about '}{human(entry.download_bytes)}",
+            human(entry.weight_bytes() + entry.cache_bytes(context)),
+            f"[{entry.licence}]({entry.terms})" if entry.terms else entry.licence_terms,
+            f"{entry.context:,}",
+            "no" if entry.infill is None else "yes",
+            "yes" if entry.tried else "no",
+        )
+        for entry in catalog().values()
+    ]
+    return _table(("name", "download", "memory", "licence", "context", "infill", "tried"), rows)
 
 
 def cli_page() -> str:
@@ -395,3 +423,5 @@ MADE_WITH_THE_SITE = {"cli.md": cli_page, "http-api.md": http_page}
 
 if __name__ == "__main__":
     (FOLDER / "settings.md").write_text(settings_page(), encoding="utf-8")
+    models = FOLDER / "models.md"
+    models.write_text(models_page(models.read_text(encoding="utf-8")), encoding="utf-8")

@@ -86,9 +86,16 @@ class WheelSource:
     members: str
 
 
+BODY_BITS, EMBEDDING_BITS, HEAD_BITS = 4.8, 4.5, 6.56
+"""Bits per weight in a Q4_K_M file; in a Q8_0 file, all weights take 8.5 bits."""
+
+PACKED_GROWTH = 1.1
+"""Growth of a Q4_K_M file's weights in memory: the kernels' scales are wider than the file's."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The shape of a catalog model's decoder, used to estimate the speed before the download.
+    """The shape of a catalog model's decoder, used to estimate size and speed before the download.
 
     ``bits`` is the width of most weights in the file; ``tied`` means that the embedding is also the
     head.
@@ -104,12 +111,48 @@ class ModelShape:
     tied: bool
 
     @property
-    def parameters(self) -> int:
-        """Approximate number of weights, used for sorting."""
+    def body(self) -> int:
+        """Approximate number of weights of all layers."""
         width = self.hidden_size
         attention = 2 * width * width * (1 + self.kv_heads / self.heads)
-        vocabularies = self.vocab_size * width * (1 if self.tied else 2)
-        return round(self.layers * (attention + 3 * width * self.intermediate_size)) + vocabularies
+        return round(self.layers * (attention + 3 * width * self.intermediate_size))
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of weights of the embedding, which is the number of weights of the head."""
+        return self.vocab_size * self.hidden_size
+
+    @property
+    def parameters(self) -> int:
+        """Approximate number of weights, used for sorting; embedding and head count once."""
+        return self.body + self.vocabulary
+
+    @property
+    def file_bytes(self) -> int:
+        """Estimated size of the file: within 2 % of the published sizes of Qwen2.5-Coder."""
+        return round((self.body * self._bits(BODY_BITS) + self._vocabulary_bits) / 8)
+
+    def weight_bytes(self, scheme: str) -> int:
+        """Return the estimated bytes of the weights in memory, in a scheme of weight_packing."""
+        if not scheme.endswith("-native"):
+            count = self.body + self.vocabulary * (1 if self.tied else 2)
+            return count * (2 if scheme == "bfloat16" else 4)
+        growth = PACKED_GROWTH if self.bits == 4 else 1
+        body = 5 if scheme == "int4-native" else growth * self._bits(BODY_BITS)
+        return round((self.body * body + growth * self._vocabulary_bits) / 8)
+
+    @property
+    def cache_bytes_per_token(self) -> int:
+        """Bytes of a token's keys and values in half precision."""
+        return 4 * self.layers * self.kv_heads * (self.hidden_size // self.heads)
+
+    @property
+    def _vocabulary_bits(self) -> float:
+        embedding = 0 if self.tied else self._bits(EMBEDDING_BITS)
+        return self.vocabulary * (embedding + self._bits(HEAD_BITS))
+
+    def _bits(self, of_four: float) -> float:
+        return of_four if self.bits == 4 else 8.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +160,7 @@ class CatalogEntry:
     """A model of the catalog.
 
     - ``size`` (bytes), ``sha256``: None if only the hub knows the values.
+    - ``commercial``: False if the licence does not allow commercial use.
     - ``chat_template_sha256``: hash of the UTF-8 chat template, if a person has reviewed the
       template and found no harm.
     - ``next_edit``: set for a model trained to propose next edits rather than to complete.
@@ -138,6 +182,25 @@ class CatalogEntry:
     terms: str | None = None
     tried: bool = False
     next_edit: NextEditForm | None = None
+    commercial: bool = True
+
+    @property
+    def licence_terms(self) -> str:
+        return self.licence if self.commercial else f"{self.licence}, which does not allow commercial use"
+
+    @property
+    def download_bytes(self) -> int:
+        """Size of the file, estimated from the shape if ``size`` is None."""
+        return self.shape.file_bytes if self.size is None else self.size
+
+    def weight_bytes(self, scheme: str = "int8-native") -> int:
+        """Return the estimated bytes of the weights in memory, by default as in the file."""
+        stated = self.size if scheme == "int8-native" else None
+        return self.shape.weight_bytes(scheme) if stated is None else stated
+
+    def cache_bytes(self, context: int) -> int:
+        """Return the estimated bytes of keys and values for one text of ``context`` tokens."""
+        return min(context, self.context) * self.shape.cache_bytes_per_token
 
 
 @cache
@@ -217,6 +280,7 @@ def _entry(name: str, table: Mapping[str, Any]) -> CatalogEntry:
         terms=table.get("terms"),
         tried=table.get("tried", False),
         next_edit=next_edit_forms()[table["next_edit"]] if "next_edit" in table else None,
+        commercial=table.get("commercial", True),
     )
 
 

@@ -50,6 +50,34 @@ def test_entry_states_what_a_fetch_needs(name: str) -> None:
             assert all(re.fullmatch(r"[\w.-]+==[\w.]+", requirement) for requirement in source.requirements)
 
 
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("qwen2.5-coder-1.5b-instruct", 1_117_320_768),
+        ("qwen2.5-coder-3b-instruct", 2_104_932_800),
+        ("qwen2.5-coder-7b-instruct", 4_683_073_536),
+    ],
+)
+def test_estimated_download(name: str, published: int) -> None:
+    """The size that a shape tells is within two percent of the size of the published file."""
+    assert catalog()[name].download_bytes == pytest.approx(published, rel=0.02)
+
+
+def test_stated_size() -> None:
+    """A stated size is the download, and the memory of the weights in the file's form only."""
+    entry = catalog()[DEFAULT_MODEL]
+
+    assert (entry.download_bytes, entry.weight_bytes()) == (entry.size, entry.size)
+    assert entry.weight_bytes("bfloat16") == 2 * (entry.shape.body + 2 * entry.shape.vocabulary)
+
+
+def test_cache_ends_with_the_context() -> None:
+    """The cache grows with the text up to the model's context."""
+    entry = catalog()["mellum-4b-base"]
+
+    assert entry.cache_bytes(4096) * 2 == entry.cache_bytes(8192) == entry.cache_bytes(32768)
+
+
 def test_default_model_comes_from_the_hub_first_and_from_wheels_then() -> None:
     """The default model is available without the hub, and has the best measured infill format."""
     entry = catalog()[DEFAULT_MODEL]
