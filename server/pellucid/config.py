@@ -202,7 +202,7 @@ class Settings(BaseSettings):
     cache: Path = Field(
         default_factory=lambda: user_cache_path(APPLICATION),
         description="folder for downloaded and packed models, adapters, calibrations, unfinished trainings, "
-        "compiled kernels and saved prompts",
+        "compiled kernels, saved prompts and the speeds of models",
     )
     data: Path = Field(
         default_factory=lambda: user_data_path(APPLICATION),

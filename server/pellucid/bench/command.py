@@ -20,6 +20,7 @@ from pellucid.bench.measure import Measurements, Quantity, Trial
 from pellucid.bench.plot import draw
 from pellucid.bench.report import Figure, Report, Unit
 from pellucid.bench.report_tables import as_json, show
+from pellucid.bench.saved_speeds import Speed, add_speeds
 from pellucid.bench.start_time import SETTINGS, Start, start_elsewhere
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus
@@ -41,8 +42,6 @@ READING = Quantity("machine", "reads memory", Unit.READING)
 MULTIPLYING = Quantity("machine", "multiplies", Unit.MULTIPLYING)
 
 
-BUSY_SHARE = 0.25
-"""Processor use (0 to 1) from which a warning is shown."""
 SETTLING_SECONDS = 0.05
 """Time after which torch's threads have stopped spinning."""
 
@@ -70,6 +69,8 @@ def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | N
     for note in notes:
         sys.stderr.write(f"{note}\n")
     report = measure(settings, QUICK if quick else FULL, notes)
+    if (speed := _typing_speed(report)) is not None:
+        add_speeds(settings, {str(report.model["name"]): speed})
     comparison = None if earlier is None else compare(str(compare_with), earlier, report)
     if json:
         sys.stdout.write(as_json(report, comparison))
@@ -80,15 +81,19 @@ def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | N
         sys.stderr.write(f"The chart is in {plot}.\n")
 
 
+def _typing_speed(report: Report) -> Speed | None:
+    """Return the measured speed, or None if the context is too short for the typing."""
+    found = {(figure.section, figure.name): figure.value for figure in report.figures}
+    milliseconds = found.get(("typing", "first line, p50"))
+    if milliseconds is None:
+        return None
+    return Speed(milliseconds / 1000, None, round(found["memory", "weights"]), estimated=False)
+
+
 async def disturbances(settings: Settings) -> list[str]:
     """Return a sentence per possible disturbance: a busy machine, a server at the settings' URL."""
-    sentences = []
-    load = machine.load()
-    if load is not None and load >= BUSY_SHARE:
-        used = f"{min(load, 1.0):.0%} of its processors"
-        sentences.append(
-            f"This machine was busy in the last minute ({used}). If that continues, it distorts these figures."
-        )
+    busy = machine.busy_note()
+    sentences = [] if busy is None else [busy]
     async with Client(settings.url, settings.key) as client:
         health = await client.server_health()
     if health.status is not HealthStatus.ABSENT:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -39,15 +39,22 @@ DRAWN_ROWS = 64
 
 @dataclass(frozen=True, slots=True)
 class SpeedEstimate:
-    """The memory in bytes, and the seconds of a keystroke and of the first keystroke in a file."""
+    """The seconds of a keystroke and of the first keystroke in a file.
 
-    memory: int
+    ``scheme`` is the form of the weights.
+    """
+
+    scheme: str
     keystroke: float
     first: float
 
 
+@cache
 def estimate(shape: ModelShape, device: str = "auto", quant: str = "auto") -> SpeedEstimate:
-    """Estimate a model's cost from some layers and a part of the head."""
+    """Estimate a model's speed from some layers and a part of the head.
+
+    Models of the same shape are measured once.
+    """
     target = find_device(device)
     config = _config(shape)
     scheme = weight_packing.choose_scheme(quant, target, config)
@@ -63,10 +70,8 @@ def estimate(shape: ModelShape, device: str = "auto", quant: str = "auto") -> Sp
     window, few, one = (layers * (_fastest(partial(run, count)) - head) for count in (WINDOW, NEW_TOKENS, 1))
     share = shape.vocab_size / config.vocab_size
     token = one + share * head
-    vocabulary = sum(array.nbytes for name, array in packed.items() if name.startswith(("embedding.", "head.")))
-    stack = model.weight_bytes - vocabulary + WINDOW * model.cache_shape.bytes_per_token
     return SpeedEstimate(
-        memory=round(layers * stack + share * vocabulary),
+        scheme=scheme,
         keystroke=few + ANSWER_TOKENS * token,
         first=window + ANSWER_TOKENS * token,
     )

@@ -406,19 +406,19 @@ def webui(
     )
 
 
-@models_app.command("list", epilog="Example: pellucid models list")
-def list_models() -> None:
-    """List the models in the catalog and on this machine."""
+@models_app.command("list", epilog="Example: pellucid models list --json")
+def list_models(json: Annotated[bool, typer.Option("--json", help="Print a JSON array of models.")] = False) -> None:
+    """List the models in the catalog and on this machine: size, memory, speed and licence."""
     from pellucid.cli import model_commands
 
-    model_commands.show_all()
+    model_commands.show_all(as_json=json)
 
 
 @models_app.command(epilog="Example: pellucid models recommend")
 def recommend() -> None:
-    """Estimate the speed of each catalog model on this machine, in a minute or two.
+    """Estimate the speed of each catalog model on this machine, and recommend a model.
 
-    Nothing is downloaded.
+    Nothing is downloaded. It takes a few minutes; then `pellucid models list` shows the speeds.
     """
     from pellucid.cli import model_commands
 

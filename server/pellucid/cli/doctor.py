@@ -154,7 +154,7 @@ def _models(settings: Settings) -> list[str]:
     from pellucid.models.store import Store
 
     return [
-        f"{record.name}: {human(record.size or 0)}, {human(record.packed)} packed, "
+        f"{record.name}: {human(record.size)}, {human(record.packed)} packed, "
         f"{human(record.prefixes)} of saved prefixes, {record.licence}"
         for record in Store(settings.cache).list()
         if record.installed

@@ -2,117 +2,66 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pellucid.bench.saved_speeds import Speed, add_speeds, read_speeds
 from pellucid.cli.manage_adapters import ask_server
+from pellucid.cli.model_table import console, model_facts, print_table
 from pellucid.config import load_settings
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
 from pellucid.models.other_programs import found_models
 from pellucid.models.store import ModelRecord, Store
 from pellucid.system.atomic_files import human
+from pellucid.system.machine import busy_note
 from pellucid.system.memory import available_memory
 from pellucid.terminal.progress_bars import Bars, Steps
 
-if TYPE_CHECKING:
-    from pellucid.bench.estimate_model_speed import SpeedEstimate
 
-FAST_KEYSTROKE = 1.0
-"""Time limit in seconds for a suggestion to arrive while the suggestion still matters."""
-
-FAST, SLOW = "fast", "slow"
-
-
-def show_all() -> None:
-    """Print a row for each model of the catalog and on this machine.
-
-    A "tried" model was run on the development machine of Pellucid.
-    """
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "size", "licence", "context", "infill", "tried", "here"):
-        table.add_column(heading, no_wrap=heading == "name")
-    for record in _store().list():
-        entry = record.entry
-        table.add_row(
-            record.name,
-            "?" if record.size is None else human(record.size),
-            record.licence,
-            str(entry.context) if entry else "?",
-            "?" if entry is None else "yes" if entry.infill else "no",
-            "?" if entry is None else "yes" if entry.tried else "no",
-            _here(record),
-        )
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(table)
+def show_all(*, as_json: bool) -> None:
+    """Print the models of the catalog and on this machine, and the models of other programs."""
+    settings = load_settings()
+    facts = model_facts(settings)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    print_table(facts, settings)
     if others := found_models():
-        console.print("\nDownloaded by other programs, for example for pellucid serve --model:")
+        output = console()
+        output.print("\nDownloaded by other programs, for example for pellucid serve --model:")
         more = Table(box=None, pad_edge=False, show_header=False)
         for model in others:
             more.add_row(model.program, human(model.size), Text(model.argument, overflow="fold"))
-        console.print(more)
+        output.print(more)
 
 
 def recommend() -> None:
     from pellucid.bench.estimate_model_speed import estimate
+    from pellucid.bench.recommendation import recommendation
     from pellucid.engine.native import calls
     from pellucid.models.load import find_device
 
-    settings = load_settings()
+    settings, saved = load_settings(), {}
     calls.keep_in(_store().kernels)
-    device = find_device(settings.device)
-    free = available_memory(device)
-    entries = sorted(catalog().values(), key=lambda entry: (entry.shape.parameters, entry.tried))
-    found: dict[str, SpeedEstimate] = {}
+    free = available_memory(find_device(settings.device))
+    if busy := busy_note():
+        typer.echo(busy, err=True)
     with Steps() as steps:
-        steps.start("measuring some layers of each model", len(entries))
-        for entry in entries:
-            found[entry.name] = estimate(entry.shape, settings.device, settings.quant)
+        steps.start("measuring some layers of each model", len(catalog()))
+        for entry in catalog().values():
+            found = estimate(entry.shape, settings.device, settings.quant)
+            saved[entry.name] = Speed(found.keystroke, found.first, entry.weight_bytes(found.scheme), estimated=True)
             steps.advance(1)
-    verdicts = {entry.name: _verdict(entry, found[entry.name], free) for entry in entries}
-    table = Table(box=None, pad_edge=False)
-    for heading in ("model", "memory", "keystroke", "first one", "completion", "tried"):
-        table.add_column(heading, no_wrap=heading == "model")
-    for entry in entries:
-        one = found[entry.name]
-        table.add_row(
-            entry.name,
-            human(one.memory),
-            f"{one.keystroke:.2f} s",
-            f"{one.first:.2f} s",
-            verdicts[entry.name],
-            "yes" if entry.tried else "no",
-        )
-    Console(highlight=False, markup=False, emoji=False).print(table)
-    memory = "free memory unknown" if free is None else f"{human(free)} of memory free"
-    typer.echo(
-        f"Estimated on {device}, {memory}. A keystroke is fast below {FAST_KEYSTROKE:g} s; the first one in a file "
-        "takes longer."
-    )
-    fast = [name for name, verdict in verdicts.items() if verdict == FAST]
-    if fast:
-        typer.echo(f"The largest fast one: pellucid serve --model {fast[-1]}")
-    elif slow := [name for name, verdict in verdicts.items() if verdict == SLOW]:
-        least = min(slow, key=lambda name: found[name].keystroke)
-        typer.echo(f"None is fast here. The one with the shortest wait: pellucid serve --model {least}")
-    else:
-        typer.echo("None fits into the free memory: close other programs, and try again.")
-
-
-def _verdict(entry: CatalogEntry, found: SpeedEstimate, free: int | None) -> str:
-    """Return how well a model suits completion on a machine with ``free`` bytes of memory."""
-    if free is not None and found.memory > free:
-        return "does not fit"
-    if entry.next_edit is not None:
-        return "next edits"
-    if entry.infill is None:
-        return "no infill"
-    return FAST if found.keystroke < FAST_KEYSTROKE else SLOW
+    add_speeds(settings, saved)
+    print_table([one for one in model_facts(settings) if one["name"] in saved], settings)
+    typer.echo("")
+    for sentence in recommendation(read_speeds(settings), free, settings.context):
+        typer.echo(sentence)
 
 
 def pull(names: Sequence[str], *, accepts_terms: bool) -> None:
@@ -133,8 +82,10 @@ def show(name: str, *, verify: bool) -> None:
     facts = {
         "name": record.name,
         "licence": record.licence,
-        "size": "unknown until it is downloaded" if record.size is None else human(record.size),
+        "size": f"{'about ' if record.size_is_estimated else ''}{human(record.size)}",
     }
+    if (speed := read_speeds(load_settings()).get(name)) is not None:
+        facts["speed"] = _speed(speed)
     if record.entry is not None:
         facts |= _catalogued(record.entry)
     facts["here"] = f"{_here(record)}{', verified just now' if verify else ''}"
@@ -186,8 +137,18 @@ def _here(record: ModelRecord) -> str:
     return ", ".join(["yes", *(f"{human(size)} {what}" for what, size in made.items() if size)])
 
 
+def _speed(speed: Speed) -> str:
+    first = "" if speed.first is None else f", {speed.first:.2f} s for the first one in a file"
+    return f"{speed.keystroke:.2f} s a keystroke{first}, {'estimated' if speed.estimated else 'measured'} here"
+
+
 def _catalogued(entry: CatalogEntry) -> dict[str, str]:
-    facts = {"title": entry.title, "context": f"{entry.context} tokens", "file": entry.file}
+    facts = {
+        "licence": entry.licence_terms,
+        "title": entry.title,
+        "context": f"{entry.context} tokens",
+        "file": entry.file,
+    }
     facts |= {name: value for name, value in (("sha256", entry.sha256), ("terms", entry.terms)) if value is not None}
     facts["tried"] = "yes" if entry.tried else "no: it could not be downloaded where Pellucid is developed"
     facts["infill"] = "no" if entry.infill is None else f"{entry.infill.order}: {' '.join(entry.infill.markers)}"

@@ -39,21 +39,25 @@ _LOOKS_LOCAL = re.compile(r"(~|\.{0,2}[/\\]).*|.*\.gguf|[A-Za-z]:[/\\].*")
 class ModelRecord:
     """A model in ``pellucid models``: in the catalog, on this machine (``manifest``), or both.
 
-    ``path`` is the file or folder to load. In bytes: ``size`` of the download (None: not yet
-    known), ``packed`` of the packed weights, and ``prefixes`` of the saved prefixes.
+    ``path`` is the file or folder to load. In bytes: ``size`` of the download (0 for an unknown
+    model), ``packed`` of the packed weights, and ``prefixes`` of the saved prefixes.
     """
 
     name: str
     entry: CatalogEntry | None
     manifest: Manifest | None
     path: Path | None
-    size: int | None
+    size: int
     packed: int
     prefixes: int
 
     @property
     def installed(self) -> bool:
         return self.manifest is not None
+
+    @property
+    def size_is_estimated(self) -> bool:
+        return not self.installed and self.entry is not None and self.entry.size is None
 
     @property
     def licence(self) -> str:
@@ -194,7 +198,7 @@ class Store:
 
     def _record(self, name: str) -> ModelRecord:
         entry, manifest = catalog().get(name), _read_manifest(self._folder(name))
-        size = sum(file.size for file in manifest.files) if manifest else entry.size if entry else None
+        size = sum(file.size for file in manifest.files) if manifest else entry.download_bytes if entry else 0
         path = self._folder(name) / manifest.model if manifest else None
         packed, prefixes = (
             sum(file.stat().st_size for file in self._files_of_kind(kind, name)) for kind in ("packed", "prefixes")

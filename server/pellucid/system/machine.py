@@ -105,6 +105,19 @@ def _gpu_name(device: str) -> str:
     return torch.cuda.get_device_name(device)
 
 
+BUSY_SHARE = 0.25
+"""Processor use (0 to 1) from which a measurement is distorted."""
+
+
+def busy_note() -> str | None:
+    """Return a sentence if the machine was too busy in the last minute for a measurement."""
+    share = load()
+    if share is None or share < BUSY_SHARE:
+        return None
+    used = f"{min(share, 1.0):.0%} of its processors"
+    return f"This machine was busy in the last minute ({used}). If that continues, it distorts these figures."
+
+
 def load() -> float | None:
     """Return the load of the last minute per processor; None if unknown."""
     return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else None

@@ -19,6 +19,7 @@ from pellucid.bench.keystrokes import TypingSession
 from pellucid.bench.measure import Quantity
 from pellucid.bench.report import Unit
 from pellucid.bench.report_tables import as_json
+from pellucid.bench.saved_speeds import read_speeds
 from pellucid.bench.start_time import Start, start_elsewhere
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
@@ -73,6 +74,8 @@ def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "cache" / "prefixes").exists(), "the next run's first token would not be cold"
     (tmp_path / "saved.json").write_text(out)
     found = read_report(tmp_path / "saved.json")
+    (speed,) = read_speeds(load_settings(quant="none")).values()
+    assert not speed.estimated
     rows = {f"{figure.section}, {figure.name}": figure for figure in found.figures}
     assert list(rows)[:9] == [
         *(

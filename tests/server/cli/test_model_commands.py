@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pellucid.bench.estimate_model_speed import SpeedEstimate
+from pellucid.bench.saved_speeds import Speed, add_speeds
 from pellucid.cli.doctor import examine
+from pellucid.cli.model_table import COLUMNS, UNKNOWN_SPEED
 from pellucid.config import load_settings
 from pellucid.engine.native import calls
 from pellucid.models.catalog import DEFAULT_MODEL, catalog
@@ -39,35 +42,67 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
 
 
 def test_list(run: Run) -> None:
-    """Every model of the catalog has a line, and no model is on this machine."""
+    """Every model of the catalog has a whole line of at most 80 columns, with a size and memory."""
     code, out, _ = run("models", "list")
 
-    heading, *lines = (line.split() for line in out.splitlines())
-    assert (code, heading) == (0, ["name", "size", "licence", "context", "infill", "tried", "here"])
-    assert [line[0] for line in lines] == list(catalog())
-    assert {line[-1] for line in lines} == {"no"}
+    heading, title, *lines = out.splitlines()
+    assert (code, tuple(heading.split()), title.strip()) == (0, COLUMNS, "In the catalog:")
+    rows = {line.split()[0]: line.rstrip() for line in lines[: len(catalog())]}
+    assert rows.keys() == catalog().keys()
+    assert max(map(len, [heading, *rows.values()])) <= 80
+    assert rows[DEFAULT_MODEL].split()[1:] == ["491", "MB", "592", "MB", "-", "Apache-2.0", "yes", "yes"]
+    row = rows["qwen2.5-coder-3b-instruct"].split()
+    assert row[1:] == ["~2.1", "GB", "2.6", "GB", "-", "Qwen-Research", "yes", "no"]
+    assert "?" not in out
+    assert lines[-1] == UNKNOWN_SPEED
+
+
+def test_list_as_json(run: Run) -> None:
+    """The JSON has the facts of the table and the context, in bytes and seconds."""
+    add_speeds(load_settings(), {DEFAULT_MODEL: Speed(0.25, None, 10**9, estimated=False)})
+
+    found = {one["name"]: one for one in json.loads(run("models", "list", "--json")[1])}
+
+    assert found.keys() == catalog().keys()
+    assert found[DEFAULT_MODEL] == {
+        "name": DEFAULT_MODEL,
+        "here": False,
+        "size": catalog()[DEFAULT_MODEL].size,
+        "size_is_estimated": False,
+        "memory": 10**9 + catalog()[DEFAULT_MODEL].cache_bytes(8192),
+        "keystroke": 0.25,
+        "first_keystroke": None,
+        "keystroke_is_estimated": False,
+        "licence": "Apache-2.0",
+        "commercial": True,
+        "context": 32768,
+        "infill": True,
+        "next_edit": False,
+        "tried": True,
+    }
+    assert found["mellum-4b-base"]["keystroke"] is None
+    assert found["mellum-4b-base"]["size_is_estimated"]
 
 
 def test_recommend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each model has a line with memory and times; the last line names the largest fast model."""
-    costs = iter(
-        [SpeedEstimate(10**8, 0.1, 1.0), *[SpeedEstimate(10**9, 0.5, 2.0)] * 3, SpeedEstimate(10**9, 0.6, 2.0)]
+    """The estimates are printed with a recommendation, and kept for the list and for one model."""
+    monkeypatch.setattr(
+        "pellucid.bench.estimate_model_speed.estimate",
+        lambda shape, *_: SpeedEstimate("int8-native", shape.parameters / 2e9, 3.0),
     )
-    large = SpeedEstimate(10**12, 0.7, 3.0)
-    monkeypatch.setattr("pellucid.bench.estimate_model_speed.estimate", lambda *_: next(costs, large))
     monkeypatch.setattr("pellucid.cli.model_commands.available_memory", lambda _: 10**10)
 
     code, out, _ = run("models", "recommend")
 
-    heading, *lines = out.splitlines()
-    assert (code, heading.split()[:3]) == (0, ["model", "memory", "keystroke"])
-    rows = {line.split()[0]: line for line in lines[: len(catalog())]}
-    assert rows.keys() == catalog().keys()
-    assert rows[DEFAULT_MODEL].split()[-2:] == ["fast", "yes"]
-    # This model predicts next edits.
-    assert rows["sweep-next-edit-0.5b"].split()[-3:] == ["next", "edits", "no"]
-    assert rows["qwen2.5-coder-7b-base"].split()[-4:] == ["does", "not", "fit", "no"]
-    assert lines[-1] == f"The largest fast one: pellucid serve --model {DEFAULT_MODEL}"
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
+    assert code == 0
+    assert rows[DEFAULT_MODEL][4:6] == ["~0.25", "s"]
+    assert out.splitlines()[-1] == "Use it: pellucid serve --model qwen2.5-coder-1.5b-instruct"
+    listed = run("models", "list")[1]
+    assert listed.splitlines()[:16] == out.splitlines()[:16]
+    assert UNKNOWN_SPEED not in listed
+    shown = run("models", "show", DEFAULT_MODEL)[1]
+    assert "0.25 s a keystroke, 3.00 s for the first one in a file, estimated here\n" in shown
 
 
 def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
@@ -78,7 +113,8 @@ def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
     asked = len(hub.requests)
 
     assert run("models", "pull", NAME)[1].startswith(f"{NAME} is already on this machine: ")
-    assert run("models", "list")[1].splitlines()[-1].split() == [NAME, "3.0", "kB", "mit", "?", "?", "?", "yes"]
+    title, row = run("models", "list")[1].splitlines()[1:3]
+    assert (title.strip(), row.split()) == ("On this machine:", [NAME, "3.0", "kB", "-", "-", "mit", "-", "-"])
     shown = run("models", "show", NAME, "--verify")[1]
     assert "yes, verified just now" in shown
     assert hashlib.sha256(DATA).hexdigest() in shown
