@@ -232,9 +232,11 @@ async def _who(settings: Settings) -> str:
 
     async with Client(settings.url, settings.key) as client:
         try:
-            health = await client.health()
-            if health != "ok":
-                return f" by a server that is not ready: {health}" if health else ", not by a server that speaks HTTP"
+            health = await client.server_health(verified=False)
+            if not health.answers:
+                return ", not by a server that speaks HTTP"
+            if health.message:
+                return f" by a server that is not ready: {health.message}"
             return f" by Pellucid, which serves {', '.join(card['id'] for card in await client.models())}"
         except PellucidError as error:
             return f": {error}"

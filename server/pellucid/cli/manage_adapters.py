@@ -116,7 +116,7 @@ def ask_server(verb: Callable[[Client], Awaitable[T]]) -> T:
 
 async def _loaded(settings: Settings) -> dict[str, list[str]]:
     async with Client(settings.url, settings.key) as client:
-        if await client.health() is None:
+        if not (await client.server_health(verified=False)).answers:
             return {}
         try:
             found: list[dict[str, Any]] = await client.administration.adapters()

@@ -122,6 +122,7 @@ def _wait(settings: Settings, holds: Callable[[Sequence[Engine]], bool]) -> Sequ
 def _ask(url: str, key: str | None) -> Sequence[Engine] | None:
     async def ask() -> Sequence[Engine] | None:
         async with Client(url, key) as client:
-            return None if await client.health() is None else await client.administration.engines()
+            health = await client.server_health(verified=False)
+            return await client.administration.engines() if health.answers else None
 
     return asyncio.run(ask())

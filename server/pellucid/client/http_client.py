@@ -11,14 +11,17 @@ from urllib.parse import quote
 import httpx
 
 from pellucid.client import wire
-from pellucid.client.connection import CONNECT_SECONDS, Connection, Json, error_of, json_object, no_address
+from pellucid.client.connection import CONNECT_SECONDS, Connection, Json, no_address
 from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, health_of, objection_in, problem_at
 from pellucid.errors import NotSupportedError, UnavailableError
 from pellucid.vocabulary.finish import Finish, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid.vocabulary.model_load import LoadState, ModelLoad
+from pellucid.vocabulary.model_load import ModelLoad
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Token
+
+
+_CERTAIN = (HealthStatus.FOREIGN, HealthStatus.REFUSED, HealthStatus.FORBIDDEN, HealthStatus.LEAVING)
 
 
 class Administration:
@@ -51,7 +54,7 @@ class RemoteModelLoads:
 
     async def list(self) -> list[ModelLoad]:
         found = (await self._connection.reply("GET", "/models"))["data"]
-        return [_load(one["id"], **one["status"]) for one in found]
+        return [ModelLoad(one["id"], one["status"].pop("value"), **one["status"]) for one in found]
 
     async def load(self, name: str) -> None:
         await self._connection.reply("POST", "/models/load", {"model": name})
@@ -86,16 +89,6 @@ class Client:
     async def aclose(self) -> None:
         await self.connection.http.aclose()
 
-    async def health(self) -> str | None:
-        """Return the status ("ok") or why the server is not ready; `None` if no server answers."""
-        try:
-            response = await self.connection.http.get("/health")
-        except httpx.HTTPError:
-            return None
-        if response.status_code == httpx.codes.OK:
-            return str(json_object(response.content).get("status", ""))
-        return str(error_of(response.status_code, response.content, response.headers))
-
     async def server_health(self, *, verified: bool = True) -> ServerHealth:
         """Return the health of the server, ``verified`` by a request that needs the key.
 
@@ -104,16 +97,7 @@ class Client:
         try:
             response = await self.connection.http.get("/health", timeout=CONNECT_SECONDS)
             health = health_of(response)
-            if (
-                health.status
-                in (
-                    HealthStatus.FOREIGN,
-                    HealthStatus.REFUSED,
-                    HealthStatus.FORBIDDEN,
-                    HealthStatus.LEAVING,
-                )
-                or not verified
-            ):
+            if not verified or health.status in _CERTAIN:
                 return health
             # The listing requires the key and names the owner of the models.
             listing = await self.connection.http.get("/v1/models", timeout=CONNECT_SECONDS)
@@ -197,10 +181,6 @@ class Client:
 def _named(model: str | None) -> dict[str, Any]:
     """Return the fields for exactly this model (no fields for the default model)."""
     return {} if model is None else {"model": model, "strict_model": True}
-
-
-def _load(name: str, value: LoadState, **status: Any) -> ModelLoad:
-    return ModelLoad(name, value, **status)
 
 
 def _card(name: str, meta: Json) -> ModelCard:

@@ -49,6 +49,10 @@ class ServerHealth:
     total: int | None = None
 
     @property
+    def answers(self) -> bool:
+        return self.status not in (HealthStatus.ABSENT, HealthStatus.SILENT)
+
+    @property
     def percent(self) -> int | None:
         """The finished share of the activity, or `None` if the total is unknown."""
         return None if not self.total else min(100, max(0, 100 * self.done // self.total))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pellucid.client.http_client import Client
-from pellucid.client.server_health import OWNER, HealthStatus, problem_at
+from pellucid.client.server_health import HealthStatus, problem_at
 from pellucid.config import Settings, load_settings
 from pellucid.errors import UnavailableError
 
@@ -34,22 +34,20 @@ def open_assistant(runner: asyncio.Runner, model: str | None) -> Iterator[tuple[
 
 async def _serves(client: Client, model: str | None) -> bool:
     """Return whether a server serves the model; otherwise print the reason to stderr."""
-    health = await client.health()
-    if health is None:
+    health = await client.server_health()
+    if not health.answers:
         typer.echo(
             f"No server at {client.url}: loading the model in this process (pellucid serve keeps the model loaded; "
             "set PELLUCID_PORT to the port of a running server).",
             err=True,
         )
         return False
-    if (
-        health != "ok" and (await client.server_health()).status is not HealthStatus.AWAY
-    ):  # The server may have an engine for this model.
-        raise UnavailableError(f"The server at {client.url} is not ready: {health.rstrip('.')}. Try again in a moment.")
-    cards = await client.models()
-    if any(card.get("owned_by") != OWNER for card in cards):
+    if health.status is HealthStatus.FOREIGN:
         raise UnavailableError(f"{problem_at(client.url, HealthStatus.FOREIGN)}: stop it, or choose another port.")
-    known = [str(card["id"]) for card in cards]
+    if health.status in (HealthStatus.LOADING, HealthStatus.LEAVING, HealthStatus.FAILED):
+        reason = health.message.rstrip(".")
+        raise UnavailableError(f"The server at {client.url} is not ready: {reason}. Try again in a moment.")
+    known = [str(card["id"]) for card in await client.models()]
     if model is None or model in known:
         return True
     typer.echo(

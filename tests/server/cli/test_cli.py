@@ -85,10 +85,10 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     """An assistant loaded in this process, without a server."""
     assistant = Scripted()
 
-    async def nobody(client: Client) -> None:
-        return None
+    async def nobody(client: Client) -> ServerHealth:
+        return ServerHealth(HealthStatus.ABSENT)
 
-    monkeypatch.setattr(Client, "health", nobody)
+    monkeypatch.setattr(Client, "server_health", nobody)
     monkeypatch.setattr("pellucid.serving.assemble.assemble", lambda settings, names, progress: (assistant, assistant))
     return assistant
 
@@ -359,27 +359,27 @@ def test_sampling_out_of_range() -> None:
         complete_chat_score.sampling(1, 0.0, 0.0, 0, 0.0, None, 0)
 
 
-def _server(monkeypatch: pytest.MonkeyPatch, health: str, scripted: Scripted, owner: str = "pellucid") -> None:
+def _server(monkeypatch: pytest.MonkeyPatch, scripted: Scripted, status: HealthStatus, message: str = "") -> None:
     """Patch the client to find a running server with the model m."""
 
-    async def state(client: Client) -> str:
-        return health
+    async def state(client: Client) -> ServerHealth:
+        return ServerHealth(status, message)
 
     async def models(client: Client) -> list[dict[str, str]]:
-        return [{"id": "m", "owned_by": owner}]
+        return [{"id": "m"}]
 
     def chat(client: Client, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
         scripted.asked_far += 1
         return scripted.chat(query)
 
-    monkeypatch.setattr(Client, "health", state)
+    monkeypatch.setattr(Client, "server_health", state)
     monkeypatch.setattr(Client, "models", models)
     monkeypatch.setattr(Client, "chat", chat)
 
 
 def test_running_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a running server, the server answers and no model is loaded."""
-    _server(monkeypatch, "ok", scripted)
+    _server(monkeypatch, scripted, HealthStatus.READY)
 
     assert run("chat", "hi", "--model", "m") == (0, "Hello\n", "")
     assert scripted.asked_far == 1
@@ -388,7 +388,7 @@ def test_running_server(run: Run, scripted: Scripted, monkeypatch: pytest.Monkey
 
 def test_server_without_the_model(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model missing on the running server is loaded in this process, with a message."""
-    _server(monkeypatch, "ok", scripted)
+    _server(monkeypatch, scripted, HealthStatus.READY)
 
     _, out, err = run("chat", "hi", "--model", "other")
 
@@ -401,7 +401,7 @@ def test_server_without_the_model(run: Run, scripted: Scripted, monkeypatch: pyt
 
 def test_loading_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loading server causes an error: a second copy of the model would slow both down."""
-    _server(monkeypatch, "Loading model", scripted)
+    _server(monkeypatch, scripted, HealthStatus.LOADING, "Loading model")
 
     code, out, err = run("chat", "hi")
 
@@ -413,12 +413,7 @@ def test_a_server_without_an_engine_for_one_of_its_models(
     run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server without an engine for a model still answers with the remaining models."""
-
-    async def state(client: Client) -> ServerHealth:
-        return ServerHealth(HealthStatus.AWAY)
-
-    _server(monkeypatch, "No engine computes far now", scripted)
-    monkeypatch.setattr(Client, "server_health", state)
+    _server(monkeypatch, scripted, HealthStatus.AWAY)
 
     assert run("chat", "hi", "--model", "m") == (0, "Hello\n", "")
     assert scripted.asked_far == 1
@@ -426,7 +421,7 @@ def test_a_server_without_an_engine_for_one_of_its_models(
 
 def test_other_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A foreign program at the port causes an error."""
-    _server(monkeypatch, "ok", scripted, owner="someone")
+    _server(monkeypatch, scripted, HealthStatus.FOREIGN)
 
     code, _, err = run("chat", "hi")
 

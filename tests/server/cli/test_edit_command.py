@@ -12,6 +12,7 @@ import pytest
 from pellucid.cli import edit_file
 from pellucid.cli.edit_file import lines_of
 from pellucid.client.http_client import Client
+from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
 from support.editors.scripted_editor import ScriptedEditor
 
@@ -31,10 +32,10 @@ def model(monkeypatch: pytest.MonkeyPatch) -> LocalEditor:
     """A model loaded in this process, without a server; the edit sets b to 9."""
     editor = LocalEditor("b = 9\n```\n", {"b = 9": -1.0, "b = 2": -2.0})
 
-    async def nobody(client: Client) -> None:
-        return None
+    async def nobody(client: Client) -> ServerHealth:
+        return ServerHealth(HealthStatus.ABSENT)
 
-    monkeypatch.setattr(Client, "health", nobody)
+    monkeypatch.setattr(Client, "server_health", nobody)
     monkeypatch.setattr("pellucid.serving.assemble.assemble", lambda settings, names, progress: (editor, editor))
     return editor
 

@@ -307,26 +307,17 @@ async def test_stranger() -> None:
 
 
 async def test_nobody_there() -> None:
-    """Without a server, health is None, and the error of a verb names `pellucid serve`."""
+    """Without a server, the error of a verb names `pellucid serve`."""
 
     def refuse() -> httpx.Response:
         raise httpx.ConnectError("refused")
 
     client = Wire(refuse).client()
 
-    assert await client.health() is None
     with pytest.raises(
         UnavailableError, match=r"^No server answers at http://127\.0\.0\.1:8437: start one with pellucid serve\.$"
     ):
         await collect(client.complete(CompletionQuery("a")))
-
-
-async def test_loading() -> None:
-    """The health of a loading server is the reason, and of a ready server "ok"."""
-    reply = {"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}
-
-    assert await Wire(lambda: httpx.Response(503, json=reply)).client().health() == "Loading model"
-    assert await Wire(lambda: httpx.Response(200, json={"status": "ok"})).client().health() == "ok"
 
 
 OURS = {"object": "list", "data": [{"id": "m", "owned_by": "pellucid"}]}

@@ -19,6 +19,7 @@ import pytest
 
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
+from pellucid.client.server_health import HealthStatus
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError, UnavailableError
 from pellucid.serving import serve, server
@@ -71,7 +72,7 @@ def start(tmp_path: Path, port: int) -> Iterator[Start]:
 async def ready(client: Client, process: subprocess.Popen[str]) -> None:
     """Wait until the server has loaded the model."""
     async with asyncio.timeout(PATIENCE):
-        while await client.health() != "ok":
+        while (await client.server_health()).status is not HealthStatus.READY:
             assert process.poll() is None, process.communicate()
             await asyncio.sleep(0.05)
 
@@ -79,7 +80,7 @@ async def ready(client: Client, process: subprocess.Popen[str]) -> None:
 async def gone(client: Client) -> None:
     """Wait until the server takes no more connections."""
     async with asyncio.timeout(PATIENCE):
-        while await client.health() is not None:
+        while (await client.server_health()).answers:
             await asyncio.sleep(0.05)
 
 
