@@ -14,6 +14,7 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, NotSupportedError, UnavailableError
+from pellucid.system.progress import Work
 from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server.launcher_dependencies import LauncherDependencies
 from pellucid_lsp.model_server.local_server import LocalServer
@@ -131,7 +132,7 @@ class Launcher:
             health = await client.server_health(verified=False) if client is not None else None
             if health is None or client is not self._client:
                 return  # The connection attempt shows its own status.
-            if health.status is HealthStatus.READY and health.activity is not None:
+            if health.status is HealthStatus.READY and health.step is not None:
                 self._set_loading(health, self.status.url)
             elif self.status.state is LauncherState.LOADING:
                 self._set_status(LauncherState.READY, self.status.url, _READY.format(self.status.url))
@@ -232,7 +233,7 @@ class Launcher:
         try:
             while not (await asyncio.wait([loading], timeout=SLOW_SECONDS))[0]:
                 health = await client.server_health(verified=False)
-                if health.activity is not None:
+                if health.step is not None:
                     self._set_loading(health, address.url)
             await loading
         except (NotFoundError, NotSupportedError):
@@ -253,9 +254,9 @@ class Launcher:
             self._on_change()
 
     def _set_loading(self, health: ServerHealth, url: str) -> None:
-        activity = (health.activity or "its model").rstrip(".")
-        message = f"The model server is loading: {activity}."
-        self._set_status(LauncherState.LOADING, url, message, health.percent)
+        step = health.step or Work("its model")
+        message = f"The model server is loading: {step.activity.rstrip('.')}."
+        self._set_status(LauncherState.LOADING, url, message, step.percent)
 
     async def _close_retired(self, keep: int) -> None:
         while len(self._retired) > keep:

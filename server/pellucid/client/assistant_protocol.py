@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
+from pellucid.system.progress import Work
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid.vocabulary.model_load import ModelLoad
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Token
 
@@ -59,6 +59,23 @@ class Assistant(Reader, Protocol):
     async def cards(self) -> list[ModelCard]:
         """Return the models of the server, with the default model first."""
         ...
+
+
+LoadState = Literal["loaded", "loading", "unloading", "unloaded"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLoad:
+    """A model on the server's machine.
+
+    ``step`` is the current step of the loading. ``expires`` is the time of the unloading without a
+    further request, in seconds since 1970; None: never.
+    """
+
+    name: str
+    state: LoadState
+    step: Work | None = None
+    expires: float | None = None
 
 
 class ModelLoads(Protocol):

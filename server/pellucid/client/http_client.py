@@ -11,15 +11,14 @@ from urllib.parse import quote
 import httpx
 
 from pellucid.client import wire
+from pellucid.client.assistant_protocol import ModelLoad
 from pellucid.client.connection import CONNECT_SECONDS, Connection, Json, no_address
-from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, health_of, objection_in, problem_at
+from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, fault_in, health_of, problem_at, step_of
 from pellucid.errors import NotSupportedError, UnavailableError
 from pellucid.vocabulary.finish import Finish, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid.vocabulary.model_load import ModelLoad
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Token
-
 
 _CERTAIN = (HealthStatus.FOREIGN, HealthStatus.REFUSED, HealthStatus.FORBIDDEN, HealthStatus.LEAVING)
 
@@ -54,7 +53,8 @@ class RemoteModelLoads:
 
     async def list(self) -> list[ModelLoad]:
         found = (await self._connection.reply("GET", "/models"))["data"]
-        return [ModelLoad(one["id"], one["status"].pop("value"), **one["status"]) for one in found]
+        statuses = [(one["id"], one["status"]) for one in found]
+        return [ModelLoad(name, one["value"], step_of(one), one.get("expires")) for name, one in statuses]
 
     async def load(self, name: str) -> None:
         await self._connection.reply("POST", "/models/load", {"model": name})
@@ -107,7 +107,7 @@ class Client:
             raise no_address(self.url, error) from error
         except httpx.HTTPError as error:
             return ServerHealth(HealthStatus.SILENT, str(error) or type(error).__name__)
-        return objection_in(listing) or health
+        return fault_in(listing) or health
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
         """Return the prompt of an infill with markers, and have the server cache the prompt."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from pellucid.system.progress import Work
+
 OWNER = "pellucid"
 """The owner of Pellucid's models in /v1/models."""
 
@@ -37,25 +39,15 @@ class HealthStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
-    """The health of a server: ``message`` is the obstacle, ``activity`` the current loading step.
-
-    ``done`` and ``total`` are in bytes.
-    """
+    """The health of a server: ``message`` is the obstacle, ``step`` the current loading step."""
 
     status: HealthStatus
     message: str = ""
-    activity: str | None = None
-    done: int = 0
-    total: int | None = None
+    step: Work | None = None
 
     @property
     def answers(self) -> bool:
         return self.status not in (HealthStatus.ABSENT, HealthStatus.SILENT)
-
-    @property
-    def percent(self) -> int | None:
-        """The finished share of the activity, or `None` if the total is unknown."""
-        return None if not self.total else min(100, max(0, 100 * self.done // self.total))
 
 
 _REFUSALS: dict[int, HealthStatus] = {
@@ -86,22 +78,23 @@ def problem_at(url: str, status: HealthStatus) -> str:
 def health_of(response: httpx.Response) -> ServerHealth:
     reply = _object(response)
     if response.status_code == httpx.codes.OK:
-        details = reply.get("pellucid")
-        loading = (isinstance(details, dict) and details.get("loading")) or {}
         status = HealthStatus.READY if reply.get("status") == "ok" else HealthStatus.FOREIGN
-        return ServerHealth(status, "", loading.get("activity"), loading.get("done") or 0, loading.get("total"))
+        return ServerHealth(status, "", step_of(_part(_part(reply, "pellucid"), "loading")))
     message, details = _message_of(reply)
     if response.status_code in _REFUSALS:
         return ServerHealth(_REFUSALS[response.status_code], message)
     state = details.get("state")
     if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or state not in ("loading", "leaving", "failed", "away"):
         return ServerHealth(HealthStatus.FOREIGN)
-    return ServerHealth(
-        HealthStatus(state), message, details.get("activity"), details.get("done") or 0, details.get("total")
-    )
+    return ServerHealth(HealthStatus(state), message, step_of(details))
 
 
-def objection_in(listing: httpx.Response) -> ServerHealth | None:
+def step_of(details: Json) -> Work | None:
+    activity = details.get("activity")
+    return None if activity is None else Work(activity, details.get("done") or 0, details.get("total"))
+
+
+def fault_in(listing: httpx.Response) -> ServerHealth | None:
     """Return the health if a reply to /v1/models shows an unusable server."""
     reply = _object(listing)
     if listing.status_code in _REFUSALS:
@@ -115,11 +108,13 @@ def objection_in(listing: httpx.Response) -> ServerHealth | None:
 
 def _message_of(reply: Json) -> tuple[str, Json]:
     """Return the message and details of an error, both empty for foreign servers."""
-    error = reply.get("error")
-    if not isinstance(error, dict):
-        return "", {}
-    details = error.get("pellucid")
-    return str(error.get("message") or ""), details if isinstance(details, dict) else {}
+    error = _part(reply, "error")
+    return str(error.get("message") or ""), _part(error, "pellucid")
+
+
+def _part(reply: Json, name: str) -> Json:
+    part = reply.get(name)
+    return part if isinstance(part, dict) else {}
 
 
 def _object(response: httpx.Response) -> Json:

@@ -10,6 +10,7 @@ from html import escape
 from starlette.responses import HTMLResponse
 
 from pellucid.system.atomic_files import human
+from pellucid.system.progress import Work
 
 STYLE = """
 :root {
@@ -81,6 +82,13 @@ class PageNotice:
     done: int = 0
     total: int | None = None
     lasting: bool = False
+
+
+def loading_notice(sentence: str, step: Work | None) -> PageNotice:
+    """Return a notice with the step of the loading; ``sentence`` is without a period."""
+    if step is None:
+        return PageNotice(f"{sentence}.")
+    return PageNotice(f"{sentence}: {step.activity.rstrip('.')}.", max(step.done, 0), step.total)
 
 
 def document(title: str, body: str, *, status: int = 200, follow: bool = False) -> HTMLResponse:

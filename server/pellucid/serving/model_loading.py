@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from pellucid.client.assistant_protocol import LoadState, ModelLoad
 from pellucid.config import Settings
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.errors import InvalidRequestError, UnavailableError, unknown_model
@@ -19,7 +20,6 @@ from pellucid.system.progress import Noted, Silent, Work
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.served_models import ServedModels
 from pellucid.text.text_model import TextModel
-from pellucid.vocabulary.model_load import ModelLoad
 
 DEFAULT_SHARE = 0.75
 """The share of the machine's memory for models without a setting."""
@@ -135,11 +135,9 @@ class LoadedModels:
         expires = None if timer is None else time.time() + timer.when() - asyncio.get_running_loop().time()
         if name in self._loads:
             progress = self._progress.get(name)
-            work = (progress and progress.now) or Work("waiting for other models")
-            return ModelLoad(name, "loading", work.label, work.done, work.total, expires)
-        return ModelLoad(
-            name, "unloaded" if served is None else "unloading" if served.leaving else "loaded", expires=expires
-        )
+            return ModelLoad(name, "loading", (progress and progress.now) or Work("waiting for other models"), expires)
+        state: LoadState = "unloaded" if served is None else "unloading" if served.leaving else "loaded"
+        return ModelLoad(name, state, expires=expires)
 
     def _end_load(self, name: str, task: asyncio.Task[None]) -> None:
         del self._loads[name]

@@ -22,7 +22,7 @@ from pellucid.config import Settings
 from pellucid.door.access_control import Door, Security
 from pellucid.door.error_replies import install_error_handlers
 from pellucid.door.login_rate_limit import LoginRateLimit
-from pellucid.door.plain_page import PageNotice
+from pellucid.door.plain_page import PageNotice, loading_notice
 from pellucid.errors import ConfigError
 from pellucid.serving.graceful_server import GracefulServer
 from pellucid.serving.listening_socket import listen
@@ -114,8 +114,7 @@ def notice_of(health: ServerHealth, url: str) -> PageNotice | None:
         return None
     problem = problem_at(url, status)
     if status is HealthStatus.LOADING:
-        activity = f": {health.activity.rstrip('.')}" if health.activity else ""
-        return PageNotice(f"{problem}{activity}.", max(health.done, 0), health.total)
+        return loading_notice(problem, health.step)
     return PageNotice(f"{problem}: {REMEDIES.get(status) or health.message.rstrip('.')}.")
 
 

@@ -23,9 +23,14 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    label: str
+    activity: str
     done: int = 0
     total: int | None = None
+
+    @property
+    def percent(self) -> int | None:
+        """The finished share, or None if the total is unknown."""
+        return None if not self.total else min(100, max(0, 100 * self.done // self.total))
 
 
 class Noted:

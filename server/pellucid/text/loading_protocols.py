@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pellucid.client.assistant_protocol import ModelLoads
+from pellucid.client.assistant_protocol import ModelLoad, ModelLoads
 from pellucid.errors import AdapterError
 from pellucid.models.adapter_folder import AdapterCard, read_card
 from pellucid.models.store import Store
 from pellucid.models.untrusted_files import printable
-from pellucid.vocabulary.model_load import ModelLoad
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import JoinCheck
 from pellucid.fleet.membership import Membership, ReplicaLimits
 from pellucid.fleet.replica import Replica
+from pellucid.system.progress import Work
 from support.servers.http_servers import TINY, application, scripted_state
 
 
@@ -30,13 +31,12 @@ async def test_loading_says_how_far_it_is() -> None:
         assert await client.server_health() == ServerHealth(HealthStatus.LOADING, "Loading model")
         state.progress.start("tiny.gguf", 400)
         state.progress.advance(100)
-        assert await client.server_health() == ServerHealth(
-            HealthStatus.LOADING, "Loading model", "tiny.gguf", 100, 400
-        )
+        expected = ServerHealth(HealthStatus.LOADING, "Loading model", Work("tiny.gguf", 100, 400))
+        assert await client.server_health() == expected
         state.progress.note("Another process is at work on tiny: waiting for it.")
         health = await client.server_health()
 
-    assert (health.activity, health.percent) == ("Another process is at work on tiny: waiting for it.", None)
+    assert health.step == Work("Another process is at work on tiny: waiting for it.")
 
 
 async def test_ready_leaving_and_failed_are_told_apart() -> None:

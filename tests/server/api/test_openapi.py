@@ -49,7 +49,7 @@ def test_validation_errors_are_400(shape: dict[str, Any]) -> None:
     assert responses["400"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorReply")
 
 
-NOT_HERE = ("/apply-template", "/models/unload")
+NOT_HERE = ("/apply-template", "/models/unload", "/api/pull")
 """Routes for models with a chat template, and for models with files."""
 
 

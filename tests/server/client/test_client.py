@@ -21,7 +21,7 @@ import pellucid.client.http_client
 from pellucid.api.dialects.llama_cpp.generation_schema import InfillRequest
 from pellucid.api.schema.tokens import TokenRecord
 from pellucid.client.http_client import Client
-from pellucid.client.server_health import HealthStatus, ServerHealth
+from pellucid.client.server_health import HealthStatus
 from pellucid.client.token_json import LOGPROB_FLOOR, record_of, token_of
 from pellucid.client.wire import row_of
 from pellucid.errors import (
@@ -366,14 +366,6 @@ async def test_server_health(
         return found
 
     assert (await Client(URL, transport=httpx.MockTransport(reply)).server_health()).status is status
-
-
-@pytest.mark.parametrize(
-    ("done", "total", "percent"), [(0, None, None), (5, 0, None), (1, 3, 33), (3, 3, 100), (4, 3, 100), (-1, 3, 0)]
-)
-def test_percent(done: int, total: int | None, percent: int | None) -> None:
-    """The percentage is known if the total is known and positive, and is from 0 to 100."""
-    assert ServerHealth(HealthStatus.LOADING, done=done, total=total).percent == percent
 
 
 META = {

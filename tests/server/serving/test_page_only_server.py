@@ -21,8 +21,10 @@ from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
 from pellucid.door.api_keys import LOCAL, read_keys
+from pellucid.door.plain_page import PageNotice
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.page_only_server import PageServer, notice_of
+from pellucid.system.progress import Work
 from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.message import Message
 from pellucid_webui.conversations.storage.store import ConversationStore
@@ -142,7 +144,7 @@ def test_key_is_asked_for_here_too(tmp_path: Path, port: int) -> None:
     [
         (ServerHealth(HealthStatus.LOADING), f"The server at {URL} is loading its models."),
         (
-            ServerHealth(HealthStatus.LOADING, "Loading model", "a.gguf", 3, 4),
+            ServerHealth(HealthStatus.LOADING, "Loading model", Work("a.gguf", 3, 4)),
             f"The server at {URL} is loading its models: a.gguf.",
         ),
         (
@@ -169,12 +171,9 @@ def test_every_status_is_a_sentence(found: ServerHealth, sentence: str) -> None:
     """Each state of the server is reported in a sentence, with the progress of loading."""
     notice = notice_of(found, URL)
 
-    assert notice is not None
-    assert (notice.sentence, notice.done, notice.total) == (sentence, found.done, found.total)
-    for status in (
-        HealthStatus.READY,
-        HealthStatus.AWAY,
-    ):  # In the state AWAY, a model has no engine, and the page is shown for the remaining models.
+    step = found.step or Work("")
+    assert notice == PageNotice(sentence, step.done, step.total)
+    for status in (HealthStatus.READY, HealthStatus.AWAY):  # AWAY shows the page for the remaining models.
         assert notice_of(ServerHealth(status), URL) is None
 
 

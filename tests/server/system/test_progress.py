@@ -52,3 +52,11 @@ def test_no_advance_before_a_start() -> None:
     """Advancing before a start is an assertion error."""
     with pytest.raises(AssertionError):
         Noted(Face()).advance(1)
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "percent"), [(0, None, None), (5, 0, None), (1, 3, 33), (3, 3, 100), (4, 3, 100), (-1, 3, 0)]
+)
+def test_percent(done: int, total: int | None, percent: int | None) -> None:
+    """The percentage is known if the total is known and positive, and is from 0 to 100."""
+    assert Work("x", done, total).percent == percent

@@ -7,8 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.client.assistant_protocol import Assistant, AssistantFor, ModelLoads
-from pellucid.vocabulary.model_load import ModelLoad
+from pellucid.client.assistant_protocol import Assistant, AssistantFor, ModelLoad, ModelLoads
 from pellucid_webui.conversations.served_models import ServedModels
 
 MODEL_HINT = "generates the answer"
@@ -58,7 +57,8 @@ class LoadsRoute:
 
 
 def _load_payload(load: ModelLoad) -> dict[str, Any]:
-    return {"name": load.name, "state": load.state, "activity": load.activity, "percent": load.percent}
+    activity, percent = (load.step.activity, load.step.percent) if load.step else (None, None)
+    return {"name": load.name, "state": load.state, "activity": activity, "percent": percent}
 
 
 async def models_payload(assistant: Assistant, owner: str, chosen: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from html import escape
 from typing import Any
 
@@ -14,7 +15,7 @@ from pellucid.api.schema.info import (
     EnginesHealth,
     Health,
     HealthDetails,
-    LoadingHealth,
+    LoadingStep,
     ModelList,
     ModelObject,
     Unready,
@@ -22,9 +23,10 @@ from pellucid.api.schema.info import (
 from pellucid.api.server_state import ServerState, state_of
 from pellucid.door.error_replies import error_body, status_of
 from pellucid.door.json_body import JsonRoute
-from pellucid.door.plain_page import PageNotice, plain_page
+from pellucid.door.plain_page import PageNotice, loading_notice, plain_page
 from pellucid.errors import UnavailableError, unknown_model
 from pellucid.system.installed_version import installed_version
+from pellucid.system.progress import Work
 
 router = APIRouter(tags=["Server"], route_class=JsonRoute)
 
@@ -96,12 +98,9 @@ def notice_of(state: ServerState) -> PageNotice | None:
     try:
         state.require_ready()
     except UnavailableError as error:
-        work = state.progress.now
-        if state.phase != "loading":
-            return PageNotice(str(error), lasting=state.phase == "failed")
-        if work is None:
-            return PageNotice("The models are being loaded.")
-        return PageNotice(f"The models are being loaded: {work.label.rstrip('.')}.", max(work.done, 0), work.total)
+        if state.phase == "loading":
+            return loading_notice("The models are being loaded", state.progress.now)
+        return PageNotice(str(error), lasting=state.phase == "failed")
     return None
 
 
@@ -109,16 +108,17 @@ def _unready(state: ServerState, error: UnavailableError) -> dict[str, Any]:
     """Return llama.cpp's reply with our own details, in the shape of ``UnreadyReply``."""
     assert state.phase != "ready"
     work = state.progress.now if state.phase == "loading" else None
-    label, done, total = (None, None, None) if work is None else (work.label, work.done, work.total)
-    return _with_details(error, Unready(state=state.phase, activity=label, done=done, total=total, engines=None))
+    return _with_details(error, Unready(state=state.phase, engines=None, **step_fields(work)))
 
 
 def _loading_health(state: ServerState) -> HealthDetails | None:
     load = None if state.loader is None else state.loader.loading()
-    if load is None:
-        return None
-    loading = LoadingHealth(activity=load.activity, done=load.done, total=load.total)
-    return HealthDetails(engines=None, loading=loading)
+    return None if load is None else HealthDetails(engines=None, loading=LoadingStep(**step_fields(load.step)))
+
+
+def step_fields(step: Work | None) -> dict[str, Any]:
+    """Return the fields of a ``LoadingStep``."""
+    return {} if step is None else asdict(step)
 
 
 def _engines_health(state: ServerState) -> EnginesHealth:

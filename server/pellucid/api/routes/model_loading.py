@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from pellucid.api.openapi_extras import MODEL_ERRORS
-from pellucid.api.routes.info import model_objects
+from pellucid.api.routes.info import model_objects, step_fields
 from pellucid.api.schema.info import ModelObject
 from pellucid.api.schema.model_loading import (
     LoadableModel,
@@ -16,9 +16,8 @@ from pellucid.api.schema.model_loading import (
     ModelNameRequest,
 )
 from pellucid.api.server_state import state_of
+from pellucid.client.assistant_protocol import ModelLoad
 from pellucid.door.json_body import JsonRoute
-from pellucid.system.progress import Work
-from pellucid.vocabulary.model_load import ModelLoad
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
@@ -30,12 +29,12 @@ async def models(request: Request) -> Response:
     served = {one.id: one for one in model_objects(state)}
     loads = [ModelLoad(name, "loaded") for name in served] if state.loader is None else await state.loader.list()
     if state.phase == "loading":
-        work = state.progress.now or Work("")
-        loads = [ModelLoad(name, "loading", work.label or None, work.done, work.total) for name in served]
+        loads = [ModelLoad(name, "loading", state.progress.now) for name in served]
     data = []
     for load in loads:
         model = served.get(load.name) or ModelObject(id=load.name, created=state.started, meta={"state": load.state})
-        data.append(LoadableModel(**model.model_dump(), status=_status(load)))
+        status = LoadStatus(value=load.state, expires=load.expires, **step_fields(load.step))
+        data.append(LoadableModel(**model.model_dump(), status=status))
     return JSONResponse(LoadableModels(data=data).model_dump())
 
 
@@ -57,7 +56,3 @@ async def unload(body: ModelNameRequest, request: Request) -> Response:
     state = state_of(request)
     await state.require_loader().unload(body.model or state.require_ready().models.default)
     return JSONResponse(ModelLoadReply().model_dump())
-
-
-def _status(load: ModelLoad) -> LoadStatus:
-    return LoadStatus(value=load.state, activity=load.activity, done=load.done, total=load.total, expires=load.expires)

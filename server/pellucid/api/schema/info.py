@@ -20,19 +20,21 @@ class EnginesHealth(Reply):
     )
 
 
-class LoadingHealth(Reply):
-    """The current step of a model's loading; other models answer meanwhile."""
+class LoadingStep(Reply):
+    """The current step of a model's loading; models that are loaded answer meanwhile."""
 
-    activity: str | None
-    done: int = Field(description="finished bytes of the step")
-    total: int | None = Field(description="total bytes of the step, if known")
+    activity: str | None = Field(
+        None, description="the current step, such as downloading, verifying, packing or waiting"
+    )
+    done: int | None = Field(None, description="finished bytes of the step")
+    total: int | None = Field(None, description="total bytes of the step, if known")
 
 
 class HealthDetails(Reply):
     """More about a server that is ready."""
 
     engines: EnginesHealth | None = Field(None, description="only on a server with remote engines")
-    loading: LoadingHealth | None = Field(None, description="only while a model is loaded on request")
+    loading: LoadingStep | None = Field(None, description="only while a model is loaded on request")
 
 
 class Health(Reply):
@@ -42,17 +44,12 @@ class Health(Reply):
     pellucid: HealthDetails | None = None
 
 
-class Unready(Reply):
+class Unready(LoadingStep):
     """The reason why the server is not ready and, during loading, the current step."""
 
     state: Literal["loading", "leaving", "failed", "away"] = Field(
         description="away: no remote engine computes one of the models now"
     )
-    activity: str | None = Field(
-        None, description="the current step, such as downloading, verifying, packing or waiting"
-    )
-    done: int | None = Field(None, description="finished bytes of the step")
-    total: int | None = Field(None, description="total bytes of the step, if known")
     engines: EnginesHealth | None = Field(None, description="only if the state is away")
 
 

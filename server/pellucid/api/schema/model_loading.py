@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from pellucid.api.schema.common import Body, Reply
-from pellucid.api.schema.info import ModelObject
-from pellucid.vocabulary.model_load import LoadState
+from pellucid.api.schema.info import LoadingStep, ModelObject
+from pellucid.client.assistant_protocol import LoadState
 
 
 class ModelNameRequest(Body):
@@ -23,11 +23,10 @@ class ModelLoadReply(Reply):
     success: Literal[True] = True
 
 
-class LoadStatus(Reply):
+class LoadStatus(LoadingStep):
+    """The state of a model and, during loading, the current step."""
+
     value: LoadState
-    activity: str | None = Field(None, description="the current step of the loading, for example packing")
-    done: int = Field(description="finished bytes of the step")
-    total: int | None = Field(None, description="total bytes of the step, if known")
     expires: float | None = Field(
         None, description="when the model is unloaded without a further request, in seconds since 1970"
     )

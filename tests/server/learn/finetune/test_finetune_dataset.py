@@ -142,7 +142,7 @@ def test_a_large_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -
     shown = Noted(Silent())
     found = collect(repository, shown)
     assert shown.now is not None
-    assert shown.now.label == "comparing files"
+    assert shown.now.activity == "comparing files"
     assert len(found.train) + len(found.validation) + len(found.test) <= 12
     assert any(
         re.fullmatch(r"skipped: \d+ of \d+ beyond a sample of 12 files or 10.0 MB", line) for line in left_out(found)

@@ -70,7 +70,7 @@ class _Stoppable(Noted):
 async def pull(body: OllamaPullRequest, request: Request) -> Response:
     """Download a model to this machine; the first request that names the model loads it.
 
-    If the client leaves, the download stops. The next try continues the download.
+    If the client hangs up, the download stops. The next try continues the download.
     """
     state = state_of(request)
     loader = state.require_loader()
@@ -85,8 +85,7 @@ async def pull(body: OllamaPullRequest, request: Request) -> Response:
 
 
 async def _last(events: AsyncGenerator[OllamaPullReply]) -> OllamaPullReply:
-    found = [event async for event in events]
-    return found[-1]
+    return [event async for event in events][-1]
 
 
 async def _download(store: Store, name: str) -> AsyncGenerator[OllamaPullReply]:
@@ -110,8 +109,8 @@ async def _download(store: Store, name: str) -> AsyncGenerator[OllamaPullReply]:
 def _reply(work: Work) -> OllamaPullReply:
     has_bar = work.total is not None
     return OllamaPullReply(
-        status=work.label,
-        digest=work.label if has_bar else None,
+        status=work.activity,
+        digest=work.activity if has_bar else None,
         total=work.total,
         completed=work.done if has_bar else None,
     )
