@@ -41,12 +41,7 @@ async def models(request: Request) -> Response:
 @router.post("/models/load", responses={200: {"model": ModelLoadReply}, **MODEL_ERRORS})
 async def load(body: ModelNameRequest, request: Request) -> Response:
     """Load a model, and reply after the loading. If memory is short, models are unloaded."""
-    state = state_of(request)
-    models = state.require_ready().models
-    name = body.model or models.default
-    if name not in [served.name for served in models.all()]:
-        await state.require_loader().load(name)
-        state.note_models()
+    await state_of(request).find(body.model, strict=True)
     return JSONResponse(ModelLoadReply().model_dump())
 
 
