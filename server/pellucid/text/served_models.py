@@ -117,7 +117,7 @@ class ServedModels:
         return removed
 
     def put_away(self, served: TextModel) -> Future[None]:
-        """Keep only the card of an unused model; the future is done when nothing runs."""
+        """Keep only the card of an unused model; the future is done when all is saved."""
         assert not served.holders
         self._served[served.name] = served.card()
         return self._engine.remove_model(served.name)

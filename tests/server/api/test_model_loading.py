@@ -31,6 +31,7 @@ from support.servers.http_servers import LiveServer
 from support.servers.loadable_models import FIRST, SECOND, THIRD, downloaded, held_loading, serving
 
 BODY = {"prompt": "def add", "max_tokens": 8, "temperature": 0, "ignore_eos": True, "logprobs": 1}
+LONG = CompletionQuery("def", params=SamplingParams(max_tokens=200, ignore_eos=True, temperature=0), model=FIRST)
 
 
 @pytest.fixture
@@ -58,8 +59,9 @@ def answer(http: httpx.Client, model: str | None) -> Any:
     return reply.json()["model"], reply.json()["choices"]
 
 
-def settle(http: httpx.Client, model: str) -> None:
-    """Wait until a model is unloaded."""
+def unload(http: httpx.Client, model: str) -> None:
+    """Unload a model, and wait until the model is unloaded."""
+    assert http.post("/models/unload", json={"model": model}).json() == {"success": True}
     while states(http)[model] == "unloading":
         pass
 
@@ -75,8 +77,7 @@ def test_load_answer_unload(server: LiveServer) -> None:
     assert loaded(http) == [FIRST, SECOND]
 
     for name in (FIRST, SECOND):
-        assert http.post("/models/unload", json={"model": name}).json() == {"success": True}
-        settle(http, name)
+        unload(http, name)
 
     assert loaded(http) == []
     again = http.post("/models/unload", json={"model": FIRST})
@@ -100,8 +101,7 @@ def test_unloading_keeps_prompts(server: LiveServer) -> None:
     """A model loaded again reuses the prompts from before the unloading."""
     asked = BODY | {"prompt": "def add(first, second):\n    return first + second\n" * 2, "max_tokens": 1}
     server.http.post("/v1/completions", json=asked)
-    server.http.post("/models/unload", json={"model": FIRST})
-    settle(server.http, FIRST)
+    unload(server.http, FIRST)
 
     usage = server.http.post("/v1/completions", json=asked).json()["usage"]
 
@@ -155,17 +155,13 @@ async def test_never_a_model_that_answers(cache: Path) -> None:
     """A running answer ends before the model is unloaded for further requests."""
     with serving(cache) as (server, loader):
         budget(loader, loader.used + size_of_file(cache) - 1)
-        params = SamplingParams(max_tokens=200, ignore_eos=True, temperature=0)
-        async with Client(server.url) as client:
-            query = CompletionQuery("def add", params=params, model=FIRST)
-            async with aclosing(client.complete(query)) as items:
-                tokens = [await anext(items)]
-                asked = [
-                    asyncio.ensure_future(asyncio.to_thread(answer, server.http, name))
-                    for name in (SECOND, FIRST, SECOND)
-                ]
-                tokens += [item async for item in items]
-            names = [name for name, _ in await asyncio.gather(*asked)]
+        async with Client(server.url) as client, aclosing(client.complete(LONG)) as items:
+            tokens = [await anext(items)]
+            asked = [
+                asyncio.ensure_future(asyncio.to_thread(answer, server.http, name)) for name in (SECOND, FIRST, SECOND)
+            ]
+            tokens += [item async for item in items]
+        names = [name for name, _ in await asyncio.gather(*asked)]
 
         assert sum(isinstance(token, Token) for token in tokens) == 200
         assert names == [SECOND, FIRST, SECOND]
@@ -177,15 +173,12 @@ async def test_a_request_with_several_answers(cache: Path) -> None:
     with serving(cache) as (_, loader):
         budget(loader, loader.used + size_of_file(cache) - 1)
         user = UserAssistant(loader.assistant, Users(), "anna")
-        query = CompletionQuery(
-            "def", params=SamplingParams(max_tokens=200, ignore_eos=True, temperature=0), model=FIRST
-        )
-        async with aclosing(user.complete(query)) as items:
+        async with aclosing(user.complete(LONG)) as items:
             await anext(items)
             loading = asyncio.ensure_future(loader.load(SECOND))
             while (await loader.list())[0].state != "unloading":
                 await asyncio.sleep(0)
-            further = [item async for item in user.complete(query)]
+            further = [item async for item in user.complete(LONG)]
             assert not loading.done()
         await loading
 
@@ -209,8 +202,7 @@ async def test_an_adapter_keeps_the_base(cache: Path) -> None:
         base = loader.engine.model(FIRST)
         assert isinstance(base, Decoder)
         write_adapter(loader.store.adapters / "mine", random_adapter(base.config))
-        assert server.http.post("/models/unload", json={"model": FIRST}).status_code == 200
-        settle(server.http, FIRST)
+        unload(server.http, FIRST)
 
         reply = server.http.post("/v1/adapters", json={"name": "mine", "model": FIRST})
 
