@@ -25,8 +25,6 @@ from pellucid_lsp.model_server.server_process import ServerProcess
 SILENCE_SECONDS = 10.0
 """Time limit for a server that accepts connections but does not answer."""
 
-_READY = "The model server at {} is ready."
-
 LEAVING = "The model server is shutting down. Another one will be started then."
 
 SLOW_SECONDS = 0.5
@@ -78,6 +76,7 @@ class Launcher:
         self._cancelled_attempts: set[asyncio.Task[Client]] = set()
         self._process: ServerProcess | None = None
         self._closed = False
+        self._ready_message = ""
         self._waiting = 0
         self._watch: asyncio.Task[None] | None = None
         self.status = LauncherStatus(LauncherState.IDLE, "No model server has been asked yet.", self._known_url())
@@ -135,7 +134,7 @@ class Launcher:
             if health.status is HealthStatus.READY and health.step is not None:
                 self._set_loading(health, self.status.url)
             elif self.status.state is LauncherState.LOADING:
-                self._set_status(LauncherState.READY, self.status.url, _READY.format(self.status.url))
+                self._set_status(LauncherState.READY, self.status.url, self._ready_message)
 
     async def restart(self) -> None:
         """Restart a server started by an editor, or else reconnect."""
@@ -195,7 +194,8 @@ class Launcher:
         self._client = client
         self._backoff.ready()
         reconnected = restart and not stopped and server.process is None
-        self._set_status(LauncherState.READY, address.url, _ready_message(address, reconnected=reconnected))
+        self._ready_message = _ready_message(address, reconnected=reconnected)
+        self._set_status(LauncherState.READY, address.url, self._ready_message)
         await self._close_retired(keep=MAX_RETIRED_CLIENTS)
         return client
 
@@ -268,7 +268,7 @@ def _ready_message(address: ServerAddress, *, reconnected: bool) -> str:
         return (
             f"The model server at {address.url} was started outside the editor, so it was not restarted; reconnected."
         )
-    return f"{_READY.format(address.url)} {address.withheld}".rstrip()
+    return f"The model server at {address.url} is ready. {address.withheld}".rstrip()
 
 
 def _absent_message(address: ServerAddress) -> str:
