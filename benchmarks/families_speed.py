@@ -81,7 +81,7 @@ def quantized(name: str, case: Case, programs: Path, folder: Path) -> Path:
         sizes["moe_intermediate_size"] = EXPERTS_WIDTH
     write_gguf(folder / "floats.gguf", case.make(5, **sizes), case.architecture, add_tokenizer=add_words)
     command = [programs / "llama-quantize", folder / "floats.gguf", folder / "model.gguf", "Q4_K_M"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return folder / "model.gguf"
 
 

@@ -90,7 +90,7 @@ class LoadedModels:
         await asyncio.shield(task)  # A client that hangs up does not stop the loading for further clients.
 
     async def unload(self, name: str) -> None:
-        if name in self._models.unloaded():
+        if self._models.knows(name) and all(served.name != name for served in self._models.all()):
             raise InvalidRequestError(f"{name} is not loaded.", param="model")
         served = self._models.find(name)
         if served.model.base is not None:

@@ -82,6 +82,8 @@ def test_load_answer_unload(server: LiveServer) -> None:
     assert loaded(http) == []
     again = http.post("/models/unload", json={"model": FIRST})
     assert (again.status_code, again.json()["error"]["message"]) == (400, f"{FIRST} is not loaded.")
+    never = http.post("/models/unload", json={"model": THIRD})
+    assert (never.status_code, never.json()["error"]["message"]) == (400, f"{THIRD} is not loaded.")
     cards = http.get("/v1/models").json()["data"]
     assert [(card["id"], card["meta"]["state"]) for card in cards] == [(FIRST, "unloaded"), (SECOND, "unloaded")]
     assert answer(http, None) == first
