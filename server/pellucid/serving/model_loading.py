@@ -204,6 +204,7 @@ class LoadedModels:
         if served.name in self._bases_of_adapters():
             served.leaving = False
             return
+        self._keep.pop(served.name, None)  # A time of 0 would end the next loading before the first use.
         timer = self._timers.pop(served.name, None)
         if timer is not None:
             timer.cancel()

@@ -257,6 +257,9 @@ def test_keep_alive_of_ollama(server: LiveServer) -> None:
     while states(http)[FIRST] != "unloaded":
         pass
     assert http.get("/api/ps").json() == {"models": []}
+    # The time does not count for the next loading, which would end before the first use.
+    assert answer(http, FIRST)[0] == FIRST
+    assert http.get("/api/ps").json()["models"][0]["expires_at"] > "9999"
 
 
 def test_progress_of_loading(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
