@@ -24,7 +24,7 @@ from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
-from pellucid.errors import ConfigError, ModelError, PellucidError
+from pellucid.errors import ConfigError, ModelError, NotFoundError, PellucidError
 from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import CatalogEntry, catalog, infill_format, next_edit_form
@@ -86,10 +86,18 @@ def stored_step_bytes(files: Sequence[Path]) -> int:
 
 
 def stored_bytes(name_or_path: str, store: Store) -> int:
-    """Return the size of a model's files: about the memory of its weights."""
+    """Return the size of a model's files: about the memory of its weights.
+
+    Raises NotFoundError for a removed model, and ModelError for missing files.
+    """
     name, _ = split_quant(name_or_path)
     path = local_path(name) or store.find(name)
-    assert path is not None, "the model is on this machine"
+    if path is None:
+        raise NotFoundError(f"{name} is not on this machine: download it with `pellucid models pull {name}`.")
+    if not path.exists():
+        raise ModelError(
+            f"{path} is missing: remove the model with `pellucid models remove {name}` and download it again."
+        )
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
     return sum(file.stat().st_size for file in source.files)
 

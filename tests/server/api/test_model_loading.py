@@ -110,6 +110,20 @@ def test_unloading_keeps_prompts(server: LiveServer) -> None:
     assert usage["prompt_tokens_details"]["cached_tokens"] == usage["prompt_tokens"] - 1
 
 
+def test_removed_models(cache: Path, server: LiveServer) -> None:
+    """An unloaded model that was removed, or has lost the file, is refused with the remedy."""
+    for name, found, status in ((SECOND, "models/org--second", 404), (THIRD, "models/org--third/model.gguf", 500)):
+        answer(server.http, name)
+        server.http.post("/models/unload", json={"model": name})
+        settle(server.http, name)
+        (cache / found).rename(cache / f"gone-{status}")
+
+        reply = server.http.post("/v1/completions", json=BODY | {"model": name})
+
+        assert reply.status_code == status
+        assert f"`pellucid models {'pull' if status == 404 else 'remove'} {name}`" in reply.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("verb", ["load", "unload"])
 def test_unknown_models(server: LiveServer, verb: str) -> None:
     """An unknown name is refused with the known names."""
