@@ -124,6 +124,19 @@ def test_removed_models(cache: Path, server: LiveServer) -> None:
         assert f"`pellucid models {'pull' if status == 404 else 'remove'} {name}`" in reply.json()["error"]["message"]
 
 
+async def test_loading_a_leaving_model(cache: Path) -> None:
+    """A model that is unloaded after an answer is loaded again before the reply."""
+    with serving(cache) as (server, _):
+        params = SamplingParams(max_tokens=200, ignore_eos=True, temperature=0)
+        query = CompletionQuery("def", params=params, model=FIRST)
+        async with Client(server.url) as client, aclosing(client.complete(query)) as items:
+            await anext(items)
+            await client.model_loads.unload(FIRST)
+            await client.model_loads.load(FIRST)
+
+        assert loaded(server.http) == [FIRST]
+
+
 @pytest.mark.parametrize("verb", ["load", "unload"])
 def test_unknown_models(server: LiveServer, verb: str) -> None:
     """An unknown name is refused with the known names."""
