@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import ollama
 import pytest
+from filelock import FileLock
 
 from pellucid.client.http_client import Client
 from pellucid.door.user_assistant import UserAssistant
@@ -340,6 +341,18 @@ def test_pull_is_refused(hub: StandInHub, server: LiveServer, name: str, status:
     reply = server.http.post("/api/pull", json={"model": name, "stream": False})
 
     assert (reply.status_code, words in reply.json()["error"]) == (status, True)
+
+
+def test_waiting_downloads_delay_nothing(cache: Path, server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are loaded while more downloads wait than the event loop has threads."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with ExitStack() as stack:
+        stack.enter_context(FileLock(cache / "locks" / "org--fourth.lock"))
+        for _ in range(40):
+            lines = stack.enter_context(server.http.stream("POST", "/api/pull", json={"model": "org/fourth"}))
+            next(line for line in lines.iter_lines() if "Waiting for another process" in line)
+
+        assert answer(server.http, SECOND)[0] == SECOND
 
 
 def test_a_left_download_stops(hub: StandInHub, server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
