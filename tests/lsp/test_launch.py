@@ -681,6 +681,19 @@ async def test_the_model_of_the_settings_is_loaded(loading_server: tuple[World, 
     assert [card.name for card in await client.cards()] == [FIRST, SECOND]
 
 
+async def test_a_model_that_cannot_be_loaded(loading_server: tuple[World, Callable[[], None]]) -> None:
+    """The status says why the server cannot load the model of the settings."""
+    world, end_loading = loading_server
+    end_loading()
+    (world.folder / "cache/models/org--second/model.gguf").write_bytes(b"")
+    launcher = world.launcher(SECOND)
+
+    with pytest.raises(UnavailableError, match="cannot be read as a GGUF file"):
+        await launcher.client()
+
+    assert (launcher.status.state, "GGUF" in launcher.status.message) == (LauncherState.FAILED, True)
+
+
 async def test_loading_during_a_request(loading_server: tuple[World, Callable[[], None]]) -> None:
     """The status shows the loading of a model for which a request waits, then as before."""
     world, end_loading = loading_server

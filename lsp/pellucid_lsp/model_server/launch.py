@@ -13,7 +13,7 @@ from typing import Any
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
-from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, NotSupportedError, UnavailableError
+from pellucid.errors import ConfigError, NotFoundError, NotSupportedError, PellucidError, UnavailableError
 from pellucid.system.progress import Work
 from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server.launcher_dependencies import LauncherDependencies
@@ -188,7 +188,7 @@ class Launcher:
                 raise
             finally:
                 self._process = server.process or self._process
-        except (UnavailableError, ConfigError, InvalidRequestError) as error:
+        except PellucidError as error:
             self._set_status(LauncherState.FAILED, self._known_url(), str(error))
             raise UnavailableError(str(error)) from error
         self._client = client
