@@ -100,6 +100,7 @@ class ServerState:
             membership.on_new_models = self.note_models
         self.idleness.restart()
         if assistant.models.loader:
+            assistant.models.loader.closing = self.closing
             for served in assistant.models.all():
                 assistant.models.loader.note_release(served.name)  # The time without a request begins.
 

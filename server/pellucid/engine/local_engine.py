@@ -152,6 +152,7 @@ class LocalEngine:
             self._closing = True
             self._messages.put(Close())
         self._thread.join()
+        self._workers.wait_until_saved()
 
     def _submit(self, message: Submit | Add | Remove) -> None:
         with self._gate:

@@ -26,6 +26,7 @@ class Workers:
         # Replaced, never modified, so that readers see a complete mapping.
         self.by_name = by_name
         self.leaving: list[tuple[ModelWorker, Future[None]]] = []
+        self._saving: list[Thread] = []
         self._prefix_memory = prefix_memory
         self._clock = clock
 
@@ -60,8 +61,14 @@ class Workers:
         finished = [(worker, done) for worker, done in self.leaving if not worker.busy]
         if finished:
             self.leaving = [(worker, done) for worker, done in self.leaving if worker.busy]
+        self._saving = [thread for thread in self._saving if thread.is_alive()]
         for worker, done in finished:
-            Thread(target=_save, args=(worker, done)).start()
+            self._saving.append(Thread(target=_save, args=(worker, done)))
+            self._saving[-1].start()
+
+    def wait_until_saved(self) -> None:
+        for thread in self._saving:
+            thread.join()
 
     def next(self) -> ModelWorker | None:
         """Return the busy worker with the most urgent work, or a worker passed over too often."""

@@ -15,6 +15,7 @@ from pellucid.errors import InvalidRequestError, UnavailableError, unknown_model
 from pellucid.models.load import LoadedModel, find_device, load, split_quant, stored_bytes
 from pellucid.models.store import Store
 from pellucid.system.atomic_files import human
+from pellucid.system.daemon_threads import in_daemon_thread
 from pellucid.system.memory import return_free_memory, total_memory
 from pellucid.system.progress import Noted, Silent, Work
 from pellucid.text.assistant import LocalAssistant
@@ -37,6 +38,7 @@ class LoadedModels:
     assistant: LocalAssistant
     sources: dict[str, str]
     store: Store = field(init=False)
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # A single model is loaded or unloaded at a time.
     _loads: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _unloads: set[asyncio.Task[None]] = field(default_factory=set)
@@ -87,7 +89,14 @@ class LoadedModels:
         if task is None:
             task = self._loads[name] = asyncio.ensure_future(self._load(name))
             task.add_done_callback(partial(self._end_load, name))
-        await asyncio.shield(task)  # A client that hangs up does not stop the loading for further clients.
+        closing = asyncio.ensure_future(self.closing.wait())
+        try:  # A client that hangs up does not stop the loading for further clients.
+            await asyncio.wait({task, closing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closing.cancel()
+        if not task.done():
+            raise UnavailableError("The server is shutting down.")
+        task.result()
 
     async def unload(self, name: str) -> None:
         if self._models.knows(name) and all(served.name != name for served in self._models.all()):
@@ -153,7 +162,7 @@ class LoadedModels:
             progress.note("making room in memory")
             await self._make_room(name)
             try:
-                loaded = await asyncio.to_thread(
+                work = partial(
                     load,
                     self.sources.get(name, name),
                     device=self.settings.device,
@@ -161,6 +170,7 @@ class LoadedModels:
                     store=self.store,
                     progress=progress,
                 )
+                loaded = await asyncio.wrap_future(in_daemon_thread(work, "pellucid-load"))
             except (RuntimeError, MemoryError) as error:
                 raise UnavailableError(f"There is not enough memory for {name}: unload another model.") from error
             await self.serve(loaded)

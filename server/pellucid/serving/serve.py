@@ -38,7 +38,7 @@ def run(settings: Settings) -> None:
         server.run(sockets=[listener])
     if server.failure is not None:
         raise server.failure
-    if loading.is_running:
+    if not loading.parts.done() or server.is_loading_a_model:
         # The loader's native code cannot be interrupted, and would crash during a normal exit.
         logging.shutdown()
         sys.stdout.flush()

@@ -63,6 +63,10 @@ class Server(GracefulServer):
         app = create_app(self._state, page_of(settings, self._state) if settings.page else None)
         super().__init__(app, settings, self._state.leave, self._state.closing)
 
+    @property
+    def is_loading_a_model(self) -> bool:
+        return self._state.loader is not None and self._state.loader.loading() is not None
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._loaded = asyncio.wrap_future(self._loading.parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,9 @@ class Adapters(Protocol):
 
 
 class ModelLoader(ModelLoads, Protocol):
+    closing: asyncio.Event
+    """Ends the wait for models that are being loaded."""
+
     @property
     def store(self) -> Store: ...
 

@@ -115,8 +115,7 @@ def test_removed_models(cache: Path, server: LiveServer) -> None:
     """An unloaded model that was removed, or has lost the file, is refused with the remedy."""
     for name, found, status in ((SECOND, "models/org--second", 404), (THIRD, "models/org--third/model.gguf", 500)):
         answer(server.http, name)
-        server.http.post("/models/unload", json={"model": name})
-        settle(server.http, name)
+        unload(server.http, name)
         (cache / found).rename(cache / f"gone-{status}")
 
         reply = server.http.post("/v1/completions", json=BODY | {"model": name})

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from concurrent.futures import Future
-from pathlib import Path
-from threading import Thread
 
 from fastapi import APIRouter, Request
 from pydantic import ConfigDict, Field
@@ -22,7 +19,8 @@ from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.models.catalog import catalog
 from pellucid.models.store import Store
-from pellucid.system.progress import Noted, Progress, Silent, Work
+from pellucid.system.daemon_threads import in_daemon_thread
+from pellucid.system.progress import Noted, Silent, Work
 
 POLL_SECONDS = 0.2
 
@@ -96,7 +94,7 @@ async def _download(store: Store, name: str) -> AsyncGenerator[OllamaPullReply]:
     store.find(name)  # Raises NotFoundError before the first line.
     progress, shown = _Stoppable(), Work("pulling manifest")
     yield _reply(shown)
-    download = asyncio.wrap_future(_begin(store, name, progress))
+    download = asyncio.wrap_future(in_daemon_thread(lambda: store.pull(name, progress), "pellucid-pull"))
     try:
         while not (await asyncio.wait({download}, timeout=POLL_SECONDS))[0]:
             work = progress.now
@@ -108,21 +106,6 @@ async def _download(store: Store, name: str) -> AsyncGenerator[OllamaPullReply]:
         progress.is_stopped = True
         download.cancel()
     yield _reply(Work("success"))
-
-
-def _begin(store: Store, name: str, progress: Progress) -> Future[Path]:
-    """Download in a daemon thread: the end of the process does not wait."""
-    done: Future[Path] = Future()
-    done.set_running_or_notify_cancel()  # A cancelled wait does not cancel the thread.
-
-    def work() -> None:
-        try:
-            done.set_result(store.pull(name, progress))
-        except Exception as error:
-            done.set_exception(error)
-
-    Thread(target=work, name="pellucid-pull", daemon=True).start()
-    return done
 
 
 def _reply(work: Work) -> OllamaPullReply:
