@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,8 @@ from pellucid.models.other_programs import ollama_model
 from pellucid.models.untrusted_files import printable, reason, shown
 from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 _CALIBRATIONS = ("calibrations", f"calibrations/{EDITS}")
 _MANIFEST = "manifest.json"
@@ -74,6 +77,7 @@ class Store:
         self.kernels = root / "kernels"
         self.adapters = root / "adapters"
         self.finetuning = root / "finetuning"
+        self._damaged: set[Path] = set()
 
     def list(self) -> list[ModelRecord]:
         names = [*catalog(), *sorted({manifest.name for manifest in self.manifests()} - set(catalog()))]
@@ -206,9 +210,15 @@ class Store:
         return ModelRecord(name, entry, manifest, path, size, packed, prefixes)
 
     def manifests(self) -> Iterator[Manifest]:
-        """Yield the manifests of the models on this machine."""
+        """Yield the manifests of the models on this machine; a damaged manifest is logged, once."""
         for folder in sorted((self.root / "models").glob("*")):
-            manifest = _read_manifest(folder)
+            try:
+                manifest = _read_manifest(folder)
+            except ModelError as error:
+                if folder not in self._damaged:
+                    self._damaged.add(folder)
+                    logger.warning("%s", error)
+                continue
             if manifest is not None:
                 yield manifest
 

@@ -790,3 +790,16 @@ def _answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_a_damaged_manifest_hides_no_other_model(
+    models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model with a damaged manifest is logged once; the other models are listed."""
+    models.pull("tiny", Silent())
+    damaged = models.root / "models/org--damaged/manifest.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
+
+    assert [[manifest.name for manifest in models.manifests()] for _ in range(2)] == [["tiny"], ["tiny"]]
+    assert [str(damaged) in record.getMessage() for record in caplog.records] == [True]
