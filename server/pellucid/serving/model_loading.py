@@ -99,7 +99,7 @@ class LoadedModels:
         task.result()
 
     async def unload(self, name: str) -> None:
-        if self._models.knows(name) and all(served.name != name for served in self._models.all()):
+        if self._models.knows(name) and not self._models.loaded(name):
             raise InvalidRequestError(f"{name} is not loaded.", param="model")
         served = self._models.find(name)
         if served.model.base is not None:
@@ -121,13 +121,11 @@ class LoadedModels:
         self._set_timer(name)
 
     def loading(self) -> ModelLoad | None:
-        return next((self._load_of(name, None) for name in self._loads), None)
+        return next((self._load_of(name) for name in self._loads), None)
 
     async def list(self) -> list[ModelLoad]:
-        loaded = {served.name: served for served in self._models.all()}
-        names = dict.fromkeys([card.name for card in self._models.cards()])
-        names |= dict.fromkeys([*self.sources, *self._stored()])
-        return [self._load_of(name, loaded.get(name)) for name in names]
+        served = [card.name for card in self._models.cards()]
+        return [self._load_of(name) for name in dict.fromkeys([*served, *self.sources, *self._stored()])]
 
     @property
     def _models(self) -> ServedModels:
@@ -139,12 +137,13 @@ class LoadedModels:
     def _stored(self) -> Sequence[str]:
         return [manifest.name for manifest in self.store.manifests()]
 
-    def _load_of(self, name: str, served: TextModel | None) -> ModelLoad:
+    def _load_of(self, name: str) -> ModelLoad:
         timer = self._timers.get(name)
         expires = None if timer is None else time.time() + timer.when() - asyncio.get_running_loop().time()
         if name in self._loads:
             progress = self._progress.get(name)
             return ModelLoad(name, "loading", (progress and progress.now) or Work("waiting for other models"), expires)
+        served = self._models.loaded(name)
         state: LoadState = "unloaded" if served is None else "unloading" if served.leaving else "loaded"
         return ModelLoad(name, state, expires=expires)
 
@@ -156,7 +155,7 @@ class LoadedModels:
 
     async def _load(self, name: str) -> None:
         async with self._turn:
-            if any(served.name == name for served in self._models.all()):
+            if self._models.loaded(name):
                 return
             self._progress[name] = progress = Noted(Silent())
             progress.note("making room in memory")
@@ -232,6 +231,6 @@ class LoadedModels:
 
     def _expire(self, name: str) -> None:
         self._timers.pop(name)
-        served = next((one for one in self._models.all() if one.name == name), None)
+        served = self._models.loaded(name)
         if served is not None and not served.holders and name not in self._bases_of_adapters():
             self._leave(served)

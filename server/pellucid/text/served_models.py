@@ -96,8 +96,9 @@ class ServedModels:
     def cards(self) -> list[ModelCard]:
         return [served.card() if isinstance(served, TextModel) else served for served in self._served.values()]
 
-    def unloaded(self) -> dict[str, ModelCard]:
-        return {name: served for name, served in self._served.items() if isinstance(served, ModelCard)}
+    def loaded(self, name: str) -> TextModel | None:
+        served = self._served.get(name)
+        return served if isinstance(served, TextModel) else None
 
     async def add(self, model: ServedModel) -> None:
         prepared = await asyncio.to_thread(self._prepared, model)
