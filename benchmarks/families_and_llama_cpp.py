@@ -1,12 +1,13 @@
-"""Compare probabilities with llama-server: a small random model of each family, in a GGUF file.
+"""Compare probabilities with llama-server: small random models of families, and of block types.
 
     python benchmarks/families_and_llama_cpp.py --llama-bin FOLDER
 
 ``--llama-bin`` is the folder of llama-server. A table shows the largest difference of a logprob of
 the twenty most probable tokens, after four prompts, and how often the most probable token is the
 same, for the float32 decoder and for the native kernels. The column "transformers" compares the
-float32 decoder with the library. The script fails if the float32 decoder differs from llama-server
-by more than rounding.
+float32 decoder with the library. The last rows are Llamas with matrices of one block type: there
+llama-server rounds activations, too. The script fails if the float32 decoder differs from
+llama-server by more than rounding.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,16 @@ from common.servers import llama_server
 from pellucid.engine import weight_packing
 from pellucid.models.families import gguf_decoder
 from pellucid.models.formats.gguf import GGUF
+from pellucid.models.formats.gguf_grids import GRIDS
 from support.models import tiny_models as tiny
-from support.models.model_files import logprobs, write_gguf
+from support.models.model_files import Array, logprobs, write_gguf
+from support.models.random_gguf_blocks import random_rows
 
 ROUNDING = 1e-4
 HALF_ROUNDING = 5e-3
 """llama.cpp looks a gelu up in a table of halves."""
+BLOCK_ROUNDING = 0.5
+"""llama.cpp rounds activations to eight bits, or to sixteen for matrices of floats."""
 DELTA_ROUNDING = 5e-4
 """Delta nets amplify rounding: the transformers library is up to 2e-4 from float64."""
 WORDS = 320
@@ -55,17 +61,18 @@ SIZES: Mapping[str, Any] = {
     "head_dim": 32,
     "max_position_embeddings": 512,
 }
-SCHEMES = ("float32", "int8-native")
+SCHEMES = ("float32", "half-native", "int8-native")
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A family's architecture in GGUF, a maker of random models, and sizes of its own."""
+    """A family's architecture in GGUF, a maker of random models, sizes of its own, a block type."""
 
     architecture: str
     make: Callable[..., PreTrainedModel]
     sizes: Mapping[str, Any]
     rounding: float = ROUNDING
+    kind: str = "F32"
 
 
 GEMMA: Mapping[str, Any] = {"tie_word_embeddings": True, "sliding_window": 20, "query_pre_attn_scalar": 32}
@@ -116,6 +123,9 @@ CASES = {
     "Qwen3.5 with as many key heads": Case(
         "qwen35", tiny.tiny_qwen35, {**DELTA_NETS, "linear_num_key_heads": 4}, DELTA_ROUNDING
     ),
+    **{
+        f"Llama in {kind}": Case("llama", tiny.tiny_llama, {}, BLOCK_ROUNDING, kind) for kind in ("F16", "BF16", *GRIDS)
+    },
 }
 
 
@@ -153,7 +163,7 @@ def compared(case: Case, folder: Path, path: Path) -> list[str]:
     }
     model = case.make(5, **{**sizes, **case.sizes})
     ids = torch.randint(WORDS, (PROMPTS[-1],), generator=torch.Generator().manual_seed(9)).tolist()
-    write_gguf(path, model, case.architecture, add_tokenizer=add_words)
+    write_gguf(path, model, case.architecture, add_tokenizer=add_words, encode=partial(encoded, kind=case.kind))
     file = GGUF(path)
     config = gguf_decoder.read_config(file)
     ours: list[Tensor] = []
@@ -162,7 +172,7 @@ def compared(case: Case, folder: Path, path: Path) -> list[str]:
         ours.append(logprobs(weight_packing.build(config, packed, scheme, "cpu"), ids))
     library = float((ours[0] - tiny.reference_logprobs(model, ids)).abs().max())
     theirs = asked(folder, path, ids)
-    cells = [f"{library:.0e}"]
+    cells = ["" if case.kind in GRIDS else f"{library:.0e}"]
     for each in ours:
         rows = [each[length - 1] for length in PROMPTS]
         worst = max(
@@ -171,6 +181,18 @@ def compared(case: Case, folder: Path, path: Path) -> list[str]:
         same = sum(int(row.argmax()) == tops[0][0] for row, tops in zip(rows, theirs, strict=True))
         cells += [f"{worst:.0e}", f"{same} of {len(PROMPTS)}"]
     return cells
+
+
+def encoded(name: str, tensor: Array, kind: str) -> tuple[Array, gguf.GGMLQuantizationType | None]:
+    """Return a tensor in a block type; gguf does not write grids, so their blocks are random."""
+    type = gguf.GGMLQuantizationType[kind]
+    if tensor.ndim < 2 or kind == "F32" or (kind in GRIDS and "token_embd" in name):
+        return tensor, None
+    if kind not in GRIDS:
+        return gguf.quants.quantize(tensor, type), type
+    rows, columns = tensor.shape
+    size = float(tensor.std()) / float(gguf.quants.dequantize(random_rows(kind, rows, columns), type).std())
+    return random_rows(kind, rows, columns, size), type
 
 
 def asked(folder: Path, path: Path, ids: list[int]) -> list[list[tuple[int, float]]]:

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     models: Names = Field(
         (DEFAULT_MODEL,),
         description="models to serve: catalog names, hub ids, folders (./NAME) or .gguf files; "
-        "append @int4, @int8 or @none to choose how the weights are stored",
+        "append @int4, @int8, @half or @none to choose how the weights are stored",
     )
     adapters: Names = Field(
         (),
@@ -109,8 +109,8 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$",
         description="where to compute: auto, cpu, cuda, cuda:N, mps, xpu or xpu:N",
     )
-    quant: Literal["auto", "none", "int8", "int4"] = Field(
-        "auto", description="how weights are stored: auto, none, int8 or int4"
+    quant: Literal["auto", "none", "half", "int8", "int4"] = Field(
+        "auto", description="how weights are stored: auto, none, half, int8 or int4"
     )
     context: int = Field(8192, ge=64, description="maximum tokens of one sequence, prompt and answer together")
     slots: int = Field(8, ge=1, le=1024, description="sequences that run at the same time, per model")

@@ -76,7 +76,7 @@ def test_several_names(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> No
     [
         ({"port": 0}, "--port should be greater than or equal to 1, not 0."),
         ({"device": "gpu"}, "--device should be one of auto, cpu, cuda, cuda:N, mps, xpu or xpu:N, not 'gpu'."),
-        ({"quant": "int3"}, "--quant should be 'auto', 'none', 'int8' or 'int4', not 'int3'."),
+        ({"quant": "int3"}, "--quant should be 'auto', 'none', 'half', 'int8' or 'int4', not 'int3'."),
         (
             {"host": "0.0.0.0"},
             "Other machines can reach the host 0.0.0.0: set an API key (--api-key-file or PELLUCID_API_KEY).",

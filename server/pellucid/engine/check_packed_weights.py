@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pellucid.engine.decoders.decoder_config import DecoderConfig
-from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, TABLE_BYTES
+from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, HALF_DTYPES, TABLE_BYTES
 from pellucid.errors import ModelError
 
 Spec: TypeAlias = tuple[np.dtype[Any], tuple[int, ...]]
@@ -84,11 +84,14 @@ def _native_matrices(config: DecoderConfig, packed: Mapping[str, Spec]) -> dict[
 
 
 def _forms(blocks: int, groups: int) -> Iterator[dict[str, Spec]]:
+    """Yield the forms of a matrix part, of integers first."""
     for bits, shared, with_minimum, with_table in FORMS:
         scale = (_FLOAT16, (blocks, groups, GROUP // shared, BLOCK))
         form: dict[str, Spec] = {"number": (_UINT8, (blocks, groups, BLOCK * GROUP * bits // 8)), "scale": scale}
         form |= {"minimum": scale} if with_minimum else {}
         yield form | ({"table": (_UINT8, (TABLE_BYTES,))} if with_table else {})
+    for dtype in HALF_DTYPES:
+        yield {"number": (dtype, (blocks, groups, GROUP, BLOCK))}
 
 
 def _matrices(config: DecoderConfig) -> Iterator[tuple[str, tuple[int, ...], int]]:

@@ -6,6 +6,7 @@ place.
 | scheme | weights | computed by |
 |---|---|---|
 | float32, bfloat16 | as named | torch |
+| half-native | the file's blocks, else floats of 16 bits | kernels.c, activations int8 or float32 |
 | int8-native | the file's blocks, else int8 in groups of 32 | kernels.c, int8 activations |
 | int4-native | at most four bits; embedding and head as in int8-native | kernels.c |
 """
@@ -21,10 +22,10 @@ from numpy.typing import NDArray
 
 from pellucid.engine.check_packed_weights import OPTIONAL, Spec, check_packed
 from pellucid.engine.decoders.decoder_config import FLOATS, DecoderConfig
-from pellucid.engine.decoders.quantized_blocks import Blocks, Weight, floats, round_to_blocks
+from pellucid.engine.decoders.quantized_blocks import Blocks, Weight, clipped_halves, floats, round_to_blocks
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
-from pellucid.engine.native.kernel_layout import Array, interleave, pack_matrices
+from pellucid.engine.native.kernel_layout import HALF_DTYPES, Array, interleave, pack_matrices
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.errors import ConfigError, ModelError
 from pellucid.system.torch_extra import require_torch
@@ -34,9 +35,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-SCHEME_VERSION = 6  # Version of the layouts; a packed file of another version is packed again.
+SCHEME_VERSION = 7  # Version of the layouts; a packed file of another version is packed again.
 
-QUANTS = ("auto", "none", "int8", "int4")
+QUANTS = ("auto", "none", "half", "int8", "int4")
+
+_BITS = {"half-native": 16, "int8-native": 8, "int4-native": 4}
+"""The most bits of a weight in a scheme of the native kernels."""
 
 
 def choose_scheme(quant: str, device: str, config: DecoderConfig) -> str:
@@ -46,14 +50,14 @@ def choose_scheme(quant: str, device: str, config: DecoderConfig) -> str:
     device multiplies bfloat16 fast, else float32.
     """
     if quant not in QUANTS:
-        raise ConfigError(f"quant is {quant!r}, but must be auto, none, int8 or int4.")
-    if device != "cpu" and quant in ("int8", "int4"):
+        raise ConfigError(f"quant is {quant!r}, but must be auto, none, half, int8 or int4.")
+    if device != "cpu" and quant not in ("auto", "none"):
         raise ConfigError(f"quant {quant} runs only on a CPU: use quant none on {device}.")
     if device == "cpu" and quant != "none":
         if calls.available() and supports(config):
             if slow_start := calls.warning():
                 _log.warning(slow_start)
-            return "int4-native" if quant == "int4" else "int8-native"
+            return f"{'int8' if quant == 'auto' else quant}-native"
         obstacle = "The kernels do not support this model's shape." if calls.available() else calls.reason()
         if quant != "auto":
             raise ConfigError(f"quant {quant} needs the native kernels: use quant auto. {obstacle}")
@@ -102,7 +106,7 @@ def build(config: DecoderConfig, packed: Mapping[str, Array], scheme: str, devic
 
 
 class NativeForm:
-    """Blocks for the kernels; embedding and head have up to eight bits."""
+    """Blocks or floats for the kernels; embedding and head have up to eight bits, or sixteen."""
 
     dtype = np.dtype(np.float32)
     """The dtype of vectors, which is the activations' dtype."""
@@ -115,20 +119,22 @@ class NativeForm:
 
     def matrix(self, name: str, parts: Sequence[Weight]) -> dict[str, Array]:
         """Return the packed arrays of matrices with the same input, one below the other."""
-        bits = 8 if name in ("embedding", "head") else self._bits
+        bits = max(8, self._bits) if name in ("embedding", "head") else self._bits
         packed = pack_matrices([_rounded(part, bits) for part in parts], interleaved=name.endswith("gate_up"))
         return {f"{name}.{field}": array for field, array in packed.items()}
 
 
-def _rounded(weight: Weight, bits: int) -> Blocks:
+def _rounded(weight: Weight, bits: int) -> Weight:
     if isinstance(weight, Blocks):
         return weight if weight.bits <= bits else round_to_blocks(weight.dequantized(), bits)
-    return round_to_blocks(weight, bits)
+    if bits < 16:
+        return round_to_blocks(weight, bits)
+    return weight if weight.dtype in HALF_DTYPES else clipped_halves(weight)
 
 
 def _form(scheme: str) -> NativeForm | TorchForm:
     if scheme.endswith("-native"):
-        return NativeForm(4 if scheme.startswith("int4") else 8)
+        return NativeForm(_BITS[scheme])
     from pellucid.engine.decoders.torch_packing import TorchForm
 
     return TorchForm(scheme)
@@ -169,7 +175,7 @@ class _Packer:
         if name in self.targets:
             target, names = self.targets[name]
             # Integers need less memory than floats while further parts are awaited.
-            self.parts[name] = _rounded(weight, 4 if self.scheme.startswith("int4") else 8) if self.native else weight
+            self.parts[name] = _rounded(weight, _BITS[self.scheme]) if self.native else weight
             if any(part not in self.parts for part in names):
                 return {}
             return self.form.matrix(target, [self.parts.pop(part) for part in names])

@@ -124,7 +124,7 @@ def load(
 ) -> LoadedModel:
     """Load a model; download and pack the weights first if necessary.
 
-    See find_device for ``device``. ``quant`` is auto, none, int8 or int4; a quant in the name
+    See find_device for ``device``. ``quant`` is one of QUANTS; a quant in the name
     (``name@int4``) takes precedence. Compiled kernels are kept in the store's folder.
     """
     calls.keep_in(store.kernels)

@@ -127,7 +127,7 @@ def test_tables(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (["--compare", "none.json"], "none.json cannot be read: No such file or directory."),
         (["--plot", "bench.png"], "bench.png is not the name of an SVG file: use a name that ends in .svg."),
         (["--model", "no-such-model"], "There is no model 'no-such-model'"),
-        (["--quant", "int3"], "--quant should be 'auto', 'none', 'int8' or 'int4', not 'int3'."),
+        (["--quant", "int3"], "--quant should be 'auto', 'none', 'half', 'int8' or 'int4', not 'int3'."),
     ],
 )
 def test_what_cannot_be(run: Run, arguments: list[str], sentence: str) -> None:

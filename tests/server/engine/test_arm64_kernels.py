@@ -152,7 +152,7 @@ class RecordingKernels(Kernels):
 
 def run_decoder(config: DecoderConfig, rank: int, kernels: RecordingKernels) -> None:
     """Read texts in chunks of all sizes, then several together, and compute logits."""
-    model = NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), kernels)
+    model = NativeDecoder(config, pack(config, in_blocks(config).items(), "half-native"), kernels)
     if rank:
         model = model.adapted(random_adapter(config, rank))
     kv = new_storage(model, slots=3, capacity=sum(CHUNKS) + 1)

@@ -29,7 +29,7 @@ def config(request: pytest.FixtureRequest) -> DecoderConfig:
 
 
 def native(config: DecoderConfig, tensors: dict[str, Weight], kernels: Kernels) -> NativeDecoder:
-    return NativeDecoder(config, pack(config, tensors.items(), "int8-native"), kernels)
+    return NativeDecoder(config, pack(config, tensors.items(), "half-native"), kernels)
 
 
 def test_the_experts_with_the_highest_scores(config: DecoderConfig, built: Kernels) -> None:

@@ -75,7 +75,7 @@ def config(request: pytest.FixtureRequest) -> DecoderConfig:
 def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Kernels, rank: int) -> None:
     """Chunks up to the end of the last slot agree with torch, with and without an adapter."""
     model, reference = (
-        NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built),
+        NativeDecoder(config, pack(config, in_blocks(config).items(), "half-native"), built),
         dequantized(config, in_blocks(config)),
     )
     if rank:
@@ -109,7 +109,7 @@ def test_the_largest_products(built: Kernels, form: Form) -> None:
 
 def test_the_smallest_activations(built: Kernels) -> None:
     """Activations with a scale that has no finite inverse count as zeros."""
-    model = NativeDecoder(QWEN2, pack(QWEN2, in_blocks(QWEN2).items(), "int8-native"), built)
+    model = NativeDecoder(QWEN2, pack(QWEN2, in_blocks(QWEN2).items(), "half-native"), built)
     for size in (1e-45, 1e-38, -1e-37):
         logits = model.logits(np.full((1, QWEN2.hidden_size), size, np.float32)).values
         assert np.abs(logits).max() < 1e-33
@@ -117,7 +117,7 @@ def test_the_smallest_activations(built: Kernels) -> None:
 
 def test_an_interrupted_batch(config: DecoderConfig, built: Kernels) -> None:
     """An interrupted batch raises an error, and has unchanged results when repeated."""
-    model = NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built)
+    model = NativeDecoder(config, pack(config, in_blocks(config).items(), "half-native"), built)
     kv, interrupt = new_storage(model), Interrupt()
     part = replace(batch([(0, 0, random_text(config, 13))]), interrupt=interrupt)
     interrupt.set()
@@ -129,7 +129,7 @@ def test_an_interrupted_batch(config: DecoderConfig, built: Kernels) -> None:
 
 def test_nothing_to_compute(config: DecoderConfig, built: Kernels) -> None:
     """A batch without tokens, and logits of no rows, are empty."""
-    model = NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built)
+    model = NativeDecoder(config, pack(config, in_blocks(config).items(), "half-native"), built)
     hidden = model.forward(batch([(0, 0, np.empty(0, np.int64))]), new_storage(model))
     assert hidden.shape == (0, config.hidden_size)
     assert model.logits(hidden).values.shape == (0, config.vocab_size)

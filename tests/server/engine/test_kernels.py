@@ -18,6 +18,7 @@ from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.engine.model import NO_STATE, Batch, BatchSpan, Indices, KVStorage, Model, TokenCost
 from pellucid.engine.native import calls
 from pellucid.engine.native.calls import Kernels
+from pellucid.engine.native.kernel_layout import HALF_DTYPES
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.weight_packing import pack
 from support.models.flat_batches import layers_of, new_storage, states_of
@@ -67,7 +68,7 @@ def storage(model: Model) -> KVStorage:
 
 
 def native_of(config: DecoderConfig, tensors: Mapping[str, Weight], kernels: Kernels) -> NativeDecoder:
-    return NativeDecoder(config, pack(config, tensors.items(), "int8-native"), kernels)
+    return NativeDecoder(config, pack(config, tensors.items(), "half-native"), kernels)
 
 
 def native(config: DecoderConfig, kernels: Kernels, rank: int = 0, seed: int = 0) -> NativeDecoder:
@@ -366,7 +367,7 @@ def test_figures_do_not_depend_on_threads_or_company(folder: Path) -> None:
 
 
 def test_cost_of_a_token(config: DecoderConfig, built: Kernels) -> None:
-    """A step reads all packed weights except a separate embedding, and multiplies in int8.
+    """A step reads all packed weights except a separate embedding, and multiplies also in float32.
 
     The cost of a token of experts depends on the token.
     """
@@ -375,15 +376,16 @@ def test_cost_of_a_token(config: DecoderConfig, built: Kernels) -> None:
         assert model.cost is None
         return
     body = sum(
-        tensor.numbers.size
+        math.prod(tensor.shape)
         for name, tensor in tensors.items()
-        if name.startswith("layers.") and isinstance(tensor, Blocks)
+        if name.startswith("layers.") and (isinstance(tensor, Blocks) or tensor.dtype in HALF_DTYPES)
     )
     embedding = tensors["embed_tokens.weight"]
     assert isinstance(embedding, Blocks)
     rest = sum(array.nbytes for array in (embedding.scale, embedding.minimum) if array is not None)
     looked_up = 0 if config is QWEN2 else embedding.numbers.size * embedding.bits // 8 + rest
-    assert model.cost == TokenCost(model.weight_bytes - looked_up, body, config.vocab_size * config.hidden_size, "int8")
+    head = config.vocab_size * config.hidden_size
+    assert model.cost == TokenCost(model.weight_bytes - looked_up, body, head, "float32")
 
 
 @pytest.mark.parametrize("window", [2**31 - 1, 2**31, 2**32, 2**40])

@@ -28,7 +28,7 @@ from pellucid.errors import ConfigError, ModelError
 from support.models.flat_batches import new_storage, tensor_of
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, distance, in_blocks, random_text
 
-TOLERANCES = {"float32": 0, "bfloat16": 0.03, "int8-native": 0.06, "int4-native": 0.4}
+TOLERANCES = {"float32": 0, "bfloat16": 0.03, "half-native": 0.002, "int8-native": 0.06, "int4-native": 0.4}
 
 
 @pytest.fixture(params=TOLERANCES)
@@ -138,17 +138,18 @@ def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
     floats = choose_scheme("none", "cpu", QWEN2)
     assert floats in ("float32", "bfloat16")
     assert choose_scheme("auto", "cpu", replace(QWEN2, head_dim=24)) == floats
-    assert choose_scheme("int4", "cpu", QWEN2) == "int4-native"
+    for quant in ("int4", "half"):
+        assert choose_scheme(quant, "cpu", QWEN2) == f"{quant}-native"
     monkeypatch.setattr(calls, "available", lambda: False)
     assert choose_scheme("auto", "cpu", QWEN2) == floats
     with pytest.raises(ConfigError, match="quant int4 needs the native kernels: use quant auto"):
         choose_scheme("int4", "cpu", QWEN2)
     cuda = "cuda:1"
     assert choose_scheme("auto", cuda, QWEN2) == choose_scheme("none", cuda, QWEN2) == "bfloat16"
-    for quant in ("int8", "int4"):
+    for quant in ("int8", "int4", "half"):
         with pytest.raises(ConfigError, match="use quant none on cuda"):
             choose_scheme(quant, cuda, QWEN2)
-    with pytest.raises(ConfigError, match="must be auto, none, int8 or int4"):
+    with pytest.raises(ConfigError, match="must be auto, none, half, int8 or int4"):
         choose_scheme("int7", "cpu", QWEN2)
 
 

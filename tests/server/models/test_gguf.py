@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -15,12 +16,16 @@ import torch
 from transformers import PreTrainedModel
 
 from pellucid.engine import weight_packing
+from pellucid.engine.decoders.quantized_blocks import floats
 from pellucid.engine.model import Model
+from pellucid.engine.native import calls
 from pellucid.errors import ModelError
 from pellucid.models.families import gguf_decoder
 from pellucid.models.formats import gguf_blocks
 from pellucid.models.formats.gguf import GGUF
-from support.models.model_files import logprobs, write_gguf
+from pellucid.models.formats.gguf_grids import GRIDS
+from support.models.model_files import Array, logprobs, write_gguf
+from support.models.random_gguf_blocks import random_rows
 from support.models.tiny_models import (
     random_ids,
     reference_logprobs,
@@ -101,17 +106,63 @@ def test_logits_are_those_of_transformers(tmp_path: Path, arch: str, make: Calla
 @pytest.mark.parametrize("kind", gguf_blocks.READERS)
 def test_blocks_have_the_values_of_their_format(kind: str) -> None:
     """Any bytes of a block are the format's numbers, up to a scale rounded to a half."""
-    type, draw = gguf.GGMLQuantizationType[kind], np.random.default_rng(0)
-    size = gguf.GGML_QUANT_SIZES[type][1]
-    stored = draw.integers(0, 256, (6, 4, size), dtype=np.uint8)
-    for at in {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,)}.get(kind, (0, 2)):  # Where halves may be.
-        stored[:, :, at : at + 2] = draw.random((6, 4, 1)).astype(np.float16).view(np.uint8)
-    if kind == "MXFP4":  # A byte is the exponent of the scale.
-        stored[:, :, 0] = draw.integers(120, 136, (6, 4))
-    expected = gguf.quants.dequantize(stored.reshape(6, -1), type)
-    found = gguf_blocks.as_blocks(stored.reshape(6, -1), kind)
+    stored = random_rows(kind, 6, 1024)
+    expected = gguf.quants.dequantize(stored, gguf.GGMLQuantizationType[kind])
+    found = gguf_blocks.as_blocks(stored, kind)
     assert found is not None
     np.testing.assert_allclose(found.dequantized(), expected, rtol=0, atol=5e-4 * float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("kind", GRIDS)
+def test_values_in_grids_are_exact(kind: str) -> None:
+    """Numbers in grids times float32 scales are the format's weights, bit for bit, in 5 bits."""
+    stored = random_rows(kind, 6, 1024)
+    expected = gguf.quants.dequantize(stored, gguf.GGMLQuantizationType[kind])
+    grid, found = GRIDS[kind], gguf_blocks.as_blocks(stored, kind)
+    assert found is not None
+    numbers, scale = grid.read(kind, stored.reshape(-1, grid.size))
+    values = grid.table[numbers].astype(np.float32).reshape(*scale.shape, -1) - 128
+    np.testing.assert_array_equal((values * scale[..., None]).reshape(expected.shape), expected)
+    np.testing.assert_allclose(found.dequantized(), expected, rtol=2**-11, atol=62 * 2**-25)
+    assert found.bits + 16 / found.shared <= 5
+
+
+@pytest.mark.parametrize("kind", ["Q8_1", "Q8_K", "Q1_0", "I32", "I64"])
+def test_an_unsupported_type_is_named(tmp_path: Path, kind: str) -> None:
+    """A tensor of a type without weights, or of an unknown type, is refused with its type."""
+    type, path = gguf.GGMLQuantizationType[kind], tmp_path / "model.gguf"
+    write_gguf(path, tiny_llama(hidden_size=256), "llama", zeros={"blk.0.attn_q.weight": type})
+    with pytest.raises(ModelError, match=rf"'blk\.0\.attn_q\.weight' as {kind}, which is not supported: use another"):
+        list(gguf_decoder.read_weights(GGUF(path), blocks=True))
+    info = b"blk.0.attn_q.weight" + struct.pack("<IQQ", 2, 256, 64)
+    path.write_bytes(path.read_bytes().replace(info + struct.pack("<I", type), info + struct.pack("<I", 99)))
+    with pytest.raises(ModelError, match=r"'blk\.0\.attn_q\.weight' as the unknown ggml type 99: use another file"):
+        list(gguf_decoder.read_weights(GGUF(path), blocks=True))
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16"])
+def test_halves_stay_halves(tmp_path: Path, kind: str) -> None:
+    """Weights of 16 bits are neither copied nor converted, and give the logits of their floats."""
+    path, type = tmp_path / "model.gguf", gguf.GGMLQuantizationType[kind]
+
+    def encode(name: str, tensor: Array) -> tuple[Array, gguf.GGMLQuantizationType | None]:
+        return (gguf.quants.quantize(tensor, type), type) if tensor.ndim > 1 else (tensor, None)
+
+    write_gguf(path, tiny_qwen3(hidden_size=64, intermediate_size=96), "qwen3", encode=encode)
+    halves = dict(gguf_decoder.read_weights(GGUF(path), blocks=True))
+    for name, weight in gguf_decoder.read_weights(GGUF(path)):
+        stored = halves[name]
+        assert isinstance(stored, np.ndarray)
+        assert stored.dtype == (np.float32 if stored.ndim == 1 else np.float16 if kind == "F16" else np.uint16)
+        assert not stored.flags.owndata
+        np.testing.assert_array_equal(floats(stored), weight)
+    if not calls.available():
+        pytest.skip(calls.reason())
+    config, ids = gguf_decoder.read_config(GGUF(path)), random_ids(40)
+    packed = weight_packing.pack(config, halves.items(), "half-native")
+    model = weight_packing.build(config, packed, "half-native", "cpu")
+    torch.testing.assert_close(logprobs(model, ids), logprobs(build(path), ids), rtol=0, atol=1e-2)
+    assert model.weight_bytes < 2.1 * sum(math.prod(weight.shape) for weight in halves.values())
 
 
 def test_linear_scaling_is_honoured(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> 
     assert "no model 'qwen2.5-coder': did you mean qwen2.5-coder-" in sentence("qwen2.5-coder", NotFoundError)
     assert "must be auto, cpu, cuda, cuda:N, mps, xpu or xpu:N" in sentence(str(folder), ConfigError, device="tpu")
     assert "CUDA devices" in sentence(str(folder), ConfigError, device="cuda:99")
-    assert "must be auto, none, int8 or int4" in sentence(str(folder), ConfigError, quant="int3")
+    assert "must be auto, none, half, int8 or int4" in sentence(str(folder), ConfigError, quant="int3")
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-10])
     assert "damaged, truncated or malicious" in sentence(str(folder))

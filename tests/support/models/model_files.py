@@ -13,6 +13,7 @@ import gguf
 import numpy as np
 import sentencepiece
 import tokenizers
+from numpy.typing import NDArray
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
@@ -21,6 +22,8 @@ from pellucid.engine.model import Model
 from pellucid.models.families.registry import BY_ARCHITECTURE
 from support.models.flat_batches import new_storage, run_parts
 from support.models.recurrent_model_files import recurrent_metadata, recurrent_tensors, rms_norm_eps
+
+Array = NDArray[Any]
 
 MARKERS = (
     "<|endoftext|>",
@@ -125,6 +128,7 @@ def write_gguf(
     parts: int = 1,
     split: int = 0,
     zeros: Mapping[str, gguf.GGMLQuantizationType] | None = None,
+    encode: Callable[[str, Array], tuple[Array, gguf.GGMLQuantizationType | None]] | None = None,
     add_tokenizer: Callable[[gguf.GGUFWriter], None] | None = None,
     **metadata: Any,
 ) -> Path:
@@ -133,7 +137,7 @@ def write_gguf(
     ``arch_name`` is the stated architecture, ``extra`` has more tensors, ``parts`` is the stated
     number of files, ``split`` is the most tensors of a file (0: any number), and ``metadata`` has
     more keys, with two underscores for a dot. Tensors in ``zeros`` have only zeros, in blocks of
-    the given type.
+    the given type; ``encode`` gives the bytes and the type of all other tensors.
     """
     config = model.config
     writer = gguf.GGUFWriter(path, arch_name or arch, split_max_tensors=split)
@@ -174,6 +178,8 @@ def write_gguf(
         kind = (zeros or {}).get(name)
         if kind is not None:
             tensor = np.zeros(gguf.quant_shape_to_byte_shape(tensor.shape, kind), np.uint8)
+        elif encode is not None:
+            tensor, kind = encode(name, tensor)
         writer.add_tensor(name, tensor, raw_dtype=kind)
     _close(writer)
     return path

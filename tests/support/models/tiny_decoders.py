@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.decoders.decoder_config import DecoderConfig, DeltaNet, Experts, LayerKind, ShortConvolution
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
+from pellucid.engine.decoders.torch_model import as_array
 from pellucid.engine.model import NO_STATE, Batch, BatchSpan, Hidden, Indices, Logprobs
 from pellucid.engine.native.kernel_layout import FORMS, Form
 from pellucid.engine.weight_packing import build, checkpoint_shapes, pack
@@ -120,14 +121,21 @@ def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, NDArray[Any]]:
 
 
 def in_blocks(config: DecoderConfig, seed: int = 0) -> dict[str, Weight]:
-    """Return the random checkpoint with blocks of all supported forms, in turn."""
-    forms = itertools.cycle(FORMS)
+    """Return the random checkpoint with blocks of all supported forms, and halves, in turn."""
+    forms: Iterator[Form | torch.dtype] = itertools.cycle([*FORMS, torch.float16, torch.bfloat16])
     return {
-        name: random_blocks((weight.shape[0], weight.shape[1]), next(forms), index)
+        name: _random_matrix((weight.shape[0], weight.shape[1]), next(forms), index)
         if weight.ndim == 2 and not any(part in name for part in NOT_IN_BLOCKS)
         else weight
         for index, (name, weight) in enumerate(checkpoint(config, seed).items())
     }
+
+
+def _random_matrix(shape: tuple[int, int], form: Form | torch.dtype, seed: int) -> Weight:
+    if isinstance(form, Form):
+        return random_blocks(shape, form, seed)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return as_array((noise / shape[1] ** 0.5).to(form))
 
 
 def random_blocks(shape: tuple[int, int], form: Form, seed: int = 0) -> Blocks:

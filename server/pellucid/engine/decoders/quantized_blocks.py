@@ -71,6 +71,13 @@ def floats(stored: NDArray[Any]) -> Floats:
     return stored.astype(np.float32, copy=False)
 
 
+def clipped_halves(weight: NDArray[Any]) -> Halves:
+    """Round floats to the nearest float16; floats that do not fit become the largest."""
+    limit = np.finfo(np.float16).max
+    halves: Halves = np.clip(weight, -limit, limit).astype(np.float16)
+    return halves
+
+
 def round_to_blocks(weight: NDArray[Any], bits: int) -> Blocks:
     """Round a float matrix (rows, columns) to 8 bits (symmetric) or to 4 bits with a minimum.
 

@@ -1,5 +1,5 @@
 /* The products that an adapter adds to a matrix's: B times (A times the activations), of low rank (LoRA, arXiv 2106.09685). A reads
-   the same bytes as the matrix, and all sums are float32 in a fixed order: a token's result does not depend on its batch. */
+   what the matrix reads, and all sums are float32 in a fixed order: a token's result does not depend on its batch. */
 #pragma once
 #include "quantized_activations.h"
 #include "thread_pool.h"
@@ -32,6 +32,10 @@ INLINE void lower_tile(const half *down, const float *factor, int64_t groups, qu
         fetch_ahead(down, GROUP * BLOCK * (int64_t)sizeof(half));
         for (int t = 0; t < T; t++)
             for (int i = 0; i < PIECES; i++) {
+                if (a.value) {
+                    store(value[t] + i * LANES, load(a.value + ((tile * groups + g) * TILE + t) * GROUP + i * LANES));
+                    continue;
+                }
                 vb bytes;
                 memcpy(&bytes, place_of(byte, t, i * LANES), LANES);
                 store(value[t] + i * LANES, __builtin_convertvector(bytes, vf) * splat(scale[t]));
@@ -52,6 +56,7 @@ INLINE void lower_tile(const half *down, const float *factor, int64_t groups, qu
 INLINE quantized tokens_from(quantized a, int64_t t) {
     a.byte = place_of(a.byte, t, 0);
     a.scale += t;
+    if (a.value) a.value += t * GROUP;
     return a;
 }
 

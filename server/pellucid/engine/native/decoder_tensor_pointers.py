@@ -21,7 +21,7 @@ from pellucid.engine.decoders.decoder_config import (
     Floats,
     LayerKind,
 )
-from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, Array
+from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, Array, stored_bits
 from pellucid.engine.native.native_structs import (
     MAX_PARTS,
     DecoderParts,
@@ -50,14 +50,15 @@ class DecoderTensorPointers:
         self._low_rank = low_rank
         self._adapters: list[LowRanks] = []
         self._tables: RotaryTables = {}
+        self._has_floats = False
         self._layers = (NativeLayer * config.layers)(
             *(self._layer(prefix, kind) for prefix, kind in config.layer_prefixes)
         )
         states = itertools.count(0, config.layer_state_size)
         for layer in self._layers:
             layer.state = next(states) if layer.recurrent else 0
-        head = self._matrix("head") if "head.0.number" in self._packed else self._matrix("embedding")
-        experts = config.experts or Experts(0, 0)
+        head = self._matrix("head" if "head.0.number" in self._packed else "embedding")
+        embedding, experts = self._matrix("embedding"), config.experts or Experts(0, 0)
         self.decoder = DecoderParts(
             layers=config.layers,
             hidden=config.hidden_size,
@@ -71,6 +72,7 @@ class DecoderTensorPointers:
             experts=experts.count,
             active=experts.active,
             normalized=experts.normalized,
+            has_floats=self._has_floats,
             low=max((adapter.projections * adapter.padded for adapter in self._adapters), default=0),
             eps=config.rms_norm_eps,
             embedding_scale=config.embedding_scale,
@@ -84,7 +86,7 @@ class DecoderTensorPointers:
             gates_attention=config.gates_attention,
             recurrence=_recurrence(config),
             norm=self._pointer("norm.weight"),
-            embedding=self._matrix("embedding"),
+            embedding=embedding,
             head=head,
             layer=self._layers,
         )
@@ -143,8 +145,13 @@ class DecoderTensorPointers:
         return ctypes.pointer(self._adapters[-1])
 
     def _weights(self, name: str) -> Weights:
-        blocks, groups, size = self._packed[f"{name}.number"].shape
-        bits, shared = size * 8 // (BLOCK * GROUP), GROUP // self._packed[f"{name}.scale"].shape[2]
+        number = self._packed[f"{name}.number"]
+        blocks, groups = number.shape[:2]
+        if number.dtype != np.uint8:
+            self._has_floats = True
+            is_bfloat = number.dtype == np.uint16
+            return Weights(self._pointer(f"{name}.number"), None, None, None, blocks, groups, 16, GROUP, is_bfloat)
+        bits, shared = stored_bits(number), GROUP // self._packed[f"{name}.scale"].shape[2]
         arrays = [self._pointer(f"{name}.{field}") for field in ("number", "scale", "minimum", "table")]
         form = (bits, shared, arrays[2] is not None, arrays[3] is not None)
         assert form in FORMS, (name, form)
@@ -155,7 +162,7 @@ class DecoderTensorPointers:
         if array is None:
             return None
         assert array.flags.c_contiguous, name
-        assert array.dtype in (np.uint8, np.float16, np.float32), name
+        assert array.dtype in (np.uint8, np.uint16, np.float16, np.float32), name
         return array.ctypes.data
 
 

@@ -5,6 +5,7 @@ native/weights.h reads this layout.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -31,43 +32,67 @@ class Form(NamedTuple):
 
 
 FORMS = (
-    *(Form(2, 16, True), Form(3, 16, False), Form(4, 32, False), Form(4, 32, True), Form(4, 32, False, True)),
+    *(Form(2, 16, True), Form(3, 16, False), Form(4, 32, False), Form(4, 32, True)),
+    *(Form(4, 16, False, True), Form(4, 32, False, True)),
     *(Form(5, 32, False), Form(5, 32, True), Form(6, 16, False), Form(8, 32, False)),
 )
-"""The forms supported by the kernels."""
+"""The forms of integers supported by the kernels."""
+
+HALF_DTYPES: tuple[np.dtype[Any], ...] = (np.dtype(np.float16), np.dtype(np.uint16))
+"""The floats of matrices supported by the kernels; numpy has no bfloat16, whose bits are uint16."""
 
 Array = NDArray[Any]
 
 _ROWS_AT_ONCE = 8192  # Keeps temporary copies small while packing.
 
 
-def pack_matrices(parts: Sequence[Blocks], *, interleaved: bool) -> dict[str, Array]:
+def pack_matrices(parts: Sequence[Blocks | Array], *, interleaved: bool) -> dict[str, Array]:
     """Pack matrices with the same input as ``0.number``, ``0.scale``, ``1.number`` ...
 
     If ``interleaved``, blocks of sixteen rows alternate, so a gate is computed with the gated rows.
     Parts of the same form become one matrix, because memory is read faster in order; otherwise the
     kernels alternate between parts.
     """
-    tables = [b"" if part.table is None else part.table.tobytes() for part in parts]
-    forms = {(part.bits, part.shared, part.minimum is None, table) for part, table in zip(parts, tables, strict=True)}
-    if interleaved and len(forms) == 1:
-        minima = [part.minimum for part in parts if part.minimum is not None]
-        numbers, scale = interleave(*(part.numbers for part in parts)), interleave(*(part.scale for part in parts))
-        parts = [Blocks(numbers, scale, interleave(*minima) if minima else None, parts[0].bits, parts[0].table)]
+    if interleaved and len({_form_of(part) for part in parts}) == 1:
+        parts = [_interleaved(parts)]
     return {f"{index}.{field}": array for index, part in enumerate(parts) for field, array in pack_matrix(part).items()}
 
 
-def pack_matrix(matrix: Blocks) -> dict[str, Array]:
+def pack_matrix(matrix: Blocks | Array) -> dict[str, Array]:
     """Pack a matrix (out, in) into ``number``, ``scale``, ``minimum`` and ``table``.
 
     ``number`` is uint8 (out / 16, in / 32, bytes). Scales and minima are float16 (out / 16, in /
     32, scales of a group, 16). The last block is padded with zeros. A table is repeated up to the
-    width of the widest vector, 64 bytes. See native/weights.h.
+    width of the widest vector, 64 bytes. Of a matrix of floats, ``number`` is (out / 16, in / 32,
+    32, 16), and there is no scale. See native/weights.h.
     """
+    if not isinstance(matrix, Blocks):
+        rows = _whole_blocks(matrix).reshape(-1, BLOCK, matrix.shape[1] // GROUP, GROUP)
+        return {"number": np.ascontiguousarray(rows.transpose(0, 2, 3, 1))}
     slices = [slice(at, at + _ROWS_AT_ONCE) for at in range(0, matrix.shape[0], _ROWS_AT_ONCE)]
     parts = [_pack_rows(matrix.of_rows(itemgetter(rows))) for rows in slices]
     packed = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return packed if matrix.table is None else packed | {"table": np.tile(matrix.table, TABLE_BYTES // 16)}
+
+
+def stored_bits(number: Array) -> int:
+    """Return the bits of a weight in a packed ``number``."""
+    return number.nbytes * 8 // (math.prod(number.shape[:2]) * BLOCK * GROUP)
+
+
+def _form_of(part: Blocks | Array) -> tuple[object, ...]:
+    if not isinstance(part, Blocks):
+        return (part.dtype,)
+    return part.bits, part.shared, part.minimum is None, None if part.table is None else part.table.tobytes()
+
+
+def _interleaved(parts: Sequence[Blocks | Array]) -> Blocks | Array:
+    if halves := [part for part in parts if not isinstance(part, Blocks)]:
+        return interleave(*halves)
+    blocks = [part for part in parts if isinstance(part, Blocks)]
+    minima = [part.minimum for part in blocks if part.minimum is not None]
+    numbers, scale = interleave(*(part.numbers for part in blocks)), interleave(*(part.scale for part in blocks))
+    return Blocks(numbers, scale, interleave(*minima) if minima else None, blocks[0].bits, blocks[0].table)
 
 
 def _pack_rows(matrix: Blocks) -> dict[str, Array]:

@@ -1,5 +1,5 @@
 /* A whole forward pass of the lean decoder in one call: weights of two to eight bits, activations of eight in groups of 32,
-   float32 in between.
+   float32 in between; or weights of sixteen bits and activations of float32.
    library.py compiles this file, native_structs.py declares the structures below a second time; decoder.py is the reference. */
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -36,6 +36,7 @@ typedef struct {
     int64_t gate;    /* of the MLP, in matrix.h */
     int64_t experts, active; /* 0 without experts; a matrix of the MLP then has one expert's rows below the other's */
     int64_t normalized;      /* the weights of a token's experts add up to one */
+    int64_t has_floats; /* a matrix is of floats */
     int64_t low; /* the most that the activations of a token are lowered to, 0 without an adapter */
     float eps;
     float embedding_scale, attention_scale, residual_scale, logit_scale;
@@ -107,13 +108,14 @@ static void *cut(char *memory, size_t *at, size_t bytes) {
     return memory ? memory + start : NULL;
 }
 
-static quantized cut_quantized(char *memory, size_t *at, int64_t tokens, int64_t columns) {
+static quantized cut_quantized(char *memory, size_t *at, int64_t tokens, int64_t columns, int64_t has_floats) {
     size_t groups = (size_t)(whole_tiles(tokens) * (columns / GROUP));
     quantized q;
     q.byte = cut(memory, at, groups * GROUP);
     q.scale = cut(memory, at, groups * sizeof(float));
     q.total = cut(memory, at, groups * sizeof(float));
     q.minus = cut(memory, at, groups * HALVES * sizeof(int32_t));
+    q.value = has_floats ? cut(memory, at, groups * GROUP * sizeof(float)) : NULL;
     return q;
 }
 
@@ -156,8 +158,8 @@ static size_t lay_out(const pool *p, const decoder *d, int64_t tokens, int64_t e
     s->parts = split_parts(tokens, end);
     s->mixed = cut_mixture(memory, &at, s->parts * tokens * d->heads, d->head_dim);
     int64_t inputs = d->experts ? expert_rows(tokens, d->experts, d->active) : tokens; /* of the MLP */
-    s->q = cut_quantized(memory, &at, inputs, most(d->hidden, widest_mixed(d)));
-    s->gated = cut_quantized(memory, &at, inputs, d->intermediate);
+    s->q = cut_quantized(memory, &at, inputs, most(d->hidden, widest_mixed(d)), d->has_floats);
+    s->gated = cut_quantized(memory, &at, inputs, d->intermediate, d->has_floats);
     s->low = cut(memory, &at, f * tokens * d->low);
     s->choices.expert = cut(memory, &at, sizeof(int32_t) * tokens * d->active);
     s->choices.weight = cut(memory, &at, f * tokens * d->active);

@@ -1,5 +1,6 @@
-/* Matrices times activations of bytes: the sums of a group are exact integers, and the order in which the groups are added
-   is the same in every tile, so that a result does not depend on the other tokens of its batch. */
+/* Matrices of integers times activations of bytes: the sums of a group are exact integers. Matrices of floats times activations
+   as they are. The order of additions is the same in every tile, so that a result does not depend on the other tokens of its
+   batch. */
 #pragma once
 #include "quantized_activations.h"
 #include "adapter.h"
@@ -124,6 +125,30 @@ INLINE void tile(rows r, quantized a, int64_t token, float *out, const form f, c
         for (int v = 0; v < V; v++) store(out + t * BLOCK + v * LANES, share == 1 ? sum[t][v] : of_token(sum[t / share] + v * share, t));
 }
 
+enum { CHAINS = VECTORS == 1 ? 2 : 1 }; /* sums of a row: one addition waits for the last */
+
+/* V vectors of a block's rows of floats, from ``row`` on, times the first T tokens of a tile. */
+INLINE void float_tile(rows r, quantized a, int64_t token, int row, float *out, const int is_bfloat, const int T, const int V) {
+    const float *value = a.value + token / TILE * r.groups * TILE * GROUP;
+    vf sum[CHAINS][TILE][VECTORS] = {0};
+    for (int64_t g = 0; g < r.groups; g++, value += TILE * GROUP, r.number += group_bytes(FLOATS)) {
+        if (T < TILE) fetch_ahead(r.number, group_bytes(FLOATS)); /* else the next tile reads them again */
+        for (int k = 0; k < GROUP; k += CHAINS)
+#pragma GCC unroll 2
+            for (int c = 0; c < CHAINS; c++)
+#pragma GCC unroll 4
+                for (int v = 0; v < V; v++) {
+                    vf weight = load_floats(r.number + ((k + c) * BLOCK + row + v * LANES) * sizeof(half), is_bfloat);
+#pragma GCC unroll 16
+                    for (int t = 0; t < T; t++) sum[c][t][v] = fma_(weight, splat(value[t * GROUP + k + c]), sum[c][t][v]);
+                }
+    }
+#pragma GCC unroll 16
+    for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; v++) store(out + t * BLOCK + row + v * LANES, CHAINS == 2 ? sum[0][t][v] + sum[CHAINS - 1][t][v] : sum[0][t][v]);
+}
+
 #if AMX
 /* A block's rows, unpacked and signed, times all tokens of a tile: with the bits of tile(), whose order of additions this has. */
 INLINE void amx_tile(rows r, quantized a, int64_t token, float *out, const int shared, const int with_minimum) {
@@ -186,6 +211,7 @@ MULTIPLIER(multiply_2_minimum, BITS2, 16, 1)
 MULTIPLIER(multiply_3, BITS3, 16, 0)
 MULTIPLIER(multiply_4, BITS4, 32, 0)
 MULTIPLIER(multiply_4_tabled, BITS4 | TABLED, 32, 0)
+MULTIPLIER(multiply_4_tabled_finely, BITS4 | TABLED, 16, 0)
 MULTIPLIER(multiply_4_minimum, BITS4, 32, 1)
 MULTIPLIER(multiply_5, BITS5, 32, 0)
 MULTIPLIER(multiply_5_minimum, BITS5, 32, 1)
@@ -194,12 +220,26 @@ MULTIPLIER(multiply_8, BITS8, 32, 0)
 UNPACKED_MULTIPLIER(multiply_unpacked_2_minimum, BITS2, 16, 1)
 UNPACKED_MULTIPLIER(multiply_unpacked_3, BITS3, 16, 0)
 UNPACKED_MULTIPLIER(multiply_unpacked_4, BITS4, 32, 0)
+UNPACKED_MULTIPLIER(multiply_unpacked_4_tabled_finely, BITS4 | TABLED, 16, 0)
 UNPACKED_MULTIPLIER(multiply_unpacked_4_minimum, BITS4, 32, 1)
 UNPACKED_MULTIPLIER(multiply_unpacked_5, BITS5, 32, 0)
 UNPACKED_MULTIPLIER(multiply_unpacked_5_minimum, BITS5, 32, 1)
 UNPACKED_MULTIPLIER(multiply_unpacked_6, BITS6, 16, 0)
 #undef CASE
+#define CASE(T, V) \
+    case T: \
+        for (int row = 0; row < BLOCK; row += V * LANES) float_tile(r, a, token, row, out, IS_BFLOAT, T, V); \
+        return;
+#define FLOAT_MULTIPLIER(name, is_bfloat) \
+    static void name(rows r, quantized a, int64_t token, float *out, int tokens) { \
+        enum { IS_BFLOAT = is_bfloat }; \
+        switch (tokens) { TOKENS } \
+    }
+FLOAT_MULTIPLIER(multiply_halves, 0)
+FLOAT_MULTIPLIER(multiply_bfloats, 1)
+#undef CASE
 #undef TOKENS
+#undef FLOAT_MULTIPLIER
 #undef UNPACKED_MULTIPLIER
 #undef MULTIPLIER
 
@@ -207,6 +247,8 @@ static multiplier multiplier_of(const weights *w, int is_unpacked) {
     static const multiplier four[] = {multiply_4, multiply_unpacked_4, multiply_4_minimum, multiply_unpacked_4_minimum};
     static const multiplier five[] = {multiply_5, multiply_unpacked_5, multiply_5_minimum, multiply_unpacked_5_minimum};
     int form = (w->minimum != NULL) * 2 + is_unpacked;
+    if (w->bits == FLOATS) return w->is_bfloat ? multiply_bfloats : multiply_halves;
+    if (w->table && w->shared < GROUP) return is_unpacked ? multiply_unpacked_4_tabled_finely : multiply_4_tabled_finely;
     if (w->table && !is_unpacked) return multiply_4_tabled;
     switch (w->table ? BITS8 : w->bits) {
     case 2: return is_unpacked ? multiply_unpacked_2_minimum : multiply_2_minimum;
@@ -280,13 +322,13 @@ static void multiply_panel(const matrix *m, int64_t first, quantized a, int64_t 
         int64_t scales = block * w->groups * (GROUP / w->shared) * BLOCK;
         r[b] = (rows){
             .number = w->number + block * w->groups * group_bytes(w->bits),
-            .scale = w->scale + scales,
+            .scale = w->scale ? w->scale + scales : NULL,
             .minimum = w->minimum ? w->minimum + scales : NULL,
             .table = w->table,
             .groups = w->groups,
             .zero = zero_bit(w),
         };
-        int is_unpacked = end - begin > UNPACK_ABOVE && (AMX || w->bits != 8);
+        int is_unpacked = end - begin > UNPACK_ABOVE && (AMX || w->bits != BITS8) && w->bits != FLOATS;
         by[b] = multiplier_of(w, is_unpacked);
         if (!is_unpacked) continue;
         unpack_block(w, block, AMX && !w->minimum ? 1 << r[b].zero : 0, unpacked);
@@ -351,7 +393,7 @@ static matrix blocks_of(const matrix *m, int64_t first, int64_t count) {
         int64_t from = first / m->parts * w->groups, scales = from * (GROUP / w->shared) * BLOCK;
         w->blocks = count / m->parts;
         w->number += from * group_bytes(w->bits);
-        w->scale += scales;
+        if (w->scale) w->scale += scales;
         if (w->minimum) w->minimum += scales;
     }
     if (m->bias) some.bias += first * BLOCK;

@@ -29,10 +29,12 @@ from pellucid.engine.model import (
 from pellucid.engine.native.calls import Kernels, shared_kernels
 from pellucid.engine.native.decoder_tensor_pointers import DecoderTensorPointers, RotaryTables
 from pellucid.engine.native.kernel_compiler import KernelsUnavailableError
-from pellucid.engine.native.kernel_layout import BLOCK, GROUP, Array, pack_low_rank
+from pellucid.engine.native.kernel_layout import BLOCK, GROUP, Array, pack_low_rank, stored_bits
 from pellucid.engine.native.native_structs import NativeBatch, NativeSpan
 from pellucid.engine.token_mask import TokenMask
 from pellucid.engine.token_scores import RowScores
+
+_KINDS = {np.dtype(np.float16): "float16", np.dtype(np.uint16): "bfloat16"}
 
 
 def supports(config: DecoderConfig) -> bool:
@@ -110,7 +112,7 @@ class NativeDecoder(DecoderSizes):
         self._packed = dict(packed)
         self._low_rank: dict[str, dict[str, Array]] = {}
         self.description = (
-            f"{self._bits()} weights, int8 activations, "
+            f"{self._bits()} weights, {' and '.join(self._activations)} activations, "
             f"native {usable.variant} kernels on cpu ({usable.threads} threads)"
         )
         self._memory = _Memory(config)
@@ -155,7 +157,8 @@ class NativeDecoder(DecoderSizes):
         has_head = "head.0.number" in self._packed  # Otherwise, the embedding is the head.
         embedding = sum(array.nbytes for name, array in self._packed.items() if name.startswith("embedding."))
         read_bytes = self._base_bytes - (embedding if has_head else 0) + self._adapter_bytes
-        return TokenCost(read_bytes, self.config.body_parameters, self.config.head_parameters, "int8")
+        dtype = self._activations[0]
+        return TokenCost(read_bytes, self.config.body_parameters, self.config.head_parameters, dtype)
 
     @property
     def cheap_rows(self) -> int:
@@ -242,12 +245,21 @@ class NativeDecoder(DecoderSizes):
         """Return the address of memory for so many tokens of sequences that end by ``end``."""
         return self._memory.scratch(self.kernels.scratch_bytes(self._structs.decoder, tokens, end))
 
+    @property
+    def _numbers(self) -> list[Array]:
+        return [array for name, array in self._packed.items() if name.endswith(".number")]
+
+    @property
+    def _activations(self) -> list[str]:
+        floats = {array.dtype != np.uint8 for array in self._numbers}
+        return [dtype for dtype, is_float in (("float32", True), ("int8", False)) if is_float in floats]
+
     def _bits(self) -> str:
         """Describe the bits of the weights for people: a number, or the range and the average."""
-        numbers = [array for name, array in self._packed.items() if name.endswith(".number")]
-        bits = [array.shape[2] * 8 // (BLOCK * GROUP) for array in numbers]
-        if min(bits) == max(bits):
-            return f"int{bits[0]}"
-        weights = [array.shape[0] * array.shape[1] * BLOCK * GROUP for array in numbers]
-        average = sum(map(mul, bits, weights)) / sum(weights)
-        return f"int{min(bits)} to int{max(bits)} ({average:.1f} bits on average)"
+        kinds = {(bits := stored_bits(array), _KINDS.get(array.dtype, f"int{bits}")) for array in self._numbers}
+        least, most = min(kinds)[1], max(kinds)[1]
+        if least == most:
+            return least
+        weights = [array.shape[0] * array.shape[1] * BLOCK * GROUP for array in self._numbers]
+        average = sum(map(mul, map(stored_bits, self._numbers), weights)) / sum(weights)
+        return f"{least} to {most} ({average:.1f} bits on average)"

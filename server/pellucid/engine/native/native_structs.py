@@ -15,7 +15,7 @@ class Weights(Structure):
 
     _fields_ = (
         *((name, c_void_p) for name in ("number", "scale", "minimum", "table")),
-        *((name, c_int64) for name in ("blocks", "groups", "bits", "shared")),
+        *((name, c_int64) for name in ("blocks", "groups", "bits", "shared", "is_bfloat")),
     )
 
 
@@ -68,7 +68,7 @@ class DecoderParts(Structure):
             (name, c_int64)
             for name in (
                 *("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab"),
-                *("rotated", "gate", "experts", "active", "normalized", "low"),
+                *("rotated", "gate", "experts", "active", "normalized", "has_floats", "low"),
             )
         ),
         *(

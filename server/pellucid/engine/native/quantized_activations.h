@@ -1,4 +1,5 @@
-/* Activations quantized to bytes, with one scale for each thirty-two values of a token. */
+/* Activations quantized to bytes, with one scale for each thirty-two values of a token, for matrices of integers; for matrices
+   of floats also the values. */
 #pragma once
 #include "weights.h"
 
@@ -22,6 +23,7 @@ typedef struct {
     float *scale;   /* (tokens / TILE, groups, TILE) */
     float *total;   /* the same: the sum of the group's values */
     int32_t *minus; /* (tokens / TILE, groups, HALVES, TILE): the sums of the halves' bytes, negated */
+    float *value;   /* (tokens / TILE, groups, TILE, GROUP), or NULL without matrices of floats */
 } quantized;
 
 /* Where a tile has the byte of a token and a column. I8MM reads eight columns of two tokens at once. */
@@ -41,7 +43,10 @@ enum { PIECES = GROUP / LANES };
 INLINE void quantize_group(quantized q, int64_t token, int64_t groups, int64_t g, const vf *value) {
     int64_t at = token / TILE * groups + g, lane = token % TILE;
     vf most = splat(0);
-    for (int i = 0; i < PIECES; i++) most = larger(most, larger(value[i], -value[i]));
+    for (int i = 0; i < PIECES; i++) {
+        most = larger(most, larger(value[i], -value[i]));
+        if (q.value) store(q.value + (at * TILE + lane) * GROUP + i * LANES, value[i]);
+    }
     float largest = max_lanes(most);
     float inverse = largest > 1e-36f ? 127.0f / largest : 0; /* smaller values become zero: the quotient would overflow */
     uint32_t sum[HALVES] = {0}; /* unsigned, because sums of invalid values may wrap */

@@ -454,6 +454,17 @@ INLINE vf load_half(const half *p) {
 #endif
 }
 
+/* A bfloat16 is the upper half of a float. */
+INLINE vf load_bfloat(const half *p) {
+#if LANES == 16
+    return (vf)((vi)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)) << 16);
+#elif LANES == 8
+    return (vf)((vi)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)) << 16);
+#else
+    return (vf)((vi){p[0], p[1], p[2], p[3]} << 16);
+#endif
+}
+
 /* The scales of the rows whose sums are in vector ``v``, in the same lanes. */
 INLINE vf of_rows(const half *p, int v, const int share) {
     vf rows = load_half(p + v / share * LANES);

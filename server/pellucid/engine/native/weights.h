@@ -1,6 +1,6 @@
 /* Matrices of integers of two to eight bits, with one scale for a few columns of a row, as in GGUF files:
    a weight is (number - 2^(bits - 1)) * scale, or number * scale + minimum where there are minima. A number of
-   four bits may stand for a byte in a table; a weight then is (byte - 128) * scale. */
+   four bits may stand for a byte in a table; a weight then is (byte - 128) * scale. Or matrices of floats of sixteen bits. */
 #pragma once
 #include "simd.h"
 
@@ -14,19 +14,20 @@ enum {
 };
 
 typedef struct {
-    const uint8_t *number; /* (blocks, groups, group_bytes(bits)) */
-    const half *scale;     /* (blocks, groups, GROUP / shared, 16) */
+    const uint8_t *number; /* (blocks, groups, group_bytes(bits)); floats in the order (blocks, columns, 16) */
+    const half *scale;     /* (blocks, groups, GROUP / shared, 16), or NULL of floats */
     const half *minimum;   /* the same, or NULL */
     const uint8_t *table;  /* (64) sixteen bytes four times, or NULL */
     int64_t blocks;
     int64_t groups;
-    int64_t bits;   /* 2, 3, 4, 5, 6 or 8 */
+    int64_t bits;   /* 2, 3, 4, 5, 6 or 8, or 16 of floats */
     int64_t shared; /* columns that share a scale: 32, or 16 */
+    int64_t is_bfloat; /* floats are bfloat16, not halves */
 } weights;
 
 /* The form of the numbers that a tile reads: their bits, whether they are unpacked, with a byte each, as numbers of eight bits
    always are, and whether they stand for bytes in a table. */
-typedef enum { BITS2 = 2, BITS3 = 3, BITS4 = 4, BITS5 = 5, BITS6 = 6, BITS8 = 8, UNPACKED = 16, TABLED = 32 } form;
+typedef enum { BITS2 = 2, BITS3 = 3, BITS4 = 4, BITS5 = 5, BITS6 = 6, BITS8 = 8, FLOATS = 16, UNPACKED = 32, TABLED = 64 } form;
 
 INLINE int64_t group_bytes(int64_t f) { return GROUP * BLOCK * (f & UNPACKED ? 8 : f & ~TABLED) / 8; }
 
@@ -107,8 +108,21 @@ static void unpack_block(const weights *w, int64_t block, uint8_t zero, uint8_t 
 /* Without minima, the number for zero is 1 << zero_bit(). */
 static int zero_bit(const weights *w) { return w->table ? 7 : (int)w->bits - 1; }
 
+/* Some rows of a column of floats. */
+INLINE vf load_floats(const uint8_t *number, const int is_bfloat) {
+    return is_bfloat ? load_bfloat((const half *)number) : load_half((const half *)number);
+}
+
 /* One row as floats, to look up an embedding. */
 static void read_row(const weights *w, int64_t row, float *out) {
+    if (w->bits == FLOATS) {
+        const half *block = (const half *)w->number + row / BLOCK * w->groups * GROUP * BLOCK;
+        for (int64_t k = 0; k < w->groups * GROUP; k++) {
+            half first[LANES] = {block[k * BLOCK + row % BLOCK]};
+            out[k] = load_floats((const uint8_t *)first, (int)w->is_bfloat)[0];
+        }
+        return;
+    }
     int64_t block = row / BLOCK, lane = row % BLOCK, parts = GROUP / w->shared, zero = w->minimum ? 0 : 1 << zero_bit(w);
     for (int64_t g = 0; g < w->groups; g++) {
         int64_t at = block * w->groups + g;

@@ -68,6 +68,7 @@ _INNER = {
     "ffn_down_exps.weight": "mlp.down_proj.weight",
 }
 _ROPE_FACTORS = "rope_freqs.weight"
+_HALVES = {"F16": np.float16, "BF16": np.uint16}
 _SOFTMAX = 1  # llama.cpp's number of the function of the router's scores.
 
 
@@ -176,7 +177,7 @@ def _read_weight(
     name = _hugging_face_name(stored)
     if name is None:
         raise ModelError(f"{file.path} has a tensor {shown(stored)}, which is not supported for its architecture.")
-    weight: Weight = (as_blocks(*file.stored_rows(stored)) if blocks else None) or file.floats(stored)
+    weight = _as_stored(file, stored) if blocks else file.floats(stored)
     if "_exps." in stored and not isinstance(weight, Blocks):  # (experts, rows, columns) or (experts, rows)
         weight = weight.reshape(-1) if stored.endswith(".bias") else weight.reshape(-1, weight.shape[-1])
     if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
@@ -188,6 +189,13 @@ def _read_weight(
         split = partial(_split_halves, head_dim=config.head_dim)
         weight = weight.of_rows(split) if isinstance(weight, Blocks) else split(weight)
     return name, weight
+
+
+def _as_stored(file: GGUF, stored: str) -> Weight:
+    rows, kind = file.stored_rows(stored)
+    if kind in _HALVES:
+        return rows.view(_HALVES[kind]).reshape(file.tensors[stored].shape)
+    return as_blocks(rows, kind) or file.floats(stored)
 
 
 def _hugging_face_name(stored: str) -> str | None:

@@ -7,14 +7,13 @@ integer, rounded to halves.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from pellucid.engine.decoders.quantized_blocks import Blocks, Halves
+from pellucid.models.formats.gguf_grids import GRIDS, Bytes, Floats, Grid
 
-Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
 Parts = tuple[Bytes, Floats, Floats | None]
 """Numbers (blocks, columns of a block), and scales and minima (blocks, scales of a block)."""
 
@@ -117,6 +116,12 @@ _IQ4 = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
 _FP4 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)  # Twice the numbers of four bits.
 _TABLES = dict.fromkeys(("IQ4_NL", "IQ4_XS"), (np.array(_IQ4) + 128).astype(np.uint8))
 _TABLES["MXFP4"] = (np.array(_FP4) + 128).astype(np.uint8)
+_TABLES |= {kind: grid.table for kind, grid in GRIDS.items()}
+
+
+def _of_grid(kind: str, grid: Grid, block: Bytes) -> Parts:
+    return *grid.read(kind, block), None
+
 
 READERS: dict[str, tuple[int, int, Callable[[Bytes], Parts]]] = {
     "Q4_0": (4, 18, lambda b: (_nibbles(b[:, 2:]), _half(b, 0), None)),
@@ -132,5 +137,6 @@ READERS: dict[str, tuple[int, int, Callable[[Bytes], Parts]]] = {
     "Q4_K": (4, 144, lambda b: (_k_nibbles(b[:, 16:]), *_k_scales(b))),
     "Q5_K": (5, 176, _q5_k),
     "Q6_K": (6, 210, _q6_k),
+    **{kind: (4, grid.size, partial(_of_grid, kind, grid)) for kind, grid in GRIDS.items()},
 }
 """By ggml type: bits of a number, bytes of a block, reader."""
