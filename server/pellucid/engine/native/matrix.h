@@ -189,17 +189,20 @@ typedef void (*multiplier)(rows r, quantized a, int64_t token, float *out, int t
         switch (tokens) { TOKENS } \
     }
 #if AMX
+#define WHOLE_TILE CASE(16, 1)
 #define UNPACKED_MULTIPLIER(name, form_, shared_, minimum_) \
     static void name(rows r, quantized a, int64_t token, float *out, int tokens) { \
         (void)tokens; \
         amx_tile(r, a, token, out, shared_, minimum_); \
     }
 #else
+#define WHOLE_TILE /* one of TOKENS */
 #define UNPACKED_MULTIPLIER(name, form_, shared_, minimum_) MULTIPLIER(name, UNPACKED | form_, shared_, minimum_)
 #endif
 #if LANES == 16
 #define TOKENS CASE(1, 1) CASE(2, 1) CASE(3, 1) CASE(4, 1) CASE(6, 1) CASE(8, 1) CASE(12, 1)
-static const int sizes[TILE + 1] = {0, 1, 2, 3, 4, 6, 6, 8, 8, 12, 12, 12, 12}; /* of the tile that is computed for so many tokens */
+/* Of the tile that is computed for so many tokens; only AMX has tiles of sixteen, of which only floats are computed here. */
+static const int sizes[] = {0, 1, 2, 3, 4, 6, 6, 8, 8, 12, 12, 12, 12, 16, 16, 16, 16};
 #elif defined(I8MM)
 #define TOKENS CASE(1, VECTORS) CASE(2, VECTORS) CASE(4, 2) CASE(6, 1) CASE(8, 1)
 static const int sizes[TILE + 1] = {0, 1, 2, 4, 4, 6, 6, 8, 8};
@@ -233,12 +236,13 @@ UNPACKED_MULTIPLIER(multiply_unpacked_6, BITS6, 16, 0)
 #define FLOAT_MULTIPLIER(name, is_bfloat) \
     static void name(rows r, quantized a, int64_t token, float *out, int tokens) { \
         enum { IS_BFLOAT = is_bfloat }; \
-        switch (tokens) { TOKENS } \
+        switch (tokens) { TOKENS WHOLE_TILE } \
     }
 FLOAT_MULTIPLIER(multiply_halves, 0)
 FLOAT_MULTIPLIER(multiply_bfloats, 1)
 #undef CASE
 #undef TOKENS
+#undef WHOLE_TILE
 #undef FLOAT_MULTIPLIER
 #undef UNPACKED_MULTIPLIER
 #undef MULTIPLIER
