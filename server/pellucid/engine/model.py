@@ -22,7 +22,10 @@ from pellucid.vocabulary.token import ExpertChoice
 NO_STATE = -1
 """The number of the state before the first token of a text."""
 
-ITEM_BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
+ITEM_BYTES = {"int8": 1, "float16": 2, "bfloat16": 2, "float32": 4}
+
+SCALE_BYTES = 4
+"""A float32 at the end of each row of int8 numbers, which are multiples of this scale."""
 
 Indices = NDArray[np.int64]
 Logprobs = NDArray[np.float32]
@@ -46,8 +49,13 @@ class CacheShape:
     state_size: int = 0
 
     @property
+    def row_width(self) -> int:
+        """The numbers that are stored for a head's key or value, with the bytes of a scale."""
+        return self.head_dim + (SCALE_BYTES if self.dtype == "int8" else 0)
+
+    @property
     def bytes_per_token(self) -> int:
-        return 2 * self.layers * self.kv_heads * self.head_dim * ITEM_BYTES[self.dtype]
+        return 2 * self.layers * self.kv_heads * self.row_width * ITEM_BYTES[self.dtype]
 
     @property
     def state_bytes(self) -> int:
@@ -59,7 +67,7 @@ class KVStorage(Protocol):
 
     The states of recurrent layers are in numbered buffers; see BatchSpan.
 
-    Content outside of the slots is an array (2 * layers, kv_heads, tokens, head_dim): all keys,
+    Content outside of the slots is an array (2 * layers, kv_heads, tokens, row_width): all keys,
     then all values. Numpy has no bfloat16, so bfloat16 content is uint16.
     """
 

@@ -54,6 +54,11 @@ class PrefixFile:
         key = hashlib.sha256(repr((self._key, made_of)).encode()).hexdigest()
         return PrefixFile(path, key, self._shape, source)
 
+    def of_shape(self, shape: CacheShape) -> PrefixFile:
+        """Return the file for the same model with another cache."""
+        key = hashlib.sha256(repr((self._key, shape.dtype)).encode()).hexdigest()
+        return PrefixFile(self.path, key, shape, self._source)
+
     def read(self) -> list[KVSnapshot]:
         """Read the saved prefixes, most recently used first; contents are read at first use.
 
@@ -130,9 +135,9 @@ class PrefixFile:
     def _tokens(self, dtype: np.dtype[Any], size: tuple[int, ...]) -> int:
         """Raise ValueError if the shape does not fit the cache; return the number of tokens."""
         shape = self._shape
-        layers, heads, tokens, dim = size
+        layers, heads, tokens, width = size
         stored = np.dtype("uint16" if shape.dtype == "bfloat16" else shape.dtype)
-        if (layers, heads, dim, dtype) != (2 * shape.layers, shape.kv_heads, shape.head_dim, stored):
+        if (layers, heads, width, dtype) != (2 * shape.layers, shape.kv_heads, shape.row_width, stored):
             raise ValueError(f"a content has the shape {size}")
         return tokens
 

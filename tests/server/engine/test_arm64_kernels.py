@@ -150,11 +150,12 @@ class RecordingKernels(Kernels):
         self.outputs.append(out)
 
 
-def run_decoder(config: DecoderConfig, rank: int, kernels: RecordingKernels) -> None:
+def run_decoder(config: DecoderConfig, rank: int, kernels: RecordingKernels, *, int8: bool = False) -> None:
     """Read texts in chunks of all sizes, then several together, and compute logits."""
     model = NativeDecoder(config, pack(config, in_blocks(config).items(), "half-native"), kernels)
     if rank:
         model = model.adapted(random_adapter(config, rank))
+    model = model.with_int8_cache() if int8 else model
     kv = new_storage(model, slots=3, capacity=sum(CHUNKS) + 1)
     for array in (*layers_of(kv), states_of(kv)):
         kernels.memory.add(array)
@@ -223,6 +224,7 @@ def work(folder: Path) -> Work:
     add, add_pointers, first = kernels.memory.add, kernels.memory.add_pointers, kernels.memory.first
     for config, rank in itertools.product((QWEN2, VARIED, EXPERTS, CONVOLUTIONS, DELTA), (0, 5)):
         run_decoder(config, rank, kernels)
+    run_decoder(VARIED, 0, kernels, int8=True)
     for form in FORMS:
         run_largest_products(form, kernels)
     rows, vocab, top = 3, 9001, 20

@@ -55,7 +55,8 @@ SHAPES = {
 }
 """Ranks and matrices of adapters; rank 0 is no adapter."""
 
-each_rank = pytest.mark.parametrize("rank", [0, 5])
+each_form = pytest.mark.parametrize(("rank", "int8"), [(0, False), (5, False), (5, True)])
+"""Without an adapter, with an adapter, and also with a KV cache in int8."""
 
 
 @pytest.fixture(params=CONFIGS)
@@ -71,9 +72,12 @@ def native_of(config: DecoderConfig, tensors: Mapping[str, Weight], kernels: Ker
     return NativeDecoder(config, pack(config, tensors.items(), "half-native"), kernels)
 
 
-def native(config: DecoderConfig, kernels: Kernels, rank: int = 0, seed: int = 0) -> NativeDecoder:
+def native(
+    config: DecoderConfig, kernels: Kernels, rank: int = 0, seed: int = 0, *, int8: bool = False
+) -> NativeDecoder:
     """Return a decoder, adapted unless the rank is 0."""
     plain = native_of(config, in_blocks(config), kernels)
+    plain = plain.with_int8_cache() if int8 else plain
     return plain.adapted(random_adapter(config, rank, seed=seed)) if rank else plain
 
 
@@ -149,10 +153,10 @@ def test_is_what_merged_weights_give(config: DecoderConfig, built: Kernels) -> N
     assert distance(adapted, expected) < min(0.08, distance(base, expected) / 8)
 
 
-@each_rank
-def test_chunks_change_no_bit(config: DecoderConfig, built: Kernels, rank: int) -> None:
+@each_form
+def test_chunks_change_no_bit(config: DecoderConfig, built: Kernels, rank: int, int8: bool) -> None:
     """A text gives the same bits in a single pass and in chunks, hidden states and cache alike."""
-    model, ids = native(config, built, rank), random_text(config, 200)
+    model, ids = native(config, built, rank, int8=int8), random_text(config, 200)
     whole = storage(model)
     expected = run_in_chunks(model, whole, 1, ids, [200])
     for sizes in ([1], [7], [64], [1, 50, 13]):
@@ -177,10 +181,10 @@ def test_threads_may_share_a_sequence(config: DecoderConfig, built: Kernels) -> 
     assert np.array_equal(model.forward(batch(step), whole), together)
 
 
-@each_rank
-def test_company_changes_no_bit(config: DecoderConfig, built: Kernels, rank: int) -> None:
+@each_form
+def test_company_changes_no_bit(config: DecoderConfig, built: Kernels, rank: int, int8: bool) -> None:
     """A token has the same bits alone and in a batch with sequences of different lengths."""
-    model = native(config, built, rank)
+    model = native(config, built, rank, int8=int8)
     texts = [random_text(config, count, seed) for seed, count in enumerate((150, 64, 1, 13))]
     alone, together = storage(model), storage(model)
     for slot, text in enumerate(texts):
@@ -196,13 +200,13 @@ def test_company_changes_no_bit(config: DecoderConfig, built: Kernels, rank: int
 
 
 @pytest.mark.process
-@each_rank
-def test_threads_change_no_bit(config: DecoderConfig, folder: Path, rank: int) -> None:
+@each_form
+def test_threads_change_no_bit(config: DecoderConfig, folder: Path, rank: int, int8: bool) -> None:
     """One, two, five and seventeen threads give the same bits."""
     long, results = replace(config, context=540), []
     ids = random_text(long, long.context)
     for threads in (1, 2, 5, 17):
-        model = native(long, Kernels(threads=threads, folder=folder), rank)
+        model = native(long, Kernels(threads=threads, folder=folder), rank, int8=int8)
         hidden = run_in_chunks(model, new_storage(model, capacity=len(ids)), 0, ids, [530, 7, 3])
         results.append(model.logits(hidden).values)
     assert all(np.array_equal(results[0], each) for each in results[1:])

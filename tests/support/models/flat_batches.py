@@ -37,7 +37,7 @@ def new_storage(model: Model, slots: int = 4, capacity: int = 48) -> KVStorage:
         kv = model.new_storage(slots, capacity, states=slots)
         states_of(kv)[:] = float("nan")
     for layer in layers_of(kv):
-        layer[:] = float("nan")
+        layer[:] = -1 if model.cache_shape.dtype == "int8" else float("nan")  # Four bytes of -1 are NaN, a row's scale.
     return kv
 
 

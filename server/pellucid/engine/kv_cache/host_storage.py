@@ -13,13 +13,13 @@ from pellucid.system.large_pages import large_pages, small_pages
 
 
 class HostStorage:
-    """Keys and values; each layer has an array (slots, kv_heads, capacity, head_dim).
+    """Keys and values; each layer has an array (slots, kv_heads, capacity, row_width).
 
     ``states`` is (states, state_size) float32.
     """
 
     def __init__(self, shape: CacheShape, slots: int, capacity: int, states: int = 0) -> None:
-        size = (slots, shape.kv_heads, capacity, shape.head_dim)
+        size = (slots, shape.kv_heads, capacity, shape.row_width)
         layers = [small_pages(slots * capacity * shape.bytes_per_token // shape.layers) for _ in range(shape.layers)]
         parts = [part.view(shape.dtype).reshape(2, *size) for part in layers]
         self.keys, self.values = [part[0] for part in parts], [part[1] for part in parts]

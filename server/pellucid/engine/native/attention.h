@@ -3,7 +3,7 @@
    zero, and a row's operations are the same whichever rows and threads share its work: a token's result does not depend on its
    batch or chunk. A row is a query of one head. */
 #pragma once
-#include "simd.h"
+#include "cache_rows.h"
 
 enum {
     KEYS = 64,         /* of a block */
@@ -27,12 +27,6 @@ enum {
 
 /* A function that GCC would otherwise inline, with its tiles twice, and with fewer registers. */
 #define APART __attribute__((noinline))
-
-/* Keys or values of one layer: (slots, kv heads, capacity, head_dim), strides counted in halves. */
-typedef struct {
-    half *at;
-    int64_t slot, head, token;
-} cache;
 
 typedef struct {
     int64_t slot, start, count, offset; /* see BatchSpan in model.py */
@@ -107,20 +101,19 @@ static void add_sink(mixture row, float score, int64_t head_dim) {
 
 /* The keys and values of a block, ``count`` of each. */
 typedef struct {
-    const half *key, *value;
-    int64_t first, count, token;
+    const uint8_t *key, *value;
+    int64_t first, count, token; /* token: bytes of a row */
     int64_t window; /* the most recent positions that a row sees */
     float cap;      /* of scores, or 0 */
 } block;
 
 /* While a tile is computed, the memory of as many values and of as many keys of the next block is fetched: processors
    themselves look no further ahead than a page. Beyond the end nothing is fetched, and nothing fails. */
-INLINE void fetch_soon(block b, int64_t begin, int64_t end, int64_t head_dim) {
-    for (int64_t j = begin; j < end; j++)
-        for (int64_t d = 0; d < head_dim; d += 32) {
-            __builtin_prefetch(b.value + j * b.token + d);
-            __builtin_prefetch(b.key + (KEYS + j) * b.token + d);
-        }
+INLINE void fetch_soon(block b, int64_t begin, int64_t end) {
+    for (int64_t at = begin * b.token; at < end * b.token; at += 64) {
+        __builtin_prefetch(b.value + at);
+        __builtin_prefetch(b.key + KEYS * b.token + at);
+    }
 }
 
 /* Weights of a block's keys for V vectors of rows: a lane is a row, so that keys are read as they are stored. Keys after the
@@ -137,7 +130,7 @@ INLINE void weigh_rows(attention_scratch s, block b, int64_t head_dim, int is_fi
     for (int64_t j = 0; j < b.count; j += T) {
         const float *key = s.key + j * head_dim;
         vf sum[8][3];
-        if (is_first) fetch_soon(b, j, j + T, head_dim);
+        if (is_first) fetch_soon(b, j, j + T);
 #pragma GCC unroll 8
         for (int t = 0; t < T; t++)
 #pragma GCC unroll 3
@@ -194,8 +187,8 @@ static APART void weigh(attention_scratch s, block b, int64_t head_dim, int64_t 
 }
 
 /* out = out * shrink + weights times values, for R rows and C columns. */
-INLINE void mix_tile(float *out, int64_t head_dim, const float *weight, int64_t stride, const half *value, block b, const float *shrink,
-                     const int R, const int C) {
+INLINE void mix_tile(float *out, int64_t head_dim, const float *weight, int64_t stride, int64_t d, block b, const float *shrink,
+                     const int R, const int C, const int IN_BYTES) {
     vf sum[ROWS][WIDE / LANES];
 #pragma GCC unroll 8
     for (int r = 0; r < R; r++)
@@ -204,7 +197,7 @@ INLINE void mix_tile(float *out, int64_t head_dim, const float *weight, int64_t 
     for (int64_t j = 0; j < b.count; j++) {
         vf right[WIDE / LANES];
 #pragma GCC unroll 8
-        for (int c = 0; c < C / LANES; c++) right[c] = load_half(value + j * b.token + c * LANES);
+        for (int c = 0; c < C / LANES; c++) right[c] = load_cached(b.value + j * b.token, d + c * LANES, IN_BYTES);
 #pragma GCC unroll 8
         for (int r = 0; r < R; r++) {
             vf left = splat(weight[j * stride + r]);
@@ -219,9 +212,9 @@ INLINE void mix_tile(float *out, int64_t head_dim, const float *weight, int64_t 
 }
 
 /* The rows of a band, in tiles of about the same height. */
-static APART void mix(attention_scratch s, block b, int64_t head_dim, int64_t rows, int64_t stride) {
+INLINE void mix_rows(attention_scratch s, block b, int64_t head_dim, int64_t rows, int64_t stride, const int IN_BYTES) {
 #define COLUMNS(R) (LANES == 8 && R > 2 ? 16 : WIDE)
-#define MIX(R, C) mix_tile(s.part.out + r * head_dim + d, head_dim, s.weight + r, stride, b.value + d, b, s.shrink + r, R, C)
+#define MIX(R, C) mix_tile(s.part.out + r * head_dim + d, head_dim, s.weight + r, stride, d, b, s.shrink + r, R, C, IN_BYTES)
 #define CASE(R) \
     case R: \
         for (; d + COLUMNS(R) <= head_dim; d += COLUMNS(R)) MIX(R, COLUMNS(R)); \
@@ -237,13 +230,26 @@ static APART void mix(attention_scratch s, block b, int64_t head_dim, int64_t ro
 #undef COLUMNS
 }
 
+static APART void mix(attention_scratch s, block b, int64_t head_dim, int64_t rows, int64_t stride) {
+    mix_rows(s, b, head_dim, rows, stride, 0);
+}
+
+/* The scale of a value joins the value's weights, which are fewer numbers than the value's. */
+static APART void mix_bytes(attention_scratch s, block b, int64_t head_dim, int64_t rows, int64_t stride) {
+    for (int64_t j = 0; j < b.count; j++) {
+        vf scale = splat(row_scale(b.value + j * b.token, head_dim));
+        for (int64_t i = j * stride; i < (j + 1) * stride; i += LANES) store(s.weight + i, load(s.weight + i) * scale);
+    }
+    mix_rows(s, b, head_dim, rows, stride, 1);
+}
+
 /* Queries ``begin``..``end`` of a span (in q, with row stride ``stride``) against the keys from ``from`` to ``to`` of one key head;
    out is (tokens, heads). Blocks before all windows are skipped: what a row mixes of keys that it does not see adds nothing. */
 static void attend(attention_scratch s, head_shape h, const span *p, cache keys, cache values, int64_t kv_head, int64_t begin, int64_t end,
                    int64_t from, int64_t to, int64_t window, const float *q, int64_t stride, mixture out) {
     int64_t group = h.heads / h.kv_heads, rows = (end - begin) * group, padded = whole_bands(rows), n = h.head_dim;
     int64_t start = p->start + begin, last = to < p->start + end ? to : p->start + end;
-    const half *k = keys.at + p->slot * keys.slot + kv_head * keys.head, *v = values.at + p->slot * values.slot + kv_head * values.head;
+    const uint8_t *k = keys.at + p->slot * keys.slot + kv_head * keys.head, *v = values.at + p->slot * values.slot + kv_head * values.head;
     int64_t seen = start + 1 > window ? (start + 1 - window) / KEYS * KEYS : 0, earliest = from > seen ? from : seen;
     vf scale = splat(LOG2_E * h.scale);
     for (int64_t r = 0; r < rows; r += LANES) {
@@ -266,12 +272,15 @@ static void attend(attention_scratch s, head_shape h, const span *p, cache keys,
         int64_t seeing = first > start ? (first - start) * group / BAND * BAND : 0; /* earlier bands see none of these keys */
         block b = {k + first * keys.token, v + first * values.token, first, count, keys.token, window, h.cap};
         for (int64_t j = 0; j < count; j++)
-            for (int64_t d = 0; d < n; d += LANES) store(s.key + j * n + d, load_half(b.key + j * b.token + d));
+            if (keys.in_bytes)
+                unpack_row(s.key + j * n, b.key + j * b.token, n, 1);
+            else
+                unpack_row(s.key + j * n, b.key + j * b.token, n, 0);
         for (int64_t r = seeing; r < rows; r += BAND) {
             int64_t width = band_width(rows - r);
             attention_scratch band = {s.query + r * n, s.key, s.weight, s.shrink + r, s.position + r, .part = from_row(s.part, r, n)};
             weigh(band, b, n, width, r == seeing);
-            mix(band, b, n, rows - r < width ? rows - r : width, width);
+            (values.in_bytes ? mix_bytes : mix)(band, b, n, rows - r < width ? rows - r : width, width);
         }
         if ((first + KEYS) % PART == 0 || first + KEYS >= last) fold(s.whole, s.part, rows, n);
     }

@@ -102,7 +102,7 @@ class DecoderTensorPointers:
 
     def _layer(self, prefix: str, kind: LayerKind) -> NativeLayer:
         matrices = {name: self._matrix(prefix + name, kind) for name in MATRICES}
-        floats = {name: self._pointer(f"{prefix}{name}.weight") for name in (*FLOATS, "router")}
+        floats = {name: self._pointer(f"{prefix}{name}.weight") for name in (*FLOATS, "router", "key_balance")}
         floats["router_bias"] = self._pointer(f"{prefix}router.bias")
         return NativeLayer(
             **matrices,

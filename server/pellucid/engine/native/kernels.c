@@ -24,6 +24,7 @@ typedef struct {
     /* Of a recurrence, see recurrence.h: taps, weights and biases of the gates, and the norm of a delta net's outputs. */
     const float *convolution, *beta, *alpha, *decay, *decay_bias, *mixing_norm;
     const float *router, *router_bias; /* (experts, hidden) and (experts), or NULL */
+    const float *key_balance; /* (kv_heads, head_dim), or NULL: divides keys and multiplies queries; see key_balance.py */
     int64_t norms_heads; /* 0: queries of all heads are normed together, and keys */
     const float *cosine, *sine; /* (context, rotated), or NULL: queries and keys are not rotated */
     int64_t window;  /* the most recent positions that a token sees */
@@ -55,8 +56,8 @@ typedef struct {
     const int64_t *ids;
     const span *span;
     const int64_t *row; /* the tokens whose hidden states are wanted */
-    half *const *keys, *const *values; /* of each layer; NULL of a recurrent layer */
-    int64_t slot_stride, head_stride, token_stride;
+    uint8_t *const *keys, *const *values; /* of each layer; NULL of a recurrent layer */
+    int64_t slot_stride, head_stride, token_stride, in_bytes; /* see cache_rows.h */
     float *states;        /* (buffers, state_stride) of recurrent layers */
     int64_t state_stride;
     const volatile int32_t *interrupt; /* NULL, or what ends the pass between two layers when it is not 0 */
@@ -210,7 +211,7 @@ static void rotate(float *x, const float *cosine, const float *sine, int64_t n) 
 }
 
 /* Norms and rotates a token's queries and keys in place, and writes its keys and values to the cache. */
-static void place(const pass *p, const layer *l, const span *at, int64_t i, half *keys, half *values) {
+static void place(const pass *p, const layer *l, const span *at, int64_t i, uint8_t *keys, uint8_t *values) {
     const decoder *d = p->decoder;
     const batch *b = p->batch;
     int64_t n = d->head_dim, position = at->start + i;
@@ -224,12 +225,13 @@ static void place(const pass *p, const layer *l, const span *at, int64_t i, half
     }
     float grown = d->query_growth != 0 ? 1 + d->query_growth * log1pf((float)(position / d->query_interval)) : 1;
     for (int64_t i = 0; grown != 1 && i < d->heads * n; i++) q[i] *= grown;
+    for (int64_t i = 0; l->key_balance && i < d->heads * n; i++)
+        q[i] *= l->key_balance[i / (d->heads / d->kv_heads * n) * n + i % n];
+    for (int64_t i = 0; l->key_balance && i < d->kv_heads * n; i++) k[i] /= l->key_balance[i];
     for (int64_t h = 0; h < d->kv_heads; h++) {
         int64_t to = at->slot * b->slot_stride + h * b->head_stride + position * b->token_stride;
-        for (int64_t j = 0; j < n; j += LANES) {
-            store_half(keys + to + j, load(k + h * n + j));
-            store_half(values + to + j, load(v + h * n + j));
-        }
+        store_row(keys + to, k + h * n, n, b->in_bytes);
+        store_row(values + to, v + h * n, n, b->in_bytes);
     }
 }
 
@@ -252,7 +254,7 @@ static void attend_all(void *argument, int thread) {
     const decoder *d = p->decoder;
     const batch *b = p->batch;
     head_shape h = shape_of(d);
-    cache keys = {b->keys[now->layer], b->slot_stride, b->head_stride, b->token_stride}, values = keys;
+    cache keys = {b->keys[now->layer], b->slot_stride, b->head_stride, b->token_stride, b->in_bytes}, values = keys;
     values.at = b->values[now->layer];
     int64_t shared = shared_tokens(h), parts = p->s.parts, skipped = 0, piece = take(p->pool);
     for (int64_t s = 0; s < b->spans; s++) {

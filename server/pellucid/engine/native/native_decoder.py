@@ -30,6 +30,7 @@ from pellucid.engine.native.calls import Kernels, shared_kernels
 from pellucid.engine.native.decoder_tensor_pointers import DecoderTensorPointers, RotaryTables
 from pellucid.engine.native.kernel_compiler import KernelsUnavailableError
 from pellucid.engine.native.kernel_layout import BLOCK, GROUP, Array, pack_low_rank, stored_bits
+from pellucid.engine.native.key_balance import key_balances
 from pellucid.engine.native.native_structs import NativeBatch, NativeSpan
 from pellucid.engine.token_mask import TokenMask
 from pellucid.engine.token_scores import RowScores
@@ -109,6 +110,7 @@ class NativeDecoder(DecoderSizes):
         assert supports(config), "packing.choose_scheme gives other shapes to torch"
         self.config = config
         self.kernels = usable
+        self._cache_dtype = "float16"
         self._packed = dict(packed)
         self._low_rank: dict[str, dict[str, Array]] = {}
         self.description = (
@@ -133,10 +135,19 @@ class NativeDecoder(DecoderSizes):
         twin._structs = DecoderTensorPointers(self.config, self._packed, twin._low_rank)
         return twin
 
+    def with_int8_cache(self) -> NativeDecoder:
+        """Return a decoder with keys and values in int8 that shares weights and working memory."""
+        twin = copy.copy(self)
+        twin._cache_dtype = "int8"
+        twin._packed = self._packed | key_balances(self.config, self._packed)
+        twin._structs = DecoderTensorPointers(self.config, twin._packed, twin._low_rank)
+        twin.description = f"{self.description}, int8 KV cache"
+        return twin
+
     @property
     def cache_shape(self) -> CacheShape:
         c = self.config
-        return CacheShape(c.attention_layers, c.kv_heads, c.head_dim, "float16", state_size=c.state_size)
+        return CacheShape(c.attention_layers, c.kv_heads, c.head_dim, self._cache_dtype, state_size=c.state_size)
 
     @property
     def weight_bytes(self) -> int:
@@ -177,7 +188,7 @@ class NativeDecoder(DecoderSizes):
         caches = iter(zip(kv.keys, kv.values, strict=True))
         keys, values = zip(*((None, None) if kind.recurrent else next(caches) for kind in kinds), strict=True)
         choices = None if batch.choices is None else self._choices(max(len(ids), len(rows)))
-        slot, head, token, item = kv.keys[0].strides
+        slot, head, token, _ = kv.keys[0].strides
         native = NativeBatch(
             tokens=len(ids),
             spans=len(batch.spans),
@@ -189,9 +200,10 @@ class NativeDecoder(DecoderSizes):
             row=rows.ctypes.data,
             keys=_pointers(keys),
             values=_pointers(values),
-            slot_stride=slot // item,
-            head_stride=head // item,
-            token_stride=token // item,
+            slot_stride=slot,
+            head_stride=head,
+            token_stride=token,
+            in_bytes=self._cache_dtype == "int8",
             states=kv.states.ctypes.data,
             state_stride=kv.states.shape[1],
             interrupt=None if batch.interrupt is None else batch.interrupt.address,
@@ -238,8 +250,8 @@ class NativeDecoder(DecoderSizes):
             raise IndexError(f"A token id lies outside the vocabulary of {self.vocab_size}.")
         layouts = {(array.strides, array.dtype) for array in (*kv.keys, *kv.values)}
         assert len(layouts) == 1, layouts
-        assert kv.keys[0].strides[3] == 2
-        assert kv.keys[0].dtype == np.float16
+        assert kv.keys[0].strides[3] == kv.keys[0].itemsize
+        assert kv.keys[0].dtype == self._cache_dtype
 
     def _scratch(self, tokens: int, end: int) -> int:
         """Return the address of memory for so many tokens of sequences that end by ``end``."""

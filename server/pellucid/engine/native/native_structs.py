@@ -45,7 +45,7 @@ class NativeLayer(Structure):
 
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "gate_up", "down")),
-        *((name, c_void_p) for name in (*FLOATS, "router", "router_bias")),
+        *((name, c_void_p) for name in (*FLOATS, "router", "router_bias", "key_balance")),
         ("norms_heads", c_int64),
         *((name, c_void_p) for name in ("cosine", "sine")),
         *((name, c_int64) for name in ("window", "recurrent", "state")),
@@ -103,7 +103,7 @@ class NativeBatch(Structure):
         ("row", c_void_p),
         ("keys", POINTER(c_void_p)),
         ("values", POINTER(c_void_p)),
-        *((name, c_int64) for name in ("slot_stride", "head_stride", "token_stride")),
+        *((name, c_int64) for name in ("slot_stride", "head_stride", "token_stride", "in_bytes")),
         ("states", c_void_p),
         ("state_stride", c_int64),
         *((name, c_void_p) for name in ("interrupt", "expert", "weight")),

@@ -465,6 +465,21 @@ INLINE vf load_bfloat(const half *p) {
 #endif
 }
 
+/* Bytes as floats; GCC 12 would convert a vector of bytes one by one. */
+INLINE vf load_bytes(const int8_t *p) {
+#if LANES == 16
+    return to_float((vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+#elif LANES == 8
+    return to_float((vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+#elif defined(NEON)
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return to_float((vi)vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four))))));
+#else
+    return (vf){p[0], p[1], p[2], p[3]};
+#endif
+}
+
 /* The scales of the rows whose sums are in vector ``v``, in the same lanes. */
 INLINE vf of_rows(const half *p, int v, const int share) {
     vf rows = load_half(p + v / share * LANES);
