@@ -112,7 +112,16 @@ class Settings(BaseSettings):
     quant: Literal["auto", "none", "half", "int8", "int4"] = Field(
         "auto", description="how weights are stored: auto, none, half, int8 or int4"
     )
-    context: int = Field(8192, ge=64, description="maximum tokens of one sequence, prompt and answer together")
+    context: Annotated[int, Field(ge=64)] | Literal["auto"] = Field(
+        8192,
+        description="maximum tokens of one sequence, prompt and answer together; auto: as many as the model allows and "
+        "the free memory holds for all slots",
+    )
+    kv_cache: Literal["exact", "int8", "auto"] = Field(
+        "exact",
+        description="how keys and values are stored: exact, int8 (about half the memory; logprobs change slightly) or "
+        "auto (int8 if the exact cache does not fit the free memory)",
+    )
     slots: int = Field(8, ge=1, le=1024, description="sequences that run at the same time, per model")
     model_memory: int = Field(
         0,
@@ -244,6 +253,13 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("context", mode="before")
+    @classmethod
+    def _tokens(cls, value: object) -> object:
+        if value != "auto" and not (str(value).isdecimal() and int(str(value)) >= 64):
+            raise ValueError("should be a number of tokens, at least 64, or auto")
+        return value
 
     @field_validator("models")
     @classmethod

@@ -81,6 +81,9 @@ def test_several_names(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> No
             {"host": "0.0.0.0"},
             "Other machines can reach the host 0.0.0.0: set an API key (--api-key-file or PELLUCID_API_KEY).",
         ),
+        ({"context": 63}, "--context should be a number of tokens, at least 64, or auto, not 63."),
+        ({"context": "all"}, "--context should be a number of tokens, at least 64, or auto, not 'all'."),
+        ({"kv_cache": "int4"}, "--kv-cache should be 'exact', 'int8' or 'auto', not 'int4'."),
         ({"models": ()}, "--model should name a model, not ()."),
         (
             {"trusted_proxies": "10.0.0.1,proxy.lan"},

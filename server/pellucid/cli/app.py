@@ -284,7 +284,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print the findings
 
 
 @app.command(
-    cls=settings_command("device", "quant", "context", "threads"),
+    cls=settings_command("device", "quant", "context", "kv_cache", "threads"),
     epilog="Example: pellucid bench --json > before.json, and later: pellucid bench --compare before.json",
 )
 def bench(

@@ -112,16 +112,21 @@ class LocalEngine:
             if not finished:
                 self._messages.put(Cancel(number))
 
-    def add_model(self, name: str, model: Model, *, slots: int = 0, saved: SavedPrefixes | None = None) -> Future[None]:
+    def add_model(
+        self, name: str, model: Model, *, slots: int = 0, context: int = 0, saved: SavedPrefixes | None = None
+    ) -> Future[None]:
         """Serve another model, starting when the future is done.
 
-        0 ``slots`` means the number in the settings. A model of the same name is replaced (see
-        ``remove_model``). The KV cache is allocated here: raises RuntimeError or MemoryError if
-        memory is short, and UnavailableError.
+        0 ``slots`` or ``context`` means the number in the settings. A model of the same name is
+        replaced (see ``remove_model``). The KV cache is allocated here: raises RuntimeError or
+        MemoryError if memory is short, and UnavailableError.
         """
         count = len({*self._workers.by_name, name})
         share = replace(
-            self.settings, slots=slots or self.settings.slots, prefix_memory=self.settings.prefix_memory // count
+            self.settings,
+            slots=slots or self.settings.slots,
+            context=context or self.settings.context,
+            prefix_memory=self.settings.prefix_memory // count,
         )
         message = Add(name, ModelWorker(model, share, self._clock, saved), promise())
         self._submit(message)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from pellucid.engine.decoders.decoder_config import DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks, Weight
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.errors import ConfigError, ModelError, NotFoundError, PellucidError
 from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
@@ -73,6 +74,22 @@ def facts_of(model: Model) -> ModelFacts:
         model.cache_shape.device,
         model.reports_experts,
     )
+
+
+def has_int8_cache(loaded: LoadedModel) -> bool:
+    """Return whether the model can keep keys and values in int8."""
+    return isinstance(loaded.model, NativeDecoder)
+
+
+def with_int8_cache(loaded: LoadedModel) -> LoadedModel:
+    """Return the model with keys and values in int8. Raise ConfigError for a model without."""
+    if not isinstance(loaded.model, NativeDecoder):
+        raise ConfigError(
+            f"kv_cache int8 needs the native kernels, but {loaded.name} is computed by torch: use kv_cache exact."
+        )
+    model = loaded.model.with_int8_cache()
+    prefixes = None if loaded.prefixes is None else loaded.prefixes.of_shape(model.cache_shape)
+    return replace(loaded, model=model, facts=facts_of(model), prefixes=prefixes)
 
 
 def stored_step_bytes(files: Sequence[Path]) -> int:

@@ -30,7 +30,8 @@ class LoadedAdapters:
             # The base stays loaded meanwhile.
             async with self._served.using(model or choose_base(card, self._loaded()).name) as base:
                 loaded = await asyncio.to_thread(adapt, self._model(base.name), card)
-                await self.models.serve(loaded, self.models.settings.adapter_slots)
+                context = self.models.engine.context(base.name)
+                await self.models.serve(loaded, context, self.models.settings.adapter_slots)
             return _status(loaded)
 
     async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from pellucid.config import Settings
 from pellucid.engine.local_engine import LocalEngine
@@ -14,6 +15,7 @@ from pellucid.models.load import LoadedModel, find_device, load, served_name, sp
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store, local_path
 from pellucid.serving.adapter_loading import LoadedAdapters
+from pellucid.serving.cache_fit import fit_cache, room_for_caches
 from pellucid.serving.model_loading import LoadedModels
 from pellucid.serving.server_parts import ServerParts
 from pellucid.system.atomic_files import human
@@ -45,31 +47,36 @@ def assemble(
         name: load(name, device=settings.device, quant=settings.quant, store=store, progress=progress)
         for name in _distinct([name for name, _ in asked])
     }
+    room = room_for_caches(settings, sum(base.model.weight_bytes for base in bases.values()))
+    count = len(adapters) + sum(adapter is not None for _, adapter in asked)
+    slots = settings.slots + count * settings.adapter_slots  # Of a model with all adapters.
+    contexts = {}
+    for name, base in bases.items():
+        share = None if room is None else room // len(bases)
+        bases[name], contexts[base.name] = fit_cache(settings, base, share, slots, progress)
     variants = _variants(store, asked, bases, adapters)
     limits = EngineSettings(
         slots=settings.slots,
-        context=settings.context,
         chunk=settings.chunk,
         queue=settings.queue,
         lookup=settings.lookup,
         prefix_memory=settings.prefix_memory * 2**20,
     )
-    models = {model.name: model.model for model in bases.values()}
-    saved = _saved(settings, [*bases.values(), *variants]) if with_saved_prefixes else {}
-    try:
-        engine = LocalEngine(models, limits, saved=saved)
-        for variant in variants:
-            engine.add_model(
-                variant.name, variant.model, slots=settings.adapter_slots, saved=saved.get(variant.name)
-            ).result()
-    except (RuntimeError, MemoryError) as error:  # Torch and numpy report failed allocations like this.
-        size = sum(storage_bytes(limits, model) for model in models.values())
-        raise ConfigError(
-            f"The KV cache of {limits.slots} slots of up to {limits.context} tokens needs {human(size)} ({size} "
-            "bytes), which cannot be allocated: use fewer --slots or a smaller --context."
-        ) from error
+    served = [*bases.values(), *variants]
+    saved = _saved(settings, served) if with_saved_prefixes else {}
+    engine = LocalEngine({}, limits)
+    for one in served:
+        context, count = contexts[one.base or one.name], settings.adapter_slots if one.base else settings.slots
+        try:
+            engine.add_model(one.name, one.model, slots=count, context=context, saved=saved.get(one.name)).result()
+        except (RuntimeError, MemoryError) as error:  # Torch and numpy report failed allocations like this.
+            size = storage_bytes(replace(limits, slots=count, context=context), one.model)
+            raise ConfigError(
+                f"The KV cache of {count} slots of up to {context} tokens of {one.name} needs {human(size)} ({size} "
+                "bytes), which cannot be allocated: use fewer --slots or a smaller --context."
+            ) from error
     first = f"{served_name(asked[0][0])}:{asked[0][1]}"
-    return engine, LocalAssistant(engine, sorted([*bases.values(), *variants], key=lambda model: model.name != first))
+    return engine, LocalAssistant(engine, sorted(served, key=lambda model: model.name != first))
 
 
 def assemble_server(settings: Settings, progress: Progress) -> ServerParts:

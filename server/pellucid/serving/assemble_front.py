@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +51,8 @@ def check_front(settings: Settings) -> None:
         _split(model)
     for url in settings.engines:
         engine_url(url)
+    if settings.kv_cache != "exact":
+        raise ConfigError("--kv-cache is for models of this process: choose the cache of an engine at its start.")
     if settings.adapters:
         raise ConfigError(
             "--adapter is for models of this process: start the server without it, then run `pellucid adapters load`."
@@ -104,7 +107,7 @@ def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
     check = JoinCheck({name: tokenizer.encode(PROBE) for name, tokenizer in tokenizers.items()}, vocabularies)
     key = None if settings.engine_key is None else settings.engine_key.get_secret_value()
     limits = ReplicaLimits(settings.engine_slots, settings.queue, key)
-    fleet = Fleet(vocabularies, settings.context)
+    fleet = Fleet(vocabularies, sys.maxsize if settings.context == "auto" else settings.context)
     membership = Membership(fleet, check, limits, settings.engines, settings.engines_file)
     models = FrontModels(sources, tokenizers, membership, check, store)
     assistant = LocalAssistant(fleet, models.all())

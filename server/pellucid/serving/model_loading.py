@@ -12,18 +12,16 @@ from pellucid.client.assistant_protocol import LoadState, ModelLoad
 from pellucid.config import Settings
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.errors import InvalidRequestError, UnavailableError, unknown_model
-from pellucid.models.load import LoadedModel, find_device, load, split_quant, stored_bytes
+from pellucid.models.load import LoadedModel, load, split_quant, stored_bytes
 from pellucid.models.store import Store
+from pellucid.serving.cache_fit import fit_cache, model_budget, room_for_caches
 from pellucid.system.atomic_files import human
 from pellucid.system.daemon_threads import in_daemon_thread
-from pellucid.system.memory import return_free_memory, total_memory
+from pellucid.system.memory import return_free_memory
 from pellucid.system.progress import Noted, Silent, Work
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.served_models import ServedModels
 from pellucid.text.text_model import TextModel
-
-DEFAULT_SHARE = 0.75
-"""The share of the machine's memory for models without a setting."""
 
 
 @dataclass(eq=False)
@@ -53,8 +51,7 @@ class LoadedModels:
     @property
     def budget(self) -> int:
         """The memory for the weights and caches of all models, in bytes."""
-        total = total_memory(find_device(self.settings.device))
-        return self.settings.model_memory * 2**20 or int(DEFAULT_SHARE * total)
+        return model_budget(self.settings)
 
     @property
     def used(self) -> int:
@@ -62,15 +59,21 @@ class LoadedModels:
         models = [(served.model.facts, self.engine.status(served.name)) for served in self._models.all()]
         return sum(facts.weight_bytes + status.cache_bytes + status.parked_bytes for facts, status in models)
 
-    async def serve(self, loaded: LoadedModel, slots: int = 0) -> None:
+    async def serve(self, loaded: LoadedModel, context: int, slots: int = 0) -> None:
         """Serve a model or a variant with an adapter; 0 ``slots`` means the number in the settings.
 
+        ``context`` is the maximum number of tokens of a sequence.
         Raises UnavailableError without memory for the cache.
         """
         saves = self.settings.prefix_save and self.settings.prefix_memory > 0
         try:
             added = await asyncio.to_thread(
-                self.engine.add_model, loaded.name, loaded.model, slots=slots, saved=loaded.prefixes if saves else None
+                self.engine.add_model,
+                loaded.name,
+                loaded.model,
+                slots=slots,
+                context=context,
+                saved=loaded.prefixes if saves else None,
             )
             await asyncio.wrap_future(added)
             await self._models.add(loaded)
@@ -172,7 +175,8 @@ class LoadedModels:
                 loaded = await asyncio.wrap_future(in_daemon_thread(work, "pellucid-load"))
             except (RuntimeError, MemoryError) as error:
                 raise UnavailableError(f"There is not enough memory for {name}: unload another model.") from error
-            await self.serve(loaded)
+            room = room_for_caches(self.settings, self.used + loaded.model.weight_bytes)
+            await self.serve(*fit_cache(self.settings, loaded, room, self.settings.slots, progress))
         self._set_timer(name)
 
     async def _make_room(self, name: str) -> None:

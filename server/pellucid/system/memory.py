@@ -51,4 +51,18 @@ def available_memory(device: str) -> int | None:
     if not path.exists():
         return None
     free = next((line.split()[1] for line in path.read_text().splitlines() if line.startswith("MemAvailable:")), None)
-    return None if free is None else int(free) * 1024
+    left = left_in_group()
+    return None if free is None else min(int(free) * 1024, sys.maxsize if left is None else left)
+
+
+def left_in_group(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the bytes that the control group of a container or service still allows.
+
+    None without a limit, or without version 2 of ``cgroups(7)``. Cached files count as free.
+    """
+    with suppress(OSError, ValueError):  # No such file, or the limit "max".
+        folder = root / own.read_text().partition("0::/")[2].strip()
+        limit, used = (int((folder / name).read_text()) for name in ("memory.max", "memory.current"))
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return limit - used + int(counts["active_file"]) + int(counts["inactive_file"])
+    return None

@@ -22,6 +22,7 @@ from pellucid.door.users import UserLimits, Users
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import QueueFullError
 from pellucid.models.store import Store
+from pellucid.serving import cache_fit
 from pellucid.serving.model_loading import LoadedModels
 from pellucid.system.progress import Progress
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
@@ -167,6 +168,19 @@ def test_too_large_for_the_budget(cache: Path) -> None:
         assert reply.status_code == 503
         assert "start the server with a larger --model-memory" in reply.json()["error"]["message"]
         assert loaded(server.http) == [FIRST]
+
+
+def test_the_context_fits_the_memory_at_the_load(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An automatic context is fitted when a model is loaded; without memory, status 503 says so."""
+    with serving(cache, context="auto", slots=1, prefix_memory=0) as (server, loader):
+        monkeypatch.setattr(cache_fit, "available_memory", lambda _: 0)
+        reply = server.http.post("/models/load", json={"model": SECOND})
+        assert (reply.status_code, loaded(server.http)) == (503, [FIRST])
+        assert "too little for 1 slots of 1024 tokens" in reply.json()["error"]["message"]
+
+        monkeypatch.undo()
+        answer(server.http, SECOND)
+        assert loader.engine.context(SECOND) == loader.engine.context(FIRST) == loader.engine.model(FIRST).context
 
 
 def size_of_file(cache: Path) -> int:

@@ -21,7 +21,7 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.models.families import gguf_decoder
 from pellucid.models.formats.gguf import GGUF
-from pellucid.models.load import LoadedModel, load
+from pellucid.models.load import LoadedModel, load, with_int8_cache
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid.vocabulary.query import Priority, SamplingParams, Terms
@@ -139,3 +139,15 @@ def test_served_is_close_to_float32(served: LoadedModel, reference: PreTrainedMo
         f"logprobs as served against float32: mean {statistics.mean(differences):.3f}, largest {max(differences):.2f}"
     )
     assert statistics.mean(differences) < 0.15
+
+
+def test_an_int8_cache_is_close(served: LoadedModel) -> None:
+    """Logprobs with an int8 cache are within 1.5 of the exact cache's, and 0.1 on average."""
+    ids = served.tokenizer.encode(Path(__file__).read_text(encoding="utf-8"))[:1000]
+    request, settings = Request(ids, SamplingParams(max_tokens=0), score_from=1), EngineSettings(slots=1, context=1024)
+    exact, int8 = (WorkerDriver(each.model, settings).run(request) for each in (served, with_int8_cache(served)))
+    pairs = zip(exact.scores, int8.scores, strict=True)
+    differences = [abs(one.logprob - other.logprob) for one, other in pairs if one.logprob and other.logprob]
+    assert len(differences) > 900
+    assert 0 < statistics.mean(differences) < 0.1
+    assert max(differences) < 1.5

@@ -44,7 +44,7 @@ def downloaded(folder: Path) -> Path:
 def assembled(cache: Path, **settings: Any) -> Iterator[tuple[ServerState, LoadedModels]]:
     """Return the state of a server with a first model from a file."""
     path = write_gguf(cache / "first.gguf", tiny_llama(vocab_size=320), "llama", byte_level_bpe(320))
-    parts = assemble_server(load_settings(models=str(path), cache=cache, context=256, **settings), Silent())
+    parts = assemble_server(load_settings(models=str(path), cache=cache, **({"context": 256} | settings)), Silent())
     loader = parts.assistant.models.loader
     assert isinstance(loader, LoadedModels)
     state = ServerState(models=(FIRST,), grace=0.0)
