@@ -187,7 +187,7 @@ static APART void weigh(attention_scratch s, block b, int64_t head_dim, int64_t 
 }
 
 /* out = out * shrink + weights times values, for R rows and C columns. */
-INLINE void mix_tile(float *out, int64_t head_dim, const float *weight, int64_t stride, int64_t d, block b, const float *shrink,
+INLINE void mix_tile(float *out, int64_t head_dim, const float *weight, int64_t stride, const uint8_t *value, block b, const float *shrink,
                      const int R, const int C, const int IN_BYTES) {
     vf sum[ROWS][WIDE / LANES];
 #pragma GCC unroll 8
@@ -197,7 +197,7 @@ INLINE void mix_tile(float *out, int64_t head_dim, const float *weight, int64_t 
     for (int64_t j = 0; j < b.count; j++) {
         vf right[WIDE / LANES];
 #pragma GCC unroll 8
-        for (int c = 0; c < C / LANES; c++) right[c] = load_cached(b.value + j * b.token, d + c * LANES, IN_BYTES);
+        for (int c = 0; c < C / LANES; c++) right[c] = load_cached(value + j * b.token, c * LANES, IN_BYTES);
 #pragma GCC unroll 8
         for (int r = 0; r < R; r++) {
             vf left = splat(weight[j * stride + r]);
@@ -214,7 +214,8 @@ INLINE void mix_tile(float *out, int64_t head_dim, const float *weight, int64_t 
 /* The rows of a band, in tiles of about the same height. */
 INLINE void mix_rows(attention_scratch s, block b, int64_t head_dim, int64_t rows, int64_t stride, const int IN_BYTES) {
 #define COLUMNS(R) (LANES == 8 && R > 2 ? 16 : WIDE)
-#define MIX(R, C) mix_tile(s.part.out + r * head_dim + d, head_dim, s.weight + r, stride, d, b, s.shrink + r, R, C, IN_BYTES)
+#define VALUE (b.value + d * (IN_BYTES ? 1 : 2))
+#define MIX(R, C) mix_tile(s.part.out + r * head_dim + d, head_dim, s.weight + r, stride, VALUE, b, s.shrink + r, R, C, IN_BYTES)
 #define CASE(R) \
     case R: \
         for (; d + COLUMNS(R) <= head_dim; d += COLUMNS(R)) MIX(R, COLUMNS(R)); \
@@ -227,6 +228,7 @@ INLINE void mix_rows(attention_scratch s, block b, int64_t head_dim, int64_t row
     }
 #undef CASE
 #undef MIX
+#undef VALUE
 #undef COLUMNS
 }
 
@@ -280,7 +282,11 @@ static void attend(attention_scratch s, head_shape h, const span *p, cache keys,
             int64_t width = band_width(rows - r);
             attention_scratch band = {s.query + r * n, s.key, s.weight, s.shrink + r, s.position + r, .part = from_row(s.part, r, n)};
             weigh(band, b, n, width, r == seeing);
-            (values.in_bytes ? mix_bytes : mix)(band, b, n, rows - r < width ? rows - r : width, width);
+            int64_t height = rows - r < width ? rows - r : width;
+            if (values.in_bytes)
+                mix_bytes(band, b, n, height, width);
+            else
+                mix(band, b, n, height, width);
         }
         if ((first + KEYS) % PART == 0 || first + KEYS >= last) fold(s.whole, s.part, rows, n);
     }
