@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pellucid.bench.saved_speeds import Speed, add_speeds, read_speeds
 from pellucid.cli.manage_adapters import ask_server
-from pellucid.cli.model_table import console, model_facts, print_table
+from pellucid.cli.model_table import console, model_facts, print_table, text_tokens
 from pellucid.config import load_settings
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
 from pellucid.models.other_programs import found_models
@@ -60,7 +60,7 @@ def recommend() -> None:
     add_speeds(settings, saved)
     print_table([one for one in model_facts(settings) if one["name"] in saved], settings)
     typer.echo("")
-    for sentence in recommendation(read_speeds(settings), free, settings.context):
+    for sentence in recommendation(read_speeds(settings), free, text_tokens(settings)):
         typer.echo(sentence)
 
 

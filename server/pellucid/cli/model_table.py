@@ -33,6 +33,12 @@ def console() -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
+def text_tokens(settings: Settings) -> int:
+    """Return the tokens of the text in the memory estimate: for auto, the usual number."""
+    default: int = Settings.model_fields["context"].default
+    return default if settings.context == "auto" else settings.context
+
+
 def model_facts(settings: Settings) -> list[dict[str, Any]]:
     """Return a JSON object per model. Sizes are in bytes, times in seconds, None if unknown."""
     speeds = read_speeds(settings)
@@ -57,7 +63,7 @@ def _facts(record: ModelRecord, speed: Speed | None, settings: Settings) -> dict
     scheme = SCHEMES.get(settings.quant, "int8-native")
     weights = entry.weight_bytes(scheme) if speed is None else speed.weights
     return facts | {
-        "memory": weights + entry.cache_bytes(settings.context),
+        "memory": weights + entry.cache_bytes(text_tokens(settings)),
         "commercial": entry.commercial,
         "context": entry.context,
         "infill": entry.infill is not None,
@@ -92,8 +98,8 @@ def print_table(facts: Sequence[dict[str, Any]], settings: Settings) -> None:
     output = console()
     output.print(
         table,
-        f"~ means estimated. Memory is estimated for the weights and a text of {settings.context} tokens. Tried models "
-        "were run and measured where Pellucid is developed.",
+        f"~ means estimated. Memory is estimated for the weights and a text of {text_tokens(settings)} tokens. Tried "
+        "models were run and measured where Pellucid is developed.",
         sep="\n",
     )
     if any(one["keystroke"] is None for one in facts if one["tried"] is not None):
