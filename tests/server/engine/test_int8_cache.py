@@ -66,7 +66,7 @@ def test_attends_to_the_rounded_numbers(exact: NativeDecoder, monkeypatch: pytes
     last = batch([(1, 200, ids[200:])])
     for index, (rows, numbers) in enumerate(zip(layers_of(kv), layers_of(halves), strict=True)):
         numbers[1, :, :200] = dequantized(model, index, rows[1, :, :200])
-    limit = 1e-4 if exact.config is QWEN2 else 5e-3  # Rounding of activations multiplies differences layer by layer.
+    limit = 1e-4 if exact.config is QWEN2 else 0.03  # Rounding of activations multiplies differences layer by layer.
     assert distance(model.forward(last, kv), exact.forward(last, halves)) < limit
 
 
