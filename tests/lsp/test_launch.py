@@ -706,7 +706,10 @@ async def test_loading_during_a_request(loading_server: tuple[World, Callable[[]
             await client.token_ids("x", model=SECOND)
 
     asked = asyncio.create_task(ask())
-    await until(lambda: launcher.status == LauncherStatus(LauncherState.LOADING, LOADING, world.url, 25))
+    loading = LauncherStatus(LauncherState.LOADING, LOADING, world.url, 25)
+    await until(lambda: launcher.status == loading)
     end_loading()
     await asked
     await until(lambda: launcher.status == ready)
+
+    assert world.statuses[world.statuses.index(loading) - 1] == world.statuses[-1] == ready

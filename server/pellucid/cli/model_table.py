@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -90,10 +90,10 @@ def print_table(facts: Sequence[dict[str, Any]], settings: Settings) -> None:
             table.add_row(
                 one["name"],
                 f"{'~' * one['size_is_estimated']}{human(one['size'])}",
-                "-" if one["memory"] is None else human(one["memory"]),
-                "-" if one["keystroke"] is None else f"{'~' * one['keystroke_is_estimated']}{one['keystroke']:.2f} s",
+                _cell(one["memory"], human),
+                _cell(one["keystroke"], f"{'~' * one['keystroke_is_estimated']}{{:.2f}} s".format),
                 one["licence"],
-                *("-" if one[fact] is None else "yes" if one[fact] else "no" for fact in ("infill", "tried")),
+                *(_cell(one[fact], lambda is_so: "yes" if is_so else "no") for fact in ("infill", "tried")),
             )
     output = console()
     output.print(
@@ -104,3 +104,7 @@ def print_table(facts: Sequence[dict[str, Any]], settings: Settings) -> None:
     )
     if any(one["keystroke"] is None for one in facts if one["tried"] is not None):
         output.print(UNKNOWN_SPEED)
+
+
+def _cell(fact: Any, words: Callable[[Any], str]) -> str:
+    return "-" if fact is None else words(fact)

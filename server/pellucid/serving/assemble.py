@@ -66,14 +66,14 @@ def assemble(
     saved = _saved(settings, served) if with_saved_prefixes else {}
     engine = LocalEngine({}, limits)
     for one in served:
-        context, count = contexts[one.base or one.name], settings.adapter_slots if one.base else settings.slots
+        context, own_slots = contexts[one.base or one.name], settings.adapter_slots if one.base else settings.slots
         try:
-            engine.add_model(one.name, one.model, slots=count, context=context, saved=saved.get(one.name)).result()
+            engine.add_model(one.name, one.model, slots=own_slots, context=context, saved=saved.get(one.name)).result()
         except (RuntimeError, MemoryError) as error:  # Torch and numpy report failed allocations like this.
-            size = storage_bytes(replace(limits, slots=count, context=context), one.model)
+            size = storage_bytes(replace(limits, slots=own_slots, context=context), one.model)
             raise ConfigError(
-                f"The KV cache of {count} slots of up to {context} tokens of {one.name} needs {human(size)} ({size} "
-                "bytes), which cannot be allocated: use fewer --slots or a smaller --context."
+                f"The KV cache of {own_slots} slots of up to {context} tokens of {one.name} needs {human(size)} "
+                f"({size} bytes), which cannot be allocated: use fewer --slots or a smaller --context."
             ) from error
     first = f"{served_name(asked[0][0])}:{asked[0][1]}"
     return engine, LocalAssistant(engine, sorted(served, key=lambda model: model.name != first))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -37,6 +36,7 @@ class LoadedModels:
     sources: dict[str, str]
     store: Store = field(init=False)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    _models: ServedModels = field(init=False)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # A single model is loaded or unloaded at a time.
     _loads: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _unloads: set[asyncio.Task[None]] = field(default_factory=set)
@@ -47,6 +47,7 @@ class LoadedModels:
 
     def __post_init__(self) -> None:
         self.store = Store(self.settings.cache)
+        self._models = self.assistant.models
 
     @property
     def budget(self) -> int:
@@ -83,7 +84,8 @@ class LoadedModels:
             ) from error
 
     def knows(self, name: str) -> bool:
-        return name in self.sources or split_quant(name)[0] in self._stored()
+        stored = (manifest.name for manifest in self.store.manifests())
+        return name in self.sources or split_quant(name)[0] in stored
 
     async def load(self, name: str) -> None:
         if not self._models.knows(name):
@@ -107,7 +109,7 @@ class LoadedModels:
         served = self._models.find(name)
         if served.model.base is not None:
             raise InvalidRequestError(f"{served.name} is an adapter: unload it with /v1/adapters.", param="model")
-        if served.name in self._bases_of_adapters():
+        if served.name in self._models.bases_of_adapters():
             raise InvalidRequestError(f"{served.name} has loaded adapters: unload the adapters first.", param="model")
         self._leave(served)
 
@@ -128,17 +130,8 @@ class LoadedModels:
 
     async def list(self) -> list[ModelLoad]:
         served = [card.name for card in self._models.cards()]
-        return [self._load_of(name) for name in dict.fromkeys([*served, *self.sources, *self._stored()])]
-
-    @property
-    def _models(self) -> ServedModels:
-        return self.assistant.models
-
-    def _bases_of_adapters(self) -> set[str]:
-        return {served.model.base for served in self._models.all() if served.model.base is not None}
-
-    def _stored(self) -> Sequence[str]:
-        return [manifest.name for manifest in self.store.manifests()]
+        stored = [manifest.name for manifest in self.store.manifests()]
+        return [self._load_of(name) for name in dict.fromkeys([*served, *self.sources, *stored])]
 
     def _load_of(self, name: str) -> ModelLoad:
         timer = self._timers.get(name)
@@ -188,7 +181,7 @@ class LoadedModels:
                 "server with a larger --model-memory."
             )
         while self.used + need > self.budget:
-            pinned = self._bases_of_adapters()
+            pinned = self._models.bases_of_adapters()
             free = [served for served in self._models.all() if served.model.base is None and served.name not in pinned]
             if not free:
                 raise UnavailableError(
@@ -214,7 +207,7 @@ class LoadedModels:
         """Unload a model after the last use, unless an adapter was loaded meanwhile."""
         while served.holders:
             await self._released.wait()
-        if served.name in self._bases_of_adapters():
+        if served.name in self._models.bases_of_adapters():
             served.leaving = False
             return
         self._keep.pop(served.name, None)  # A time of 0 would end the next loading before the first use.
@@ -236,5 +229,5 @@ class LoadedModels:
     def _expire(self, name: str) -> None:
         self._timers.pop(name)
         served = self._models.loaded(name)
-        if served is not None and not served.holders and name not in self._bases_of_adapters():
+        if served is not None and not served.holders and name not in self._models.bases_of_adapters():
             self._leave(served)

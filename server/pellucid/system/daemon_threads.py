@@ -18,7 +18,7 @@ def in_daemon_thread(work: Callable[[], T], name: str) -> Future[T]:
     def run() -> None:
         try:
             done.set_result(work())
-        except Exception as error:
+        except BaseException as error:
             done.set_exception(error)
 
     Thread(target=run, name=name, daemon=True).start()

@@ -93,6 +93,10 @@ class ServedModels:
         """Return the loaded models."""
         return [served for served in self._served.values() if isinstance(served, TextModel)]
 
+    def bases_of_adapters(self) -> set[str]:
+        """Return the models that loaded adapters share."""
+        return {served.model.base for served in self.all() if served.model.base is not None}
+
     def cards(self) -> list[ModelCard]:
         return [served.card() if isinstance(served, TextModel) else served for served in self._served.values()]
 

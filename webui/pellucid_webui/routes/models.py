@@ -34,26 +34,28 @@ class LoadsRoute:
 
         A ``verb`` load or unload changes the state of ``model`` before.
         """
-        verb, name = asked.get("verb"), str(asked.get("model") or "")
         if self.loads is None:
             yield {"models": []}
             return
-        if verb == "unload":
-            await self.loads.unload(name)
-        loading = asyncio.ensure_future(self.loads.load(name)) if verb == "load" else None
+        change = asyncio.ensure_future(_change(self.loads, asked.get("verb"), str(asked.get("model") or "")))
         try:
+            await asyncio.sleep(0)  # The change begins.
             while True:
-                is_done = loading is None or loading.done()
-                found = await self.loads.list()
+                is_done, found = change.done(), await self.loads.list()
                 yield {"models": [_load_payload(load) for load in found]}
                 if is_done and not any(load.state in ("loading", "unloading") for load in found):
                     break
                 await asyncio.sleep(POLL_SECONDS)
-            if loading is not None:
-                await loading
+            await change
         finally:
-            if loading is not None:
-                loading.cancel()  # Of a closed page; the server continues.
+            change.cancel()  # Of a closed page; the server continues.
+
+
+async def _change(loads: ModelLoads, verb: object, name: str) -> None:
+    if verb == "load":
+        await loads.load(name)
+    elif verb == "unload":
+        await loads.unload(name)
 
 
 def _load_payload(load: ModelLoad) -> dict[str, Any]:

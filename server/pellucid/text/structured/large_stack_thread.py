@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from pellucid.system.daemon_threads import in_daemon_thread
+
 T = TypeVar("T")
 
 STACK_BYTES = 512 * 2**20
@@ -18,21 +20,10 @@ _starting = threading.Lock()
 
 
 def start(work: Callable[[], T]) -> Future[T]:
-    """Run ``work`` in a daemon thread, and return a future, which cannot be cancelled."""
-    future: Future[T] = Future()
-    future.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    thread = threading.Thread(target=run, name="pellucid-grammar", daemon=True)
+    """Run ``work`` in a daemon thread; see ``in_daemon_thread``."""
     with _starting:
         usual = threading.stack_size(STACK_BYTES)
         try:
-            thread.start()
+            return in_daemon_thread(work, "pellucid-grammar")
         finally:
             threading.stack_size(usual)
-    return future
