@@ -17,6 +17,14 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture before character ``at`` of a message's content; ``url`` is a data URL in base64."""
+
+    at: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A turn of a chat. Roles are defined by the model's template.
 
@@ -31,6 +39,7 @@ class Message:
     tool_call_id: str | None = None
     name: str | None = None
     reasoning: str = ""
+    images: Sequence[Image] = ()
 
     @property
     def characters(self) -> int:

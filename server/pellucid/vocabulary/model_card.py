@@ -28,6 +28,7 @@ class ModelCard:
         next_edit: The form in which the model was trained to propose next edits.
         experts: Whether the experts of tokens are reported on request.
         reasoning: Whether the model can reason before it answers.
+        images: Whether messages may have images.
     """
 
     name: str
@@ -49,3 +50,4 @@ class ModelCard:
     next_edit: str | None = None
     experts: bool = False
     reasoning: bool = False
+    images: bool = False
