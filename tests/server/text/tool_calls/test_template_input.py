@@ -110,7 +110,7 @@ def test_no_tool_can_forge_a_marker() -> None:
         tools = [{"type": "function", "function": {"name": text or "f", "parameters": {other: [text]}}}]
         call = ToolCall(text, other, json.dumps({text: other}))
         messages = [Message("assistant", other, [call]), Message("tool", text, tool_call_id=other, name=text)]
-        ids = template.encode(messages, tools=tools)
+        ids = template.encode(messages, tools=tools).ids
         marks = [TOKENIZER.token_bytes(id).decode() for id in ids if TOKENIZER.is_special(id)]
         start, end, call_start, call_end = MARKERS
         assert marks == [start, end, start, call_start, call_end, end, start, end, start]
