@@ -137,6 +137,8 @@ class ChatTemplate:
                 raise InvalidRequestError(
                     "A message with tool calls cannot be continued: add their results.", param="messages"
                 )
+            if messages[-1].images:
+                raise InvalidRequestError("A message with images cannot be continued: omit them.", param="messages")
             begun, messages = messages[-1].content, messages[:-1]
         if self.available:
             check_template(self._source, self._model, messages, tools)
