@@ -187,6 +187,8 @@ class ChatTemplate:
                 raise InvalidRequestError(
                     "A message with tool calls cannot be continued: add their results.", param="messages"
                 )
+            if messages[-1].images:
+                raise InvalidRequestError("A message with images cannot be continued: omit them.", param="messages")
             begun, messages = messages[-1].content, messages[:-1]
         if any(message.images for message in messages) and self._vision is None:
             raise InvalidRequestError(
