@@ -175,6 +175,15 @@ def chat(
         str | None, typer.Argument(help="The message; without a message, type a message in each turn.")
     ] = None,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE",
+            help="A picture to send with the first message, to a model that sees images; repeatable.",
+        ),
+    ] = None,
     model: ModelOption = None,
     max_tokens: MaxTokens = 512,
     temperature: Temperature = 0.0,
@@ -196,7 +205,7 @@ def chat(
     params = complete_chat_score.sampling(max_tokens, temperature, top_p, top_k, min_p, seed, top_logprobs)
     grammar = complete_chat_score.answer_grammar(json_schema, regex)
     wish = None if reasoning is None else Reasoning(reasoning)
-    complete_chat_score.chat(message, system, params, grammar, wish, model, json)
+    complete_chat_score.chat(message, system, params, grammar, wish, model, json, image or ())
 
 
 @app.command(epilog='Example: pellucid edit server.py "Add type hints." --lines 10:24')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import typer
 
+from pellucid.client.image_files import read_images
 from pellucid.client.token_json import record_of
 from pellucid.errors import InvalidRequestError
 from pellucid.serving.running_or_local_assistant import open_assistant
@@ -157,17 +158,20 @@ def chat(
     reasoning: Reasoning | None,
     model: str | None,
     as_json: bool,
+    pictures: Sequence[Path],
 ) -> None:
     messages = [] if system is None else [Message("system", system)]
+    images = read_images(pictures)
     sink = _sink(as_json)
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         query = ChatQuery(messages, params, model=name, grammar=grammar, reasoning=reasoning)
         if message is not None:
-            messages.append(Message("user", message))
+            messages.append(Message("user", message, images=images))
             _show_or_exit(runner, assistant.chat(query), sink)
             return
         for typed in _turns():
-            messages.append(Message("user", typed))
+            messages.append(Message("user", typed, images=images))
+            images = ()
             answer, is_whole = _show(runner, assistant.chat(query), sink)
             messages.append(Message("assistant", answer))
             if not is_whole:

@@ -205,4 +205,5 @@ def _card(name: str, meta: Json) -> ModelCard:
         next_edit=meta.get("next_edit"),
         experts=meta.get("experts", False),
         reasoning=meta.get("reasoning", False),
+        images=meta.get("images", False),
     )

@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pellucid.engine.embedded_run import rows_between, stretches
 from pellucid.engine.kv_cache.slot_cache import SlotCache
 from pellucid.engine.model import Batch, BatchSpan, ExpertChoices, Hidden, Interrupt, Logits, Model
 from pellucid.engine.request import ConstraintError
@@ -69,25 +71,37 @@ class Runner:
     def _batch(self, chunks: list[PrefillChunk], interrupt: Interrupt | None, choices: ExpertChoices | None) -> Batch:
         ids: list[int] = []
         positions: list[int] = []
+        embedded: list[NDArray[np.float32]] = []
         spans: list[BatchSpan] = []
         rows: list[int] = []
         self.cache.begin_step()
         for chunk in chunks:
             rows += [len(ids) + position - chunk.start for position in chunk.wanted]
             spans += self._spans(chunk, len(ids))
-            positions += range(chunk.start, chunk.start + len(chunk.ids))
+            positions += range(chunk.start, chunk.last)
+            embedded += rows_between(chunk.sequence.request.embedded, chunk.start, chunk.end)
             ids += chunk.ids
         ids_, positions_, rows_ = (np.asarray(values, np.int64) for values in (ids, positions, rows))
-        return Batch(ids_, positions_, tuple(spans), rows_, interrupt, choices)
+        batch = Batch(ids_, positions_, tuple(spans), rows_, interrupt, choices)
+        if any(chunk.sequence.axes is not None for chunk in chunks):
+            axes = np.concatenate([chunk.sequence.axes_between(chunk.start, chunk.last) for chunk in chunks])
+            batch = replace(batch, axes=axes)
+        if not embedded:
+            return batch
+        given = ids_ < 0
+        ids_[given] = -1 - np.arange(given.sum())
+        return replace(batch, embedded=np.concatenate(embedded))
 
     def _spans(self, chunk: PrefillChunk, offset: int) -> Iterator[BatchSpan]:
         """Yield the spans of a chunk; with states, a span ends where a state is kept."""
         slot, start, states = chunk.sequence.slot, chunk.start, self.cache.states
         assert slot is not None
         if states is None:
-            yield BatchSpan(slot, start, len(chunk.ids), offset)
+            for begin, end, whole in stretches(chunk.sequence.request.embedded, start, chunk.last):
+                yield BatchSpan(slot, begin, end - begin, offset + begin - start, whole=whole)
             return
-        ends = [chunk.end, chunk.end + len(chunk.guess)] if chunk.guess else [chunk.end]
+        assert not any(run.whole for run in chunk.sequence.request.embedded), "a recurrent layer sees no later tokens"
+        ends = [chunk.end, chunk.last] if chunk.guess else [chunk.end]
         for end, before, after in states.stretches(slot, start, ends, len(chunk.sequence.prompt)):
             yield BatchSpan(slot, start, end - start, offset, before, after)
             start, offset = end, offset + end - start
@@ -111,6 +125,8 @@ class Runner:
                 continue
             if position + 1 < len(sequence.ids):
                 id = sequence.ids[position + 1]
+                if id < 0:  # Only tokens of the vocabulary have a probability.
+                    continue
             elif sequence.sampler.takes_argmax:
                 id, choice = MOST_PROBABLE, Choice(MOST_PROBABLE, 1.0)
             else:

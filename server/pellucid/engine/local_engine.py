@@ -171,7 +171,8 @@ class LocalEngine:
         worker = self._workers.find(model)
         if not request.prompt:
             raise InvalidRequestError("The prompt is empty: send at least one token.", param="prompt")
-        for ids, param in ((request.prompt, "prompt"), (request.params.logit_bias, "logit_bias")):
+        written = [id for id in request.prompt if id >= 0] if request.embedded else request.prompt
+        for ids, param in ((written, "prompt"), (request.params.logit_bias, "logit_bias")):
             wrong = next((id for id in ids if not 0 <= id < worker.model.vocab_size), None)
             if wrong is not None:
                 raise InvalidRequestError(

@@ -88,6 +88,7 @@ class BatchSpan:
 
     Recurrent layers continue from the state in buffer ``state_from`` (NO_STATE at the start of a
     text) and leave a state in ``state_to``. A batch may have several spans of a slot, in order.
+    Each token of a ``whole`` span sees the whole span, which is no longer than any window.
     """
 
     slot: int
@@ -96,6 +97,7 @@ class BatchSpan:
     offset: int
     state_from: int = NO_STATE
     state_to: int = NO_STATE
+    whole: bool = False
 
     @property
     def end(self) -> int:
@@ -143,6 +145,9 @@ class Batch:
 
     ``rows`` (R,) are the indices of the tokens with needed logits. A model with long steps
     checks ``interrupt`` between layers. A model with experts gives its choice to ``choices``.
+    Row i of ``embedded`` (n, hidden) float32 replaces the embedding of the token with the id
+    -1 - i. Queries and keys rotate by ``axes`` (T, 3), if given, instead of ``positions``: by
+    positions in time, height and width. Only lean decoders compute both.
     """
 
     ids: Indices
@@ -151,6 +156,8 @@ class Batch:
     rows: Indices
     interrupt: Interrupt | None = None
     choices: ExpertChoices | None = None
+    embedded: NDArray[np.float32] | None = None
+    axes: Indices | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence as IdSequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pellucid.engine.embedded_run import EmbeddedRun
 from pellucid.engine.token_mask import TokenMask
 from pellucid.vocabulary.query import SamplingParams, Terms
 
@@ -57,6 +58,7 @@ class Request:
       end: many texts without continuation displace only one cached prefix.
     - ``session``: requests of a session begin alike, so remote engines use the same machine.
     - ``cache_salt``: only requests with the same salt share cached prefixes.
+    - ``embedded``: the rows of the prompt's ids below 0, in order.
     """
 
     prompt: IdSequence[int]
@@ -71,6 +73,7 @@ class Request:
     session: str | None = None
     cache_salt: str = ""
     prediction: IdSequence[int] = ()
+    embedded: IdSequence[EmbeddedRun] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Sampler:
     def __init__(self, params: SamplingParams, prompt: IdSequence[int], constraint: Constraint | None) -> None:
         self.params = params
         self._constraint = constraint
-        self._seen = set(prompt) if params.repetition_penalty != 1.0 else set()
+        self._seen = {id for id in prompt if id >= 0} if params.repetition_penalty != 1.0 else set()
         self._counting = bool(params.presence_penalty or params.frequency_penalty)
         self._counts: dict[int, int] = {}
         self._random = np.random.default_rng(secrets.randbits(63) if params.seed is None else params.seed)

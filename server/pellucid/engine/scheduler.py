@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import inf
 
+from pellucid.engine.embedded_run import unsplit
 from pellucid.engine.kv_cache.kv_snapshot import common_prefix
 from pellucid.engine.kv_cache.slot_cache import Match, SlotCache
 from pellucid.engine.sequence import Sequence
@@ -56,12 +57,17 @@ class PrefillChunk:
         return self.start + self.count
 
     @property
+    def last(self) -> int:
+        """The end of the guessed tokens."""
+        return self.end + len(self.guess)
+
+    @property
     def ids(self) -> list[int]:
         return [*self.sequence.ids[self.start : self.end], *self.guess]
 
     @property
     def wanted(self) -> list[int]:
-        return [*self.sequence.wanted(self.start, self.end), *range(self.end, self.end + len(self.guess))]
+        return [*self.sequence.wanted(self.start, self.end), *range(self.end, self.last)]
 
 
 class Scheduler:
@@ -187,6 +193,7 @@ class Scheduler:
         for sequence in sequences:
             count = min(len(sequence.ids) - sequence.computed, room)
             if count > 0:
+                count = unsplit(sequence.request.embedded, sequence.computed + count) - sequence.computed
                 chunks.append(PrefillChunk(sequence, sequence.computed, count))
                 room -= count
         return chunks

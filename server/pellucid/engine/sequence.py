@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.engine.embedded_run import axis_positions
 from pellucid.engine.kv_cache.kv_snapshot import Ids
+from pellucid.engine.model import Indices
 from pellucid.engine.prompt_lookup import Lookup
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.sampler import Sampler
@@ -45,6 +48,8 @@ class Sequence:
     prompt: Ids = field(init=False)
     sampler: Sampler = field(init=False)
     lookup: Lookup = field(init=False)
+    axes: Indices | None = field(init=False)
+    """Positions (prompt, 3) in time, height and width, if an image has such positions."""
     slot: int | None = None
     cached: int = 0
     computed: int = 0
@@ -58,6 +63,7 @@ class Sequence:
         self.prompt = np.asarray(self.ids, dtype=np.int64)
         self.sampler = Sampler(self.request.params, self.ids, self.request.constraint)
         self.lookup = Lookup(self.capacity, self.request.prediction)
+        self.axes = axis_positions(self.request.embedded, len(self.ids))
 
     @property
     def priority(self) -> Priority:
@@ -104,7 +110,16 @@ class Sequence:
         room = min(self.request.params.max_tokens - self.generated, self.capacity - len(self.ids)) - 1
         most = min(most, room)
         forced = self.sampler.forced() if most > 0 else []
-        return forced[:most] or self.lookup.guess(self.ids, most)
+        guessed = forced[:most] or self.lookup.guess(self.ids, most)
+        return list(takewhile(lambda id: id >= 0, guessed))  # A guess may repeat an image.
+
+    def axes_between(self, start: int, end: int) -> Indices:
+        """Return positions (end - start, 3); without images, all three are the token's index."""
+        indices = np.repeat(np.arange(start, end)[:, None], 3, axis=1)
+        if self.axes is None:
+            return indices
+        beyond = indices[max(len(self.axes) - start, 0) :] - len(self.axes) + 1 + self.axes.max()
+        return np.concatenate((self.axes[start:end], beyond))
 
     def expired(self, now: float) -> bool:
         deadline = self.request.terms.deadline
@@ -129,7 +144,7 @@ class Sequence:
         self.cached = self.computed = cached
         self.admitted = now
         self.deliver(Admission(cached, now - self.submitted))
-        if self.request.score_from == 0:
+        if self.request.score_from == 0 and self.ids[0] >= 0:
             self.deliver(TokenScore(self.ids[0], 0, None, None, None))
 
     def finish(self, reason: FinishReason, now: float, error: str | None = None) -> None:

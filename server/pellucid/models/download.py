@@ -17,7 +17,7 @@ from pellucid.system.progress import Progress
 
 _FOLDER_FILES = re.compile(
     r"config\.json|generation_config\.json|tokenizer\.(json|model)|tokenizer_config\.json|added_tokens\.json"
-    r"|special_tokens_map\.json|chat_template\.(jinja|json)|[^/]+\.safetensors(\.index\.json)?"
+    r"|special_tokens_map\.json|chat_template\.(jinja|json)|(pre)?processor_config\.json|[^/]+\.safetensors(\.index\.json)?"
 )
 
 _GGUF = re.compile(r"(?P<name>[^/]+?)(-\d{5}-of-\d{5})?\.gguf")

@@ -41,6 +41,7 @@ from pellucid.models.store import Store, could_be_remote, local_name, local_path
 from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.models.untrusted_files import damaged, require_memory
+from pellucid.models.vision.folder_encoder import read_encoder
 from pellucid.system import atomic_files
 from pellucid.system.processors import compute_threads
 from pellucid.system.progress import Progress
@@ -197,6 +198,7 @@ def load(
         facts_of(model),
         calibration,
         next_edit=next_edit,
+        vision=read_encoder(path, tokenizer, target) if config is not None and path.is_dir() else None,
         model=model,
         prefixes=prefixes,
         files=tuple(source.files),

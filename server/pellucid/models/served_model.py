@@ -9,6 +9,7 @@ from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import CatalogEntry, InfillFormat
 from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.models.vision.encoded_image import ImageEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class ServedModel:
 
     ``infill`` is None without infill markers; ``path`` is the model's file or folder. ``next_edit``
     is the form of a next-edit model. An adapted model has the name of the ``base``, and the
-    ``adapter``.
+    ``adapter``. ``vision`` is None for a model that reads no images.
     """
 
     name: str
@@ -54,3 +55,4 @@ class ServedModel:
     base: str | None = None
     adapter: AdapterCard | EngineAdapter | None = None
     next_edit: str | None = None
+    vision: ImageEncoder | None = None

@@ -7,11 +7,14 @@ import threading
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.http_client import Client
+from pellucid.client.image_files import read_images
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid.serving.notebook_results import TokenTrace
 from pellucid.vocabulary.finish import Finish, FinishReason
@@ -99,16 +102,31 @@ class PythonModel:
         return await self._await(self._complete(prefix, suffix, files, model, sampling))
 
     def chat(
-        self, messages: Messages, *, model: str | None = None, reasoning: Reasoning | None = None, **sampling: Any
+        self,
+        messages: Messages,
+        *,
+        images: Sequence[str | Path] = (),
+        model: str | None = None,
+        reasoning: Reasoning | None = None,
+        **sampling: Any,
     ) -> TokenTrace:
-        """Answer a message or a conversation, with messages or dicts of role and content."""
-        return self._run(self._chat(messages, model, reasoning, sampling))
+        """Answer a message or a conversation, with messages or dicts of role and content.
+
+        ``images`` are files of pictures in front of the last message, for a model that sees images.
+        """
+        return self._run(self._chat(messages, images, model, reasoning, sampling))
 
     async def achat(
-        self, messages: Messages, *, model: str | None = None, reasoning: Reasoning | None = None, **sampling: Any
+        self,
+        messages: Messages,
+        *,
+        images: Sequence[str | Path] = (),
+        model: str | None = None,
+        reasoning: Reasoning | None = None,
+        **sampling: Any,
     ) -> TokenTrace:
         """Do the same as ``chat`` without blocking."""
-        return await self._await(self._chat(messages, model, reasoning, sampling))
+        return await self._await(self._chat(messages, images, model, reasoning, sampling))
 
     def score(self, text: str, *, model: str | None = None, top_logprobs: int = 0, windows: bool = False) -> TokenTrace:
         """Return the text's tokens with their probabilities."""
@@ -162,9 +180,17 @@ class PythonModel:
         )
 
     async def _chat(
-        self, messages: Messages, model: str | None, reasoning: Reasoning | None, sampling: dict[str, Any]
+        self,
+        messages: Messages,
+        images: Sequence[str | Path],
+        model: str | None,
+        reasoning: Reasoning | None,
+        sampling: dict[str, Any],
     ) -> TokenTrace:
-        query = ChatQuery(_conversation(messages), _params(sampling), model=model, reasoning=reasoning)
+        sent, pictures = _conversation(messages), read_images(images)
+        if pictures and sent:
+            sent = (*sent[:-1], replace(sent[-1], images=(*pictures, *sent[-1].images)))
+        query = ChatQuery(sent, _params(sampling), model=model, reasoning=reasoning)
         return await self._collect(self._assistant.chat(query), model)
 
     async def _score(self, text: str, model: str | None, top_logprobs: int, *, windows: bool) -> TokenTrace:

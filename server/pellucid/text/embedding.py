@@ -27,12 +27,13 @@ async def embed(served: TextModel, text: str | Sequence[int], *, truncate: bool 
     if truncate:
         refuse_huge(len(text), "input")
     try:
-        ids, has_bos = await run_tokenizer(
+        prompt, has_bos = await run_tokenizer(
             served, len(text), partial(served.read, ScoreQuery(text), None if truncate else context)
         )
     except ContextLengthError as error:
         error.param = "input"
         raise
+    ids = prompt.ids
     if len(ids) == has_bos:
         raise InvalidRequestError("There is nothing to embed: send at least one token of text.", param="input")
     if truncate:

@@ -15,7 +15,7 @@ from pellucid.text.detokenizer import Detokenizer
 from pellucid.text.healing import Healing
 from pellucid.text.margin_stop import MarginStop
 from pellucid.text.prompts import CHARACTERS_PER_TOKEN
-from pellucid.text.query_ids import chat_ids, infill_ids, prompt_characters
+from pellucid.text.query_ids import chat_prompt, infill_ids, prompt_characters
 from pellucid.text.reasoning import ReasoningConstraint, ReasoningForm, ReasoningPosition, ReasoningReader
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.suffix_stop import SuffixStop
@@ -74,7 +74,8 @@ async def prepare_chat(served: TextModel, query: ChatQuery, cache_salt: str) -> 
         raise InvalidRequestError(
             f"{served.name} does not reason before it answers: omit reasoning.", param="reasoning"
         )
-    ids = await chat_ids(served, query, context)
+    prompt = await chat_prompt(served, query, context)
+    ids = prompt.ids
     calls = served.call_reader(query, ids)
     constraint: Constraint | None = None
     loose: frozenset[str] = frozenset()
@@ -93,7 +94,14 @@ async def prepare_chat(served: TextModel, query: ChatQuery, cache_salt: str) -> 
     detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
     session = _conversation(query.messages)
     request = Request(
-        ids, query.params, query.terms, stop_ids, constraint=constraint, session=session, cache_salt=cache_salt
+        ids,
+        query.params,
+        query.terms,
+        stop_ids,
+        constraint=constraint,
+        session=session,
+        cache_salt=cache_salt,
+        embedded=prompt.embedded,
     )
     if query.prediction and served.engine.uses_predictions(served.name):
         prediction = query.prediction[: context * CHARACTERS_PER_TOKEN]

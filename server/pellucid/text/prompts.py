@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from itertools import accumulate
+from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Any
 
+from pellucid.engine.embedded_run import EmbeddedRun
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotSupportedError, PellucidError
 from pellucid.models.catalog import InfillFormat, catalog
 from pellucid.models.tokenizers.markers_in_text import MarkerFinder
 from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.models.vision.encoded_image import EncodedImage, ImageEncoder
 from pellucid.text.reasoning import closed
 from pellucid.text.rendering_limits import RenderingError
 from pellucid.text.template_process import TemplateProcess
@@ -66,14 +68,29 @@ Tools = Sequence[Mapping[str, Any]]
 """Functions that a model may call, JSON objects in OpenAI's shape."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """``ids``, of which ids below 0 stand for the rows of ``embedded`` images."""
+
+    ids: list[int]
+    embedded: tuple[EmbeddedRun, ...] = ()
+
+
 class ChatTemplate:
     """The chat template of a model, for rendering and encoding.
 
     An unknown template (see :func:`is_known`) is rendered in ``process``, which a model with an
-    adapter shares with its base.
+    adapter shares with its base. ``vision`` is None for a model that reads no images.
     """
 
-    def __init__(self, tokenizer: Tokenizer, model: str, base: ChatTemplate | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        model: str,
+        base: ChatTemplate | None = None,
+        vision: ImageEncoder | None = None,
+    ) -> None:
+        self._vision = vision
         self._tokenizer = tokenizer
         self._model = model
         self._source = tokenizer.chat_template or (CHATML if "<|im_start|>" in tokenizer.special else "")
@@ -103,10 +120,12 @@ class ChatTemplate:
         tools: Tools = (),
         context: int | None = None,
         reasoning: Reasoning | None = None,
-    ) -> list[int]:
-        """Return the ids of the chat, in which markers spelled by messages are text.
+        images: Sequence[EncodedImage] = (),
+    ) -> Prompt:
+        """Return the chat, in which markers spelled by messages are text.
 
-        A continued message has no reasoning.
+        ``images`` are the encoded images of all messages, in order. A continued message has no
+        reasoning.
 
         Raises ContextLengthError, without tokenizing, for a huge chat that certainly exceeds
         ``context``.
@@ -115,12 +134,43 @@ class ChatTemplate:
         wedge = self._wedge([*strings_in(chat), begun])
         guarded = map_strings(chat, lambda text: self._guard(text, wedge))
         wish = None if begun.strip() else reasoning
-        pieces = self._render(guarded, self._guard(begun, wedge), wish).split(wedge)
+        pieces = self._with_images(self._render(guarded, self._guard(begun, wedge), wish), images).split(wedge)
         refuse_longer(self._tokenizer, pieces, context)
         ids = [
             id for i, piece in enumerate(pieces) for id in self._tokenizer.encode(piece, special=True, continues=i > 0)
         ]
-        return with_bos(self._tokenizer, ids)
+        return self._embedded(with_bos(self._tokenizer, ids), images)
+
+    def _with_images(self, text: str, images: Sequence[EncodedImage]) -> str:
+        """Replace the template's markers by the texts of the images."""
+        if not images:
+            return text
+        assert self._vision is not None
+        first, *others = text.split(self._vision.marker)
+        if len(others) != len(images):
+            raise InvalidRequestError(
+                f"The chat template of {self._model} has {len(others)} places for {len(images)} images: "
+                "send images only in messages of the user.",
+                param="messages",
+            )
+        return first + "".join(image.text + other for image, other in zip(images, others, strict=True))
+
+    def _embedded(self, ids: list[int], images: Sequence[EncodedImage]) -> Prompt:
+        """Replace the placeholders of the images by ids below 0."""
+        if not images:
+            return Prompt(ids)
+        assert self._vision is not None
+        places = iter([index for index, id in enumerate(ids) if id == self._vision.placeholder])
+        runs: list[EmbeddedRun] = []
+        for image in images:
+            taken = list(islice(places, len(image.rows)))
+            assert len(taken) == len(image.rows), "the text of an image has a placeholder for each row"
+            for index, id in zip(taken, image.ids(), strict=True):
+                ids[index] = id
+            breaks = [at for at in range(1, len(taken)) if taken[at] != taken[at - 1] + 1]
+            for begin, end in pairwise([0, *breaks, len(taken)]):
+                runs.append(EmbeddedRun(taken[begin], image.rows[begin:end], image.whole, image.grid))
+        return Prompt(ids, tuple(runs))
 
     def _prepared(
         self, messages: Sequence[Message], tools: Tools, *, continue_last: bool
@@ -137,10 +187,20 @@ class ChatTemplate:
                 raise InvalidRequestError(
                     "A message with tool calls cannot be continued: add their results.", param="messages"
                 )
+            if messages[-1].images:
+                raise InvalidRequestError("A message with images cannot be continued: omit them.", param="messages")
             begun, messages = messages[-1].content, messages[:-1]
+        if any(message.images for message in messages) and self._vision is None:
+            raise InvalidRequestError(
+                f"{self._model} sees no images: send text only, or use another model.", param="messages"
+            )
         if self.available:
             check_template(self._source, self._model, messages, tools)
-        chat: dict[str, Any] = {"messages": [template_message(message) for message in messages]}
+        # Templates of models of images and texts take lists, and some take only lists.
+        parts = self._vision is not None and " is string" not in self._source
+        chat: dict[str, Any] = {
+            "messages": [template_message(message, in_parts=parts or bool(message.images)) for message in messages]
+        }
         if tools:
             chat["tools"] = template_tools(tools)
         return chat, begun

@@ -1,15 +1,26 @@
-"""The token ids of a query: the prompt, the chat and the biases."""
+"""The token ids of a query: the prompt, the chat with its images, and the biases."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from pellucid.errors import InvalidRequestError
 from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.models.vision.encoded_image import EncodedImage
+from pellucid.models.vision.picture_file import picture_bytes
 from pellucid.text.healing import Healing
-from pellucid.text.prompts import HUGE_TEXT_CHARACTERS, Tools, chat_characters, infill, refuse_huge, surroundings
+from pellucid.text.prompts import (
+    HUGE_TEXT_CHARACTERS,
+    Prompt,
+    Tools,
+    chat_characters,
+    infill,
+    refuse_huge,
+    surroundings,
+)
 from pellucid.text.text_model import TextModel, run_template
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery
@@ -52,7 +63,7 @@ def infill_ids(served: TextModel, query: CompletionQuery, *, heal: bool) -> tupl
     return infill(served.tokenizer, format, around), healing
 
 
-async def chat_ids(served: TextModel, query: ChatQuery, context: int | None = None) -> list[int]:
+async def chat_prompt(served: TextModel, query: ChatQuery, context: int | None = None) -> Prompt:
     size = chat_characters(query.messages, query.shown_tools)
     if context is None:
         refuse_huge(size, "messages")
@@ -63,8 +74,21 @@ async def chat_ids(served: TextModel, query: ChatQuery, context: int | None = No
         tools=query.shown_tools,
         context=context,
         reasoning=query.reasoning,
+        images=await encode_images(served, query.messages),
     )
     return await run_template(served, size, encode)
+
+
+async def encode_images(served: TextModel, messages: Iterable[Message]) -> list[EncodedImage]:
+    """Encode the images of messages, off the event loop.
+
+    A model without an image part encodes no image; the chat template then refuses the messages.
+    """
+    vision = served.model.vision
+    if vision is None:
+        return []
+    files = [picture_bytes(image.url) for message in messages for image in message.images]
+    return [await asyncio.to_thread(vision.encode, file) for file in files]
 
 
 async def chat_text(served: TextModel, messages: Sequence[Message], tools: Tools = ()) -> str:

@@ -14,10 +14,11 @@ from pellucid.engine.port import Engine
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.models.served_model import ServedModel
 from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.models.vision.encoded_image import EncodedImage
 from pellucid.text.detokenizer import decode
 from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
-from pellucid.text.prompts import HUGE_TEXT_CHARACTERS, ChatTemplate, refuse_longer, with_bos
+from pellucid.text.prompts import HUGE_TEXT_CHARACTERS, ChatTemplate, Prompt, refuse_longer, with_bos
 from pellucid.text.reasoning import ReasoningForm, reasoning_form
 from pellucid.text.structured.grammar_cache import GrammarCompiler
 from pellucid.text.tool_calls.call_constraint import CallConstraints
@@ -49,7 +50,9 @@ class TextModel:
         self.leaving = False  # The model will be unloaded at the end of the last use.
         self.last_used = time.monotonic()
         self.tokenizer: Tokenizer = model.tokenizer
-        self.template: ChatTemplate = ChatTemplate(model.tokenizer, model.name, None if base is None else base.template)
+        self.template: ChatTemplate = ChatTemplate(
+            model.tokenizer, model.name, None if base is None else base.template, model.vision
+        )
         # Sorts the vocabulary, here during loading rather than on the event loop.
         self.healer: Healer = Healer(model.tokenizer) if base is None else base.healer
         self.reasoning: ReasoningForm | None = reasoning_form(model.tokenizer, self.template.source)
@@ -95,14 +98,14 @@ class TextModel:
         self.check_ids(ids)
         return decode(self.tokenizer, ids)
 
-    def read(self, query: ScoreQuery, context: int | None) -> tuple[list[int], bool]:
-        """Return the ids to score, and whether an added BOS is first. Raises like ``encode``."""
+    def read(self, query: ScoreQuery, context: int | None, images: Sequence[EncodedImage] = ()) -> tuple[Prompt, bool]:
+        """Return the prompt to score, and whether an added BOS is first. Raises like ``encode``."""
         text = query.text
         if isinstance(text, str):
             refuse_longer(self.tokenizer, [text], context)
             bare = self.tokenizer.encode(text, special=query.special)
             ids = with_bos(self.tokenizer, bare)
-            return ids, len(ids) > len(bare)
+            return Prompt(ids), len(ids) > len(bare)
         messages = [item for item in text if isinstance(item, Message)]
         if messages:
             return self.template.encode(
@@ -111,8 +114,9 @@ class TextModel:
                 tools=query.tools,
                 context=context,
                 reasoning=query.reasoning,
+                images=images,
             ), False
-        return [item for item in text if isinstance(item, int)], False
+        return Prompt([item for item in text if isinstance(item, int)]), False
 
     def call_reader(self, query: ChatQuery, prompt: Sequence[int]) -> CallReader | None:
         """Return the reader of the calls in an answer, or None without offered functions."""
@@ -158,6 +162,7 @@ class TextModel:
             next_edit=self.model.next_edit,
             experts=self.model.facts.experts,
             reasoning=self.reasoning is not None,
+            images=self.model.vision is not None,
             base=self.model.base,
             adapter=None if self.model.adapter is None else self.model.adapter.name,
             revision=None if file is None else file.key,

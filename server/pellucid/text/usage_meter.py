@@ -21,7 +21,8 @@ DIFFERENCE_LENGTH = 80
 def first_difference(usage: Usage, prompt: Sequence[int], tokenizer: Tokenizer) -> str | None:
     if usage.computed <= FEW_TOKENS:
         return None
-    return decode(tokenizer, prompt[usage.cached : usage.cached + DIFFERENCE_LENGTH])[:DIFFERENCE_LENGTH]
+    written = [id for id in prompt[usage.cached :] if id >= 0]  # An image has no text.
+    return decode(tokenizer, written[:DIFFERENCE_LENGTH])[:DIFFERENCE_LENGTH]
 
 
 class UsageMeter:

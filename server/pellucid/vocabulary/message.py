@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+DATA_URL = r"^data:image/[^,]{1,100};base64,"
+"""The beginning of a picture's data URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +22,23 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture before character ``at`` of a message's content; ``url`` is a data URL in base64."""
+    """A picture before character ``at`` of a message's content; ``url`` is a data URL in base64.
+
+    Raises ValueError for a different URL. The picture itself is not decoded here.
+    """
 
     at: int
     url: str
+
+    def __post_init__(self) -> None:
+        if re.match(DATA_URL, self.url) is None:
+            reason = "Pellucid fetches no files" if "://" in self.url[:100] else "this is not a picture in base64"
+            raise ValueError(f"{reason}: send the picture as a data URL (data:image/png;base64,...)")
+
+    @classmethod
+    def of_base64(cls, picture: str) -> Image:
+        """Return a picture of unknown format, in front of the content."""
+        return cls(0, f"data:image/unknown;base64,{picture}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +57,11 @@ class Message:
     name: str | None = None
     reasoning: str = ""
     images: Sequence[Image] = ()
+
+    def __post_init__(self) -> None:
+        for image in self.images:
+            if not 0 <= image.at <= len(self.content):
+                raise ValueError(f"there is no character {image.at} in the content: place the image at 0 to its length")
 
     @property
     def characters(self) -> int:

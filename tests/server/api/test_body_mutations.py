@@ -198,6 +198,32 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/unload_lora_adapter": {"lora_name": ADAPTER},
 }
 
+DATA_URL = "data:image/png;base64,iVBORw0KGgo="
+PICTURE = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}
+WITH_IMAGES: list[tuple[str, dict[str, Any]]] = [
+    (
+        "/v1/chat/completions",
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image_url", "image_url": {"url": DATA_URL, "detail": "low"}},
+                        {"type": "image_url", "image_url": DATA_URL},
+                    ],
+                }
+            ]
+        },
+    ),
+    (
+        "/v1/responses",
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": DATA_URL, "detail": "auto"}]}]},
+    ),
+    ("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": [{"type": "image", "source": PICTURE}]}]}),
+    ("/api/chat", {"messages": [{"role": "user", "content": "u", "images": ["iVBORw0KGgo="]}], "stream": False}),
+]
+"""Bodies with pictures, which a model of texts refuses."""
+
 
 def test_all_routes_are_there() -> None:
     """The mutations cover every route with a body."""
@@ -207,7 +233,7 @@ def test_all_routes_are_there() -> None:
     }
 
 
-@pytest.mark.parametrize(("path", "valid"), [*BODIES.items(), ("/v1/completions", TABBY)])
+@pytest.mark.parametrize(("path", "valid"), [*BODIES.items(), ("/v1/completions", TABBY), *WITH_IMAGES])
 def test_bodies(path: str, valid: dict[str, Any], small_server: LiveServer) -> None:
     """Mutated bodies get no 5xx except 501, and errors have the shape of the route."""
     count = -(-COUNT // len(BODIES))

@@ -265,8 +265,8 @@ def test_null_is_the_default() -> None:
         ),
         (
             "/v1/chat/completions",
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
-            "messages.0.content.0.type: Input should be 'text', not 'image_url'.",
+            {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "x"}}]}]},
+            "messages.0.content.0.type: Input should be 'text', not 'input_audio'.",
         ),
         (
             "/v1/chat/completions",

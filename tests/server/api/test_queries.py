@@ -20,6 +20,7 @@ GAP = CompletionQuery("def add(a, b):\n", "\nend", params=SamplingParams(max_tok
         ("complete", {"prefix": "a", "newer": 1}, "newer"),
         ("complete", {"prefix": "a", "params": {"temperature": -1}}, "temperature must be 0"),
         ("chat", {"messages": "hello"}, "messages"),
+        ("chat", {"messages": [{"role": "user", "newer": 1}]}, "newer"),
         ("score", {}, "text"),
         ("score", {"text": ""}, "nothing to score"),
         ("complete", {"prefix": "a", "model": "other"}, "other"),

@@ -25,7 +25,7 @@ from pellucid.client.token_json import record_of
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
-from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.message import Image, Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Grammar, Reasoning, SamplingParams, ScoreQuery
 from pellucid.vocabulary.token import Token
 from support.silent_assistant import SilentAssistant
@@ -262,6 +262,19 @@ def test_chat(run: Run, scripted: Scripted) -> None:
     """`chat` with a message answers the message and exits."""
     assert run("chat", "hi", "--system", "Be brief.")[:2] == (0, "Hello\n")
     assert scripted.chats() == [[Message("system", "Be brief."), Message("user", "hi")]]
+
+
+def test_images(run: Run, scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of `--image` are sent with the first message only, in order."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    pictures = tuple(Image.of_base64(content) for content in ("YQ==", "Yg=="))
+    _type(monkeypatch, ["one", "two"])
+
+    assert run("chat", "--image", str(tmp_path / "a"), "--image", str(tmp_path / "b"))[0] == 0
+    first, second = scripted.chats()
+    assert first == [Message("user", "one", images=pictures)]
+    assert second == [*first, Message("assistant", "Hello"), Message("user", "two")]
 
 
 def test_reasoning(run: Run, scripted: Scripted) -> None:

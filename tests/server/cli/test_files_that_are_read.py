@@ -39,6 +39,7 @@ COMMANDS: dict[str, Command] = {
         *("complete", folder / "text.py", "--json-schema", file, "--model", MODEL),
     ],
     "chat --json-schema": lambda file, folder: ["chat", "Hello", "--json-schema", file, "--model", MODEL],
+    "chat --image": lambda file, folder: ["chat", "Hello", "--image", file, "--model", MODEL],
     "bench --compare": lambda file, folder: ["bench", "--compare", file, "--model", MODEL],
     "review --prompts": lambda file, folder: [
         *("review", "r", "--prompts", file, "--model", MODEL, "--model", MODEL, "--temperature", "1"),
@@ -137,6 +138,7 @@ def placed(kind: str, path: Path) -> Path:
     [
         *((command, kind) for command in COMMANDS for kind in ("/dev/zero", "too large")),
         *(("score", kind) for kind in SAID if kind not in ("/dev/zero", "too large")),
+        ("chat --image", "folder"),
     ],
 )
 def test_what_is_no_file_of_text(run: Run, tmp_path: Path, command: str, kind: str) -> None:

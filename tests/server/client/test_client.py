@@ -35,7 +35,7 @@ from pellucid.errors import (
     UnavailableError,
 )
 from pellucid.vocabulary.finish import Finish, FinishReason, JsonField, OtherValue, Usage
-from pellucid.vocabulary.message import Message, NamedTool, ToolCall
+from pellucid.vocabulary.message import Image, Message, NamedTool, ToolCall
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import (
     ChatQuery,
@@ -145,7 +145,7 @@ def test_an_exact_entropy_sends_no_range() -> None:
 PARAMS = SamplingParams(9, 0.5, 4, 0.9, 0.1, 1.1, 0.2, 0.3, {5: -1.0}, 11, True, 2)
 TERMS = Terms(Priority.BACKGROUND, "window", 2.5)
 CONVERSATION = [
-    Message("user", "hi"),
+    Message("user", "hi", images=[Image(1, "data:image/png;base64,AA=="), Image(2, "data:image/png;base64,BB==")]),
     Message("assistant", "", tool_calls=[ToolCall("1", "f", "{}")]),
     Message("tool", "2", tool_call_id="1", name="f"),
 ]

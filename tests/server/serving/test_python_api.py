@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import exp, isclose, log
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from pellucid.errors import ConfigError, InvalidRequestError, PellucidError, Una
 from pellucid.serving.notebook_results import TokenTrace
 from pellucid.serving.python_api import PythonModel
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
-from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.message import Image, Message
 from pellucid.vocabulary.query import Extra
 from pellucid.vocabulary.token import Alternative, Token
 from support.models.model_files import byte_level_bpe, write_folder
@@ -81,6 +82,19 @@ def test_messages_of_a_chat() -> None:
             model.chat([{"text": "Hi"}])
 
     assert assistant.calls[0]["messages"] == (Message("system", "Be brief."), Message("user", "Hi"))
+
+
+def test_images_of_a_chat(tmp_path: Path) -> None:
+    """The files of `images` precede the last message; a missing file is refused with a sentence."""
+    path, assistant = tmp_path / "a.png", ScriptedAssistant()
+    path.write_text("a")
+    with PythonModel(assistant, None) as model:
+        model.chat([Message("system", "Be brief."), Message("user", "Hi")], images=[path])
+        with pytest.raises(InvalidRequestError, match=r"b\.png does not exist: name the file of a picture\.$"):
+            model.chat("Hi", images=[path, str(tmp_path / "b.png")])
+
+    picture = Image.of_base64("YQ==")
+    assert assistant.calls[0]["messages"] == (Message("system", "Be brief."), Message("user", "Hi", images=(picture,)))
 
 
 async def test_closing_ends_running_generations() -> None:

@@ -73,7 +73,7 @@ def test_no_message_can_forge_a_marker(content: str, role: str, begun: str) -> N
     """A message that spells markers stays text, and the only markers are the template's own."""
     chat = template(None)
     messages = [Message(role, content), Message("assistant", begun)]
-    ids = chat.encode(messages, continue_last=True)
+    ids = chat.encode(messages, continue_last=True).ids
     assert [id for id in ids if TOKENIZER.is_special(id)] == [IM_START, IM_END, IM_START]
     assert text_of(TOKENIZER, ids) == chat.render(messages, continue_last=True)
 
@@ -83,7 +83,7 @@ def test_messages_may_hold_private_characters() -> None:
     chat = template(None)
     icons = "".join(map(chr, range(0xE000, 0xF900)))
     messages = [Message("user", icons + "<|im_end|>")]
-    assert text_of(TOKENIZER, chat.encode(messages)) == chat.render(messages)
+    assert text_of(TOKENIZER, chat.encode(messages).ids) == chat.render(messages)
     every = icons + "".join(map(chr, [*range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE)]))
     with pytest.raises(InvalidRequestError, match="every private-use character"):
         chat.encode([Message("user", every)])

@@ -75,16 +75,20 @@ def tiny(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         build: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
-        model = build(config, attn_implementation="eager", dtype=torch.float32)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                # The weight of a norm: about one, or about zero for Gemma.
-                if name.endswith("weight") and parameter.dim() == 1:
-                    parameter.add_(0.2 * torch.randn_like(parameter))
-                else:
-                    parameter.copy_(
-                        torch.randn_like(parameter) / (4 if parameter.dim() == 1 else parameter.shape[-1] ** 0.5)
-                    )
+        return fill_at_random(build(config, attn_implementation="eager", dtype=torch.float32))
+
+
+def fill_at_random(model: PreTrainedModel) -> PreTrainedModel:
+    """Give a model influential weights; return the model."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # The weight of a norm: about one, or about zero for Gemma.
+            if name.endswith("weight") and parameter.dim() == 1:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+            else:
+                parameter.copy_(
+                    torch.randn_like(parameter) / (4 if parameter.dim() == 1 else parameter.shape[-1] ** 0.5)
+                )
     model.train(False)
     return model
 

@@ -153,6 +153,7 @@ def model_objects(state: ServerState) -> list[ModelObject]:
             "next_edit": card.next_edit,
             "experts": card.experts,
             "reasoning": card.reasoning,
+            "images": card.images,
             "chat": card.chat,
             "chat_template": card.chat_template,
             "memory": {

@@ -4,19 +4,65 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
-from pellucid.api.schema.common import Body
+from pellucid.api.schema.answer_fields import tag_by_type
+from pellucid.api.schema.common import Body, Unused
 from pellucid.api.schema.tool_calls import MAX_TOOLS, Name
+from pellucid.vocabulary.message import DATA_URL, Image
 
 MAX_MESSAGES = 1 << 14
 
 
 class TextPart(Body):
-    """A text part of a message, the only supported kind."""
+    """A text part of a message."""
 
     type: Literal["text"]
     text: str
+
+
+def _picture(url: str) -> str:
+    return Image(0, url).url
+
+
+PictureUrl = Annotated[
+    str,
+    AfterValidator(_picture),
+    WithJsonSchema(
+        {"type": "string", "pattern": DATA_URL, "description": "a data URL: no picture is fetched from the network"}
+    ),
+]
+
+Detail = Annotated[str | None, Unused(), Field(description="ignored: the model decides how to read a picture")]
+
+
+class ImageUrl(Body):
+    """A picture as a data URL."""
+
+    url: PictureUrl
+    detail: Detail = None
+
+
+def _url_tag(value: object) -> str:
+    return "url text" if isinstance(value, str) else "url object"
+
+
+class ImagePart(Body):
+    """A picture of a message, for a model with images in its meta."""
+
+    type: Literal["image_url"]
+    image_url: Annotated[
+        Annotated[ImageUrl, Tag("url object")] | Annotated[PictureUrl, Tag("url text")], Discriminator(_url_tag)
+    ]
+
+    def image(self) -> Image:
+        return Image(0, self.image_url if isinstance(self.image_url, str) else self.image_url.url)
+
+
+MessagePart = Annotated[
+    Annotated[TextPart, Tag("text part")] | Annotated[ImagePart, Tag("image_url")],
+    Discriminator(tag_by_type(("image_url",), "text part")),
+]
 
 
 class CalledFunction(Body):
@@ -44,7 +90,7 @@ class ChatMessage(Body):
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
+    content: str | Annotated[list[MessagePart], Field(fail_fast=True)] | None = None
     name: str | None = Field(None, description="the name of the speaker or the tool, for templates that show the name")
     tool_calls: Annotated[list[MessageToolCall], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
         [], description="the assistant's calls"

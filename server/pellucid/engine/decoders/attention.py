@@ -39,9 +39,9 @@ class Scoring(NamedTuple):
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor, spans: tuple[BatchSpan, ...], scoring: Scoring) -> Tensor:
-    """Attend causally from queries (T, heads, head_dim) to one layer's storage.
+    """Attend from queries (T, heads, head_dim) to one layer's storage.
 
-    The storage is (slots, kv_heads, capacity, head_dim). Returns (T, heads, head_dim of the
+    A token sees earlier tokens, and all tokens of a ``whole`` span. The storage is (slots, kv_heads, capacity, head_dim). Returns (T, heads, head_dim of the
     values).
     """
     out = q.new_empty(*q.shape[:2], values.shape[-1])
@@ -117,4 +117,4 @@ def _visible(span: BatchSpan, first: int, window: int | None, device: torch.devi
     visible = key <= query
     if window is not None:
         visible &= key > query - window
-    return visible
+    return visible | (key >= span.start) if span.whole else visible

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.attention import Scoring, attend, attend_rows, capped, store, store_rows
 from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, shape_of
-from pellucid.engine.decoders.decoder_config import DecoderConfig, DecoderSizes, DeltaNet, LayerKind
+from pellucid.engine.decoders.decoder_config import DecoderConfig, Floats, DecoderSizes, DeltaNet, LayerKind
 from pellucid.engine.decoders.linear import Linear, LowRankLinear
 from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.decoders.recurrence import DeltaInputs, delta_net, short_convolution
@@ -142,7 +142,7 @@ class Decoder(DecoderSizes, TorchModel):
         c = self.config
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
         # The choice of experts is read by the CPU, and each step writes other states.
-        if self.device.type == "cuda" and c.experts is None and c.recurrence is None:
+        if self.device.type == "cuda" and c.experts is None and c.recurrence is None and batch.axes is None:
             shape = shape_of(batch.spans, kv.keys[0].shape[2])
             hidden = None if shape is None else self._graphs_of(kv).run(partial(self.decode, kv=kv), shape, batch)
             if hidden is not None:
@@ -154,7 +154,9 @@ class Decoder(DecoderSizes, TorchModel):
 
         ids, positions, rows = self.indices(batch)
         choices: list[tuple[Tensor, Tensor]] = []
-        x = self._layers(ids, positions, attention, kv, choices, batch.spans)
+        x = self._embedded(ids, batch.embedded)
+        axes = None if batch.axes is None else torch.from_numpy(batch.axes).to(self.device)
+        x = self._layers(x, positions, attention, kv, choices, batch.spans, axes)
         if batch.choices is not None:
             numbers, weights = (torch.stack([one[rows] for one in found]).cpu() for found in zip(*choices, strict=True))
             batch.choices.take(numbers.int().numpy(), weights.numpy())
@@ -169,7 +171,7 @@ class Decoder(DecoderSizes, TorchModel):
             store_rows(keys, values, k, v, rows)
             return attend_rows(q, keys, values, rows, scoring)
 
-        x = self._layers(rows.ids, rows.positions, attention, kv, [], ())
+        x = self._layers(self._embedded(rows.ids), rows.positions, attention, kv, [], ())
         return rms_norm(x, self.weights.norm, self.config.rms_norm_eps)
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -182,25 +184,42 @@ class Decoder(DecoderSizes, TorchModel):
             self._graphs = kv, tables, DecodeGraphs(self.device)
         return self._graphs[2]
 
+    def _embedded(self, ids: Tensor, given: Floats | None = None) -> Tensor:
+        """Return the inputs (T, hidden) of the first layer; ``given`` is ``Batch.embedded``."""
+        x = F.embedding(ids.clamp(min=0), self.weights.embedding).to(self.dtype) * self.config.embedding_scale
+        if given is not None:
+            x[ids < 0] = torch.from_numpy(given).to(self.device, self.dtype)[-1 - ids[ids < 0]]
+        return x
+
+    def _waves(self, positions: Tensor, axes: Tensor | None) -> dict[float | None, list[Tensor]]:
+        """Return cosines and sines (T, 1, rotary_width) of each rotation."""
+        if axes is None or not self.config.rope_axes:
+            return {
+                theta: [table[positions, None] for table in tables] for theta, tables in self._rotary.tables.items()
+            }
+        angles = torch.arange(self.config.rotary_width, device=self.device)
+        turned = axes[:, [*self.config.rope_axes, *self.config.rope_axes]]  # (T, rotary_width)
+        return {
+            theta: [table[turned, angles][:, None] for table in tables] for theta, tables in self._rotary.tables.items()
+        }
+
     def _layers(
         self,
-        ids: Tensor,
+        x: Tensor,
         positions: Tensor,
         attention: Attention,
         kv: TensorStorage,
         choices: list[tuple[Tensor, Tensor]],
         spans: tuple[BatchSpan, ...],
+        axes: Tensor | None = None,
     ) -> Tensor:
-        """Return the output of the last layer (T, hidden).
+        """Return the output of the last layer (T, hidden) for inputs x (T, hidden).
 
-        Add each layer's experts and their weights, both (T, active), to ``choices``.
+        ``axes`` is ``Batch.axes``. Add each layer's experts and their weights, both (T, active), to ``choices``.
         """
         eps = self.config.rms_norm_eps
-        waves = {  # (T, 1, rotary_width)
-            theta: [table[positions, None] for table in tables] for theta, tables in self._rotary.tables.items()
-        }
+        waves = self._waves(positions, axes)
         scale = self.config.residual_scale
-        x = F.embedding(ids, self.weights.embedding).to(self.dtype) * self.config.embedding_scale  # (T, hidden)
         growth, intervals = self.config.query_growth, (positions // self.config.query_interval).float()
         caches = iter(zip(kv.keys, kv.values, strict=True))
         states = iter(torch.split(kv.states, self.config.layer_state_size or 1, dim=1))

@@ -164,6 +164,10 @@ class DecoderConfig:
     and MLP, ``attention_norm`` and ``mlp_norm`` of the outputs. Norms of queries and keys are
     optional, and with ``norms_projections`` over all heads together.
 
+    ``rope_axes`` (rotary_width / 2) is the axis of each angle in a model of images with
+    two-dimensional positions: 0 time, 1 height, 2 width. Without entries, images have the positions
+    of text.
+
     With ``experts``, ``intermediate_size`` is the width of an expert. A matrix of the MLP has the
     rows of all experts, one expert below the other.
 
@@ -199,6 +203,7 @@ class DecoderConfig:
     experts: Experts | None = None
     gates_attention: bool = False
     recurrence: ShortConvolution | DeltaNet | None = None
+    rope_axes: tuple[int, ...] = ()
 
     @property
     def layer_kinds(self) -> tuple[LayerKind, ...]:

@@ -31,6 +31,7 @@ enum {
 typedef struct {
     int64_t slot, start, count, offset; /* see BatchSpan in model.py */
     int64_t state_from, state_to;       /* buffers of states, or negative */
+    int64_t whole;                      /* 1: each token sees the whole span */
 } span;
 
 typedef struct {
@@ -104,6 +105,7 @@ typedef struct {
     const uint8_t *key, *value;
     int64_t first, count, token; /* token: bytes of a row */
     int64_t window; /* the most recent positions that a row sees */
+    int64_t ahead;  /* the later positions that a row sees, if there are keys */
     float cap;      /* of scores, or 0 */
 } block;
 
@@ -117,7 +119,7 @@ INLINE void fetch_soon(block b, int64_t begin, int64_t end) {
 }
 
 /* Weights of a block's keys for V vectors of rows: a lane is a row, so that keys are read as they are stored. Keys after the
-   row's position, or before the row's window, weigh nothing. */
+   row's position and the positions ahead, or before the row's window, weigh nothing. */
 INLINE void weigh_rows(attention_scratch s, block b, int64_t head_dim, int is_first, const int V) {
     const int T = V * 8 <= SUMS ? 8 : 4; /* keys of a tile */
     vf most[3], best[3], total[3] = {0};
@@ -155,7 +157,7 @@ INLINE void weigh_rows(attention_scratch s, block b, int64_t head_dim, int is_fi
 #pragma GCC unroll 3
             for (int v = 0; v < V; v++) {
                 vi distance = position[v] - splat_int((int32_t)(b.first + j + t));
-                vi sees = (distance >= splat_int(0)) & (distance < splat_int((int32_t)b.window));
+                vi sees = (distance >= splat_int((int32_t)-b.ahead)) & (distance < splat_int((int32_t)b.window));
                 vf score = choose(sees, b.cap > 0 ? capped(sum[t][v], splat(b.cap)) : sum[t][v], splat(-1e30f));
                 best[v] = larger(best[v], score);
                 store(s.weight + ((j + t) * V + v) * LANES, score);
@@ -250,7 +252,7 @@ static APART void mix_bytes(attention_scratch s, block b, int64_t head_dim, int6
 static void attend(attention_scratch s, head_shape h, const span *p, cache keys, cache values, int64_t kv_head, int64_t begin, int64_t end,
                    int64_t from, int64_t to, int64_t window, const float *q, int64_t stride, mixture out) {
     int64_t group = h.heads / h.kv_heads, rows = (end - begin) * group, padded = whole_bands(rows), n = h.head_dim;
-    int64_t start = p->start + begin, last = to < p->start + end ? to : p->start + end;
+    int64_t start = p->start + begin, shown = p->start + (p->whole ? p->count : end), last = to < shown ? to : shown;
     const uint8_t *k = keys.at + p->slot * keys.slot + kv_head * keys.head, *v = values.at + p->slot * values.slot + kv_head * values.head;
     int64_t seen = start + 1 > window ? (start + 1 - window) / KEYS * KEYS : 0, earliest = from > seen ? from : seen;
     vf scale = splat(LOG2_E * h.scale);
@@ -271,8 +273,8 @@ static void attend(attention_scratch s, head_shape h, const span *p, cache keys,
     for (int64_t first = earliest; first < last; first += KEYS) {
         if (first % PART == 0 || first == earliest) clear(s.part, padded, n);
         int64_t count = last - first < KEYS ? last - first : KEYS;
-        int64_t seeing = first > start ? (first - start) * group / BAND * BAND : 0; /* earlier bands see none of these keys */
-        block b = {k + first * keys.token, v + first * values.token, first, count, keys.token, window, h.cap};
+        int64_t seeing = first > start && !p->whole ? (first - start) * group / BAND * BAND : 0; /* earlier bands see none of these keys */
+        block b = {k + first * keys.token, v + first * values.token, first, count, keys.token, window, p->whole ? p->count : 0, h.cap};
         for (int64_t j = 0; j < count; j++)
             if (keys.in_bytes)
                 unpack_row(s.key + j * n, b.key + j * b.token, n, 1);

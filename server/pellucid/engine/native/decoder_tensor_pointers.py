@@ -51,6 +51,7 @@ class DecoderTensorPointers:
         self._adapters: list[LowRanks] = []
         self._tables: RotaryTables = {}
         self._has_floats = False
+        self._axes = np.asarray(config.rope_axes, np.int64)
         self._layers = (NativeLayer * config.layers)(
             *(self._layer(prefix, kind) for prefix, kind in config.layer_prefixes)
         )
@@ -86,6 +87,7 @@ class DecoderTensorPointers:
             gates_attention=config.gates_attention,
             recurrence=_recurrence(config),
             norm=self._pointer("norm.weight"),
+            axis=self._axes.ctypes.data if config.rope_axes else None,
             embedding=embedding,
             head=head,
             layer=self._layers,

@@ -47,6 +47,7 @@ typedef struct {
     int64_t gates_attention; /* what a head mixes is multiplied by the logistic function of a gate: the last part of qkv */
     recurrence recurrence;
     const float *norm;
+    const int64_t *axis; /* (rotated / 2) of each angle, see rope_axes in decoder_config.py, or NULL */
     matrix embedding, head;
     const layer *layer;
 } decoder;
@@ -63,6 +64,8 @@ typedef struct {
     const volatile int32_t *interrupt; /* NULL, or what ends the pass between two layers when it is not 0 */
     int32_t *expert; /* NULL, or what takes the experts and their weights (layers, tokens or rows if they are more, active); */
     float *weight;   /* of the last layer only wanted rows are written */
+    const float *embedded; /* (given rows, hidden) of tokens with the ids -1, -2, ... */
+    const int64_t *axes;   /* NULL, or (tokens, 3): positions in time, height and width, by which heads are rotated */
 } batch;
 
 /* All working memory of a pass, one piece after another. */
@@ -210,6 +213,16 @@ static void rotate(float *x, const float *cosine, const float *sine, int64_t n) 
     }
 }
 
+/* Rotates each pair by the token's position on the pair's axis. */
+static void rotate_on_axes(float *x, const layer *l, const int64_t *position, const int64_t *axis, int64_t n) {
+    for (int64_t i = 0; i < n / 2; i++) {
+        int64_t at = position[axis[i]] * n + i;
+        float a = x[i], b = x[i + n / 2];
+        x[i] = a * l->cosine[at] - b * l->sine[at];
+        x[i + n / 2] = b * l->cosine[at] + a * l->sine[at];
+    }
+}
+
 /* Norms and rotates a token's queries and keys in place, and writes its keys and values to the cache. */
 static void place(const pass *p, const layer *l, const span *at, int64_t i, uint8_t *keys, uint8_t *values) {
     const decoder *d = p->decoder;
@@ -221,7 +234,10 @@ static void place(const pass *p, const layer *l, const span *at, int64_t i, uint
     for (int64_t h = 0; h < d->heads + d->kv_heads; h++) {
         const float *norm = h < d->heads ? l->q_norm : l->k_norm;
         if (norm && l->norms_heads) norm_vector(q + h * n, n, d->eps, norm);
-        if (l->cosine) rotate(q + h * n, l->cosine + position * d->rotated, l->sine + position * d->rotated, d->rotated);
+        if (l->cosine && b->axes)
+            rotate_on_axes(q + h * n, l, b->axes + (at->offset + i) * 3, d->axis, d->rotated);
+        else if (l->cosine)
+            rotate(q + h * n, l->cosine + position * d->rotated, l->sine + position * d->rotated, d->rotated);
     }
     float grown = d->query_growth != 0 ? 1 + d->query_growth * log1pf((float)(position / d->query_interval)) : 1;
     for (int64_t i = 0; grown != 1 && i < d->heads * n; i++) q[i] *= grown;
@@ -583,7 +599,12 @@ static void embed(void *argument, int thread) {
     const decoder *d = p->decoder;
     for (int64_t i; (i = take(p->pool)) < p->batch->tokens;) {
         float *row = p->s.x + i * d->hidden;
-        read_row(d->embedding.part, p->batch->ids[i], row);
+        int64_t id = p->batch->ids[i];
+        if (id < 0) {
+            memcpy(row, p->batch->embedded + (-1 - id) * d->hidden, sizeof(float) * (size_t)d->hidden);
+            continue;
+        }
+        read_row(d->embedding.part, id, row);
         for (int64_t k = 0; k < d->hidden; k++) row[k] *= d->embedding_scale;
     }
 }

@@ -185,6 +185,8 @@ class NativeDecoder(DecoderSizes):
         ids, rows = np.ascontiguousarray(batch.ids), np.ascontiguousarray(batch.rows)
         out = np.empty((len(rows), self.config.hidden_size), np.float32)
         kinds = self.config.layer_kinds
+        given = None if batch.embedded is None else np.ascontiguousarray(batch.embedded, np.float32)
+        axes = np.ascontiguousarray(batch.axes) if batch.axes is not None and self.config.rope_axes else None
         caches = iter(zip(kv.keys, kv.values, strict=True))
         keys, values = zip(*((None, None) if kind.recurrent else next(caches) for kind in kinds), strict=True)
         choices = None if batch.choices is None else self._choices(max(len(ids), len(rows)))
@@ -195,7 +197,10 @@ class NativeDecoder(DecoderSizes):
             rows=len(rows),
             ids=ids.ctypes.data,
             span=(NativeSpan * len(batch.spans))(
-                *(NativeSpan(s.slot, s.start, s.count, s.offset, s.state_from, s.state_to) for s in batch.spans)
+                *(
+                    NativeSpan(s.slot, s.start, s.count, s.offset, s.state_from, s.state_to, s.whole)
+                    for s in batch.spans
+                )
             ),
             row=rows.ctypes.data,
             keys=_pointers(keys),
@@ -209,6 +214,8 @@ class NativeDecoder(DecoderSizes):
             interrupt=None if batch.interrupt is None else batch.interrupt.address,
             expert=None if choices is None else choices[0].ctypes.data,
             weight=None if choices is None else choices[1].ctypes.data,
+            embedded=None if given is None else given.ctypes.data,
+            axes=None if axes is None else axes.ctypes.data,
         )
         with self.kernels.lock:
             self._memory.cover(min(kv.keys[0].shape[2], self.context))
@@ -246,8 +253,13 @@ class NativeDecoder(DecoderSizes):
             not (0 <= s.state_to < states and NO_STATE <= s.state_from < states) for s in batch.spans
         ):
             raise IndexError(f"A span of {batch.spans} has a state outside the cache of {states} states.")
-        if len(batch.ids) and not 0 <= int(batch.ids.min()) <= int(batch.ids.max()) < self.vocab_size:
-            raise IndexError(f"A token id lies outside the vocabulary of {self.vocab_size}.")
+        given = 0 if batch.embedded is None else len(batch.embedded)
+        if len(batch.ids) and not -given <= int(batch.ids.min()) <= int(batch.ids.max()) < self.vocab_size:
+            raise IndexError(f"A token id lies outside the vocabulary of {self.vocab_size} and {given} given rows.")
+        if batch.axes is not None and not 0 <= int(batch.axes.min()) <= int(batch.axes.max()) < min(
+            capacity, self.context
+        ):
+            raise IndexError(f"A position on an axis lies outside the {min(capacity, self.context)} positions.")
         layouts = {(array.strides, array.dtype) for array in (*kv.keys, *kv.values)}
         assert len(layouts) == 1, layouts
         assert kv.keys[0].strides[3] == kv.keys[0].itemsize

@@ -80,7 +80,7 @@ class DecoderParts(Structure):
         ),
         *((name, c_int64) for name in ("query_interval", "gates_attention")),
         ("recurrence", Recurrence),
-        ("norm", c_void_p),
+        *((name, c_void_p) for name in ("norm", "axis")),
         ("embedding", Matrix),
         ("head", Matrix),
         ("layer", POINTER(NativeLayer)),
@@ -90,7 +90,9 @@ class DecoderParts(Structure):
 class NativeSpan(Structure):
     """``span`` of native/attention.h."""
 
-    _fields_ = tuple((name, c_int64) for name in ("slot", "start", "count", "offset", "state_from", "state_to"))
+    _fields_ = tuple(
+        (name, c_int64) for name in ("slot", "start", "count", "offset", "state_from", "state_to", "whole")
+    )
 
 
 class NativeBatch(Structure):
@@ -106,7 +108,7 @@ class NativeBatch(Structure):
         *((name, c_int64) for name in ("slot_stride", "head_stride", "token_stride", "in_bytes")),
         ("states", c_void_p),
         ("state_stride", c_int64),
-        *((name, c_void_p) for name in ("interrupt", "expert", "weight")),
+        *((name, c_void_p) for name in ("interrupt", "expert", "weight", "embedded", "axes")),
     )
 
 

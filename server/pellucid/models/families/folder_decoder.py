@@ -21,10 +21,24 @@ from pellucid.models.formats.safetensors_folder import weight_files
 from pellucid.models.tensor_file import TensorFile, UnknownDtypeError
 from pellucid.models.untrusted_files import Json, damage_explained, read_json, real, shown, whole
 
-_WITH_IMAGES = {"gemma3": "gemma3_text", "mistral3": "mistral", "qwen3_5": "qwen3_5_text"}
+_WITH_IMAGES = {
+    "gemma3": "gemma3_text",
+    "idefics3": "llama",
+    "mistral3": "mistral",
+    "qwen2_5_vl": "qwen2",
+    "qwen2_vl": "qwen2",
+    "qwen3_5": "qwen3_5_text",
+    "smolvlm": "llama",
+}
 """Types of models of images and texts, each with the usual type of the text model."""
 
-_IMAGE_PARTS = ("visual.", "vision_tower.", "multi_modal_projector.")
+_SAME_AS = {"qwen2_5_vl_text": "qwen2", "qwen2_vl_text": "qwen2"}
+"""Types of text models, each with the type of a text model with the same layers."""
+
+_FLAT = ("qwen2_5_vl", "qwen2_vl")
+"""Types whose older files have the fields of the text model at the top."""
+
+_IMAGE_PARTS = ("visual.", "vision_tower.", "vision_model.", "multi_modal_projector.", "connector.")
 
 TABLE_MODELS = ("pellucid_ngram", "pellucid_logistic")
 
@@ -132,10 +146,13 @@ def _text_config(path: Path, config: Json) -> Json:
     if text_type is None:
         return config
     text = config.get("text_config")
+    if text is None and config["model_type"] in _FLAT:
+        return config | {"model_type": text_type}
     if not isinstance(text, dict):
         raise ModelError(f"{path} has {shown(text)} for text_config; it must be an object.")
+    text = text | {"model_type": _SAME_AS.get(str(text.get("model_type")), text.get("model_type", text_type))}
     kept = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config}
-    return {"model_type": text_type, **text, **kept}
+    return {**text, **kept}
 
 
 def _stored(folder: Path) -> Iterator[tuple[TensorFile, str, str]]:
@@ -154,6 +171,7 @@ def _stored(folder: Path) -> Iterator[tuple[TensorFile, str, str]]:
                 ) from None
         for stored, (dtype, _) in file.specs.items():
             name = stored.removeprefix("model.").removeprefix("language_model.").removeprefix("model.")
+            name = name.removeprefix("text_model.")
             if name.endswith("rotary_emb.inv_freq") or (tied and name == "lm_head.weight"):
                 continue
             if name.startswith((*_IMAGE_PARTS, *family.unused)):
@@ -176,6 +194,9 @@ def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], usual_the
     stated = {"partial_rotary_factor": scaling.pop("partial_rotary_factor", config.get("partial_rotary_factor"))}
     part = real(path, stated, "partial_rotary_factor", 0, 1, 1.0)
     stated = {"rope_theta": scaling.pop("rope_theta", None) or config.get("rope_theta")}
+    sections = scaling.pop("mrope_section", None)
+    interleaved = scaling.pop("mrope_interleaved", False) is True
+    angles = int(head_dim * part) // 2
     return DecoderConfig(
         vocab_size=whole(path, config, "vocab_size", 1, MAX_TOKENS),
         hidden_size=hidden,
@@ -189,7 +210,23 @@ def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], usual_the
         rope_theta=real(path, stated, "rope_theta", 1, 1e15, usual_theta),
         context=whole(path, config, "max_position_embeddings", 1, MAX_POSITIONS),
         rope_scaling=None if scaling["rope_type"] == "default" else scaling,
+        rope_axes=() if sections is None else _axes(path, sections, angles, interleaved=interleaved),
     )
+
+
+def _axes(path: Path, sections: object, angles: int, *, interleaved: bool) -> tuple[int, ...]:
+    """Return the axis of each angle, by the numbers of angles of time, height and width.
+
+    Sections follow each other, or are interleaved: height and width then have every third angle,
+    and time all the rest (Qwen3-VL, arXiv 2511.21631).
+    """
+    match sections:
+        case [int(), int(height), int(width)] if min(sections) >= 0 and sum(sections) == angles:
+            if not interleaved:
+                return tuple(axis for axis, count in enumerate(sections) for _ in range(count))
+            counts = (0, height, width)
+            return tuple(i % 3 if i // 3 < counts[i % 3] else 0 for i in range(angles))
+    raise ModelError(f"{path} has {shown(sections)} for mrope_section; it must be three numbers with the sum {angles}.")
 
 
 def _rope(path: Path, config: Json) -> dict[str, Any]:
@@ -209,6 +246,8 @@ def _rope(path: Path, config: Json) -> dict[str, Any]:
             stated["rope_type"] = given["type"]
     stated.pop("type", None)
     stated.setdefault("rope_type", "default")
+    if stated["rope_type"] == "mrope":
+        stated["rope_type"] = "default"
     if stated["rope_type"] == "yarn":
         stated.setdefault("original_max_position_embeddings", config.get("max_position_embeddings"))
     return stated

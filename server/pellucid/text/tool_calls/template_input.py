@@ -15,9 +15,12 @@ MAX_DEPTH = 64
 """Maximum depth of tools and arguments. JSON schemas of real tools have fewer than ten levels."""
 
 
-def template_message(message: Message) -> Json:
-    """Return a message for a template, without empty fields, with arguments as objects."""
-    fields: Json = {"role": message.role, "content": message.content}
+def template_message(message: Message, *, in_parts: bool = False) -> Json:
+    """Return a message for a template, without empty fields, with arguments as objects.
+
+    The content is a text, or ``in_parts`` a list of texts and images.
+    """
+    fields: Json = {"role": message.role, "content": _parts(message) if in_parts else message.content}
     if message.tool_calls:
         fields["tool_calls"] = [
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
@@ -73,6 +76,16 @@ def map_strings(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, list | tuple):
         return [map_strings(item, change) for item in value]
     return value
+
+
+def _parts(message: Message) -> list[Json]:
+    parts: list[Json] = []
+    at = 0
+    for image in message.images:
+        parts += [{"type": "text", "text": message.content[at : image.at]}] if image.at > at else []
+        parts.append({"type": "image"})
+        at = image.at
+    return [*parts, {"type": "text", "text": message.content[at:]}] if message.content[at:] else parts
 
 
 def _arguments(call: ToolCall) -> Json:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pellucid.errors import InvalidRequestError
 from pellucid.text.prompts import ChatTemplate
 from pellucid.text.tool_calls.template_input import MAX_DEPTH, map_strings, strings_in, template_message, template_tools
-from pellucid.vocabulary.message import Message, ToolCall
+from pellucid.vocabulary.message import Image, Message, ToolCall
 from support.servers.calling_server import MARKERS, TOOLS, calling_tokenizer
 
 TOKENIZER = calling_tokenizer()
@@ -87,12 +87,17 @@ def test_nothing_is_dropped(source: str, messages: list[Message], tools: list[di
         ChatTemplate(calling_tokenizer(source), "m").render(messages, tools=tools)
 
 
-def test_a_message_with_calls_cannot_be_continued() -> None:
-    """A message with calls is complete, and cannot be continued."""
+@pytest.mark.parametrize(
+    "last",
+    [
+        Message("assistant", tool_calls=[ToolCall("1", "f", "{}")]),
+        Message("assistant", images=[Image(0, "data:image/png;base64,AA==")]),
+    ],
+)
+def test_a_message_with_calls_or_images_cannot_be_continued(last: Message) -> None:
+    """A message with calls or images is complete, and cannot be continued."""
     with pytest.raises(InvalidRequestError, match="cannot be continued"):
-        ChatTemplate(TOKENIZER, "m").encode(
-            [USER, Message("assistant", tool_calls=[ToolCall("1", "f", "{}")])], continue_last=True
-        )
+        ChatTemplate(TOKENIZER, "m").encode([USER, last], continue_last=True)
 
 
 TEXT = st.lists(
@@ -110,7 +115,7 @@ def test_no_tool_can_forge_a_marker() -> None:
         tools = [{"type": "function", "function": {"name": text or "f", "parameters": {other: [text]}}}]
         call = ToolCall(text, other, json.dumps({text: other}))
         messages = [Message("assistant", other, [call]), Message("tool", text, tool_call_id=other, name=text)]
-        ids = template.encode(messages, tools=tools)
+        ids = template.encode(messages, tools=tools).ids
         marks = [TOKENIZER.token_bytes(id).decode() for id in ids if TOKENIZER.is_special(id)]
         start, end, call_start, call_end = MARKERS
         assert marks == [start, end, start, call_start, call_end, end, start, end, start]

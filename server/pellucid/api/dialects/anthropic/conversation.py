@@ -9,6 +9,7 @@ from typing import Any
 from pellucid.api.dialects.anthropic.messages_schema import (
     ConversationFields,
     CustomTool,
+    ImageBlock,
     InputTurn,
     RedactedThinkingBlock,
     TextBlock,
@@ -16,10 +17,11 @@ from pellucid.api.dialects.anthropic.messages_schema import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from pellucid.api.generation.messages import joined
 from pellucid.api.generation.request_fields import ignored_fields
 from pellucid.api.generation.requested_grammar import schema_grammar
 from pellucid.errors import InvalidRequestError
-from pellucid.vocabulary.message import Message, NamedTool, ToolCall, ToolChoice
+from pellucid.vocabulary.message import Image, Message, NamedTool, ToolCall, ToolChoice
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, Grammar, Reasoning
 
@@ -104,26 +106,26 @@ def _has_billing(body: ConversationFields) -> bool:
 
 
 def _messages(turn: InputTurn) -> Iterator[Message]:
-    """Yield the results of calls as separate messages, then the turn's text and calls."""
+    """Yield the results of calls as separate messages, then the turn's text, images and calls."""
     if isinstance(turn.content, str):
         yield Message(turn.role, turn.content)
         return
     results = [block for block in turn.content if isinstance(block, ToolResultBlock)]
     for result in results:
-        content = result.content if isinstance(result.content, str) else _joined(result.content)
-        yield Message("tool", content, tool_call_id=result.tool_use_id)
+        content, images = (result.content, ()) if isinstance(result.content, str) else _joined(result.content)
+        yield Message("tool", content, tool_call_id=result.tool_use_id, images=images)
     calls = tuple(
         ToolCall(block.id, block.name, json.dumps(block.input, ensure_ascii=False))
         for block in turn.content
         if isinstance(block, ToolUseBlock)
     )
-    text = _joined([block for block in turn.content if isinstance(block, TextBlock)])
-    if text or calls or not results:
-        yield Message(turn.role, text, calls)
+    text, images = _joined([block for block in turn.content if isinstance(block, TextBlock | ImageBlock)])
+    if text or images or calls or not results:
+        yield Message(turn.role, text, calls, images=images)
 
 
-def _joined(blocks: Sequence[TextBlock]) -> str:
-    return "".join(block.text for block in blocks)
+def _joined(blocks: Sequence[TextBlock | ImageBlock]) -> tuple[str, tuple[Image, ...]]:
+    return joined(block.text if isinstance(block, TextBlock) else block.image() for block in blocks)
 
 
 def _tool(tool: CustomTool) -> dict[str, Any]:

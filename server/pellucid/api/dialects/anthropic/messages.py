@@ -39,7 +39,7 @@ from pellucid.door.event_stream import NAMED_SSE, Event, json_response
 from pellucid.door.json_body import JsonRoute
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.query_ids import chat_ids
+from pellucid.text.query_ids import chat_prompt
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import Priority
@@ -71,8 +71,8 @@ async def count_tokens(body: CountRequest, request: Request) -> Response:
     The limit is 4,194,304 characters.
     """
     assistant, card = await state_of(request).find(body.model, strict=body.strict_model)
-    ids = await chat_ids(assistant.models.find(card.name), chat_query(body, card))
-    return json_response(TokenCount(input_tokens=len(ids), pellucid=answer_details(ignored_parts(body, card))))
+    prompt = await chat_prompt(assistant.models.find(card.name), chat_query(body, card))
+    return json_response(TokenCount(input_tokens=len(prompt.ids), pellucid=answer_details(ignored_parts(body, card))))
 
 
 class _MessageJob(GenerationJob):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, JsonValue, Tag, WithJsonSchema
 
 from pellucid.api.openapi_extras import GENERATION_ERRORS, TEXT_ERRORS, Responses, in_shape
 from pellucid.api.schema.answer_fields import AnswerDetails, AnswerFields, OtherTool, tag_by_type
@@ -15,6 +15,7 @@ from pellucid.api.schema.structured import JsonSchema
 from pellucid.api.schema.tokens import WrittenToken
 from pellucid.api.schema.tool_calls import MAX_TOOLS, STRICT_ABOUT, Name
 from pellucid.api.schema.usage import UsageDetails
+from pellucid.vocabulary.message import Image
 
 _CACHE = Field(None, description="ignored: the longest known prefix is always used")
 
@@ -27,6 +28,31 @@ class TextBlock(Body):
     cache_control: Annotated[JsonValue, Unused()] = _CACHE
     citations: None = None
     pellucid: JsonValue = Field(None, description="allowed, so that a block of an answer can be sent back")
+
+
+def _only_base64(kind: str) -> str:
+    if kind != "base64":
+        raise ValueError("pictures are neither fetched nor stored here: send the picture itself, with the type base64")
+    return kind
+
+
+class ImageSource(Body):
+    """The content of a picture's file."""
+
+    type: Annotated[str, AfterValidator(_only_base64), WithJsonSchema({"const": "base64"})]
+    media_type: Literal["image/jpeg", "image/png", "image/gif", "image/webp"]
+    data: str
+
+
+class ImageBlock(Body):
+    """A picture of a message or a result, for a model with images in its meta."""
+
+    type: Literal["image"]
+    source: ImageSource
+    cache_control: Annotated[JsonValue, Unused()] = _CACHE
+
+    def image(self) -> Image:
+        return Image(0, f"data:{self.source.media_type};base64,{self.source.data}")
 
 
 class ThinkingBlock(Body):
@@ -62,17 +88,29 @@ class ToolResultBlock(Body):
 
     type: Literal["tool_result"]
     tool_use_id: str
-    content: str | Annotated[list[TextBlock], Field(fail_fast=True)] = ""
+    content: (
+        str
+        | Annotated[
+            list[
+                Annotated[
+                    Annotated[TextBlock, Tag("text block")] | Annotated[ImageBlock, Tag("image")],
+                    Discriminator(tag_by_type(("image",), "text block")),
+                ]
+            ],
+            Field(fail_fast=True),
+        ]
+    ) = ""
     is_error: Annotated[bool | None, Unused()] = Field(
         None, description="ignored: templates have no place for this field; the content has the information"
     )
     cache_control: Annotated[JsonValue, Unused()] = _CACHE
 
 
-_KINDS = ("thinking", "redacted_thinking", "tool_use", "tool_result")
+_KINDS = ("image", "thinking", "redacted_thinking", "tool_use", "tool_result")
 
 Block = Annotated[
     Annotated[TextBlock, Tag("text block")]
+    | Annotated[ImageBlock, Tag("image")]
     | Annotated[ThinkingBlock, Tag("thinking")]
     | Annotated[RedactedThinkingBlock, Tag("redacted_thinking")]
     | Annotated[ToolUseBlock, Tag("tool_use")]

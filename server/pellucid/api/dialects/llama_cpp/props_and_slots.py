@@ -27,9 +27,9 @@ class DefaultSettings(Reply):
 
 
 class Modalities(Reply):
-    """The model's inputs except text: always false."""
+    """The model's inputs except text."""
 
-    vision: Literal[False] = False
+    vision: bool
     audio: Literal[False] = False
 
 
@@ -82,7 +82,7 @@ async def props(request: Request, model: str | None = None, autoload: bool = Fal
         total_slots=len(state.statuses()[card.name].slots),
         chat_template=card.chat_template or "",
         model_alias=card.name,
-        modalities=Modalities(),
+        modalities=Modalities(vision=card.images),
         build_info=f"pellucid {installed_version()}",
     )
     return JSONResponse(reply.model_dump())

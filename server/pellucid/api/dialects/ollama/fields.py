@@ -26,7 +26,7 @@ from pellucid.api.schema.answer_fields import EndDetails
 from pellucid.api.schema.sampling import MAX_TOKENS
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.finish import Finish
-from pellucid.vocabulary.message import Message, ToolCall
+from pellucid.vocabulary.message import Image, Message, ToolCall
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import Grammar, Reasoning, SamplingParams
 
@@ -122,7 +122,8 @@ def plain_messages(messages: Sequence[OllamaMessage]) -> list[Message]:
         if answered is not None:
             pending = [call for call in pending if call.id != answered]
         name = message.tool_name or None
-        found.append(Message(message.role, message.content, made, answered, name, message.thinking))
+        images = tuple(Image(0, url) for url in message.images)
+        found.append(Message(message.role, message.content, made, answered, name, message.thinking, images))
     return found
 
 

@@ -51,7 +51,7 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.text.spelled_infill import read_spelled_infill
 from pellucid.text.tool_calls.calls_of_answer import calls_of
 from pellucid.vocabulary.finish import Finish, OnUsage
-from pellucid.vocabulary.message import Message, ToolCall
+from pellucid.vocabulary.message import Image, Message, ToolCall
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Priority, Terms
 from pellucid.vocabulary.token import Token
@@ -72,9 +72,10 @@ async def generate(body: OllamaGenerateRequest, request: Request) -> Response:
     the choice and more. ``pellucid.ignored`` names the fields without effect.
     """
     check_fields(body)
-    if body.system and (body.suffix or body.raw):
+    for_chat = next((name for name in ("system", "images") if getattr(body, name)), None)
+    if for_chat and (body.suffix or body.raw):
         raise InvalidRequestError(
-            f"system is not supported together with {'raw' if body.raw else 'suffix'}: omit it.", param="system"
+            f"{for_chat} is not supported together with {'raw' if body.raw else 'suffix'}: omit it.", param=for_chat
         )
     if body.raw and body.suffix:
         raise InvalidRequestError(
@@ -85,10 +86,10 @@ async def generate(body: OllamaGenerateRequest, request: Request) -> Response:
         raise NotSupportedError(
             f"{card.name} has no infill tokens, so it cannot fill the gap before a suffix: omit suffix."
         )
-    if body.system and not card.chat:
-        raise NotSupportedError(f"{card.name} has no chat template, so it cannot read a system message: omit system.")
+    if for_chat and not card.chat:
+        raise NotSupportedError(f"{card.name} has no chat template, so it cannot read {for_chat}: omit {for_chat}.")
     job = _GenerateJob(request, assistant, card, body)
-    if not body.prompt and not body.suffix:
+    if not (body.prompt or body.suffix or body.images):
         return job.loaded()
     return await job.respond(stream=body.stream, format=NDJSON)
 
@@ -171,7 +172,8 @@ class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):
             )
             return self.assistant.complete(query, on_usage=on_usage)
         system = [Message("system", body.system)] if body.system else []
-        messages = [*system, Message("user", body.prompt)]
+        images = tuple(Image(0, url) for url in body.images)
+        messages = [*system, Message("user", body.prompt, images=images)]
         chat = ChatQuery(messages, params, self.model, stop, reasoning=self._reasoning, **form)
         return self.assistant.chat(chat, on_usage=on_usage)
 

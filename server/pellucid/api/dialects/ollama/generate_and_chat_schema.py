@@ -15,6 +15,7 @@ from pellucid.api.schema.tokens import TokenLogprob
 from pellucid.api.schema.tool_calls import MAX_TOOLS, Name, Tool
 from pellucid.api.schema.usage import UsageDetails
 from pellucid.vocabulary.finish import FinishReason
+from pellucid.vocabulary.message import Image
 
 
 def _off(value: float) -> float:
@@ -26,6 +27,15 @@ def _off(value: float) -> float:
 OnlyOne = Annotated[float, AfterValidator(_off), WithJsonSchema({"const": 1})]
 IgnoredNumber = Annotated[int | None, Unused(), Field(description="ignored: the server's own settings decide")]
 IgnoredFlag = Annotated[bool | None, Unused(), Field(description="ignored: the server's own settings decide")]
+
+
+def _as_url(picture: str) -> str:
+    # Base64 has no colon. Some clients send a data URL, and some an address, which Image refuses.
+    return (Image(0, picture) if ":" in picture[:100] else Image.of_base64(picture)).url
+
+
+Pictures = Annotated[list[Annotated[str, AfterValidator(_as_url)]], Field(fail_fast=True)]
+PICTURES_ABOUT = "files of pictures in base64, for a model with the capability vision"
 WINDOW_ABOUT = (
     "penalties count all tokens of the prompt (`repeat_penalty`) and the answer, which is -1; 0 switches penalties "
     "off; any other number is refused together with a penalty"
@@ -129,7 +139,7 @@ class OllamaGenerateRequest(OllamaFields):
     )
     template: Absent = Field(None, description="not supported: the model's own chat template is used")
     context: Absent = Field(None, description="not supported: send earlier messages to /api/chat")
-    images: Absent = Field(None, description="not supported")
+    images: Pictures = Field([], description=f"{PICTURES_ABOUT}; not with suffix or raw")
 
 
 class OllamaTool(Tool):
@@ -161,7 +171,7 @@ class OllamaMessage(Body):
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
-    images: Absent = Field(None, description="not supported")
+    images: Pictures = Field([], description=f"{PICTURES_ABOUT}; the pictures precede the content")
     thinking: str = Field("", description="the assistant's thoughts, for templates that show the thoughts")
     tool_calls: Annotated[list[OllamaMessageCall], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
         [], description="the assistant's calls"

@@ -94,7 +94,7 @@ class OllamaRunningList(Reply):
     models: list[OllamaRunningModel]
 
 
-Capability = Literal["completion", "insert", "tools", "thinking"]
+Capability = Literal["completion", "insert", "tools", "thinking", "vision"]
 
 
 class OllamaDescription(Reply):
@@ -217,6 +217,7 @@ def _capabilities(card: ModelCard) -> list[Capability]:
         ("insert", card.infill),
         ("tools", _calls_tools(card)),
         ("thinking", card.reasoning),
+        ("vision", card.images),
     ]
     return [capability for capability, has_it in found if has_it]
 

@@ -10,6 +10,7 @@ from pellucid.api.dialects.openai.responses_schema import (
     FunctionCall,
     FunctionCallOutput,
     FunctionTool,
+    InputImage,
     InputMessage,
     InputPart,
     NamedFunction,
@@ -17,10 +18,11 @@ from pellucid.api.dialects.openai.responses_schema import (
     ResponsesRequest,
     TextSchema,
 )
+from pellucid.api.generation.messages import joined
 from pellucid.api.generation.reasoning import reasoning_of
 from pellucid.api.generation.request_fields import ignored_fields
 from pellucid.api.generation.requested_grammar import schema_grammar
-from pellucid.vocabulary.message import Message, NamedTool, ToolCall, ToolChoice
+from pellucid.vocabulary.message import Image, Message, NamedTool, ToolCall, ToolChoice
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import Grammar, Reasoning
 
@@ -37,14 +39,15 @@ def conversation(body: ResponsesRequest) -> list[Message]:
         match item:
             case InputMessage():
                 # The role developer is a newer name of system.
-                messages.append(Message("system" if item.role == "developer" else item.role, _joined(item.content)))
+                role = "system" if item.role == "developer" else item.role
+                messages.append(_message(role, item.content))
             case FunctionCall():
                 if not messages or messages[-1].role != "assistant":
                     messages.append(Message("assistant"))
                 call = ToolCall(item.call_id, item.name, item.arguments)
                 messages[-1] = replace(messages[-1], tool_calls=[*messages[-1].tool_calls, call])
             case FunctionCallOutput():
-                messages.append(Message("tool", _joined(item.output), tool_call_id=item.call_id))
+                messages.append(replace(_message("tool", item.output), tool_call_id=item.call_id))
     return messages
 
 
@@ -87,5 +90,8 @@ def ignored_parts(body: ResponsesRequest, card: ModelCard) -> list[str]:
     return ignored + [f"tools.{number}" for number, tool in enumerate(body.tools) if not isinstance(tool, FunctionTool)]
 
 
-def _joined(content: str | list[InputPart]) -> str:
-    return content if isinstance(content, str) else "".join(part.text for part in content)
+def _message(role: str, content: str | list[InputPart | InputImage]) -> Message:
+    if isinstance(content, str):
+        return Message(role, content)
+    text, images = joined(Image(0, part.image_url) if isinstance(part, InputImage) else part.text for part in content)
+    return Message(role, text, images=images)

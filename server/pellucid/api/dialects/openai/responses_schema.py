@@ -10,7 +10,7 @@ from pellucid.api.dialects.openai.common import UnusedFields
 from pellucid.api.generation.reasoning import EffortWord
 from pellucid.api.schema.answer_fields import ONLY_NULL, AnswerDetails, AnswerFields, OtherTool, refuse, tag_by_type
 from pellucid.api.schema.common import Body, OnlyFalse, Reply, Unused
-from pellucid.api.schema.messages import MAX_MESSAGES
+from pellucid.api.schema.messages import MAX_MESSAGES, Detail, PictureUrl
 from pellucid.api.schema.sampling import MAX_TOKENS, Alternatives
 from pellucid.api.schema.structured import NamedSchema
 from pellucid.api.schema.tokens import TokenLogprob, WrittenToken
@@ -33,7 +33,7 @@ LOGPROBS: Include = "message.output_text.logprobs"
 
 
 class InputPart(Body):
-    """A text of a message; no further kinds of content are supported."""
+    """A text of a message."""
 
     type: Literal["input_text", "output_text"]
     text: str
@@ -41,7 +41,24 @@ class InputPart(Body):
     logprobs: list[JsonValue] = Field([], description=SENT_BACK)
 
 
-InputParts = Annotated[list[InputPart], Field(fail_fast=True)]
+class InputImage(Body):
+    """A picture of a message, for a model with images in its meta."""
+
+    type: Literal["input_image"]
+    file_id: Annotated[None, refuse("nothing is stored here: send the picture in image_url"), ONLY_NULL] = None
+    image_url: PictureUrl
+    detail: Detail = None
+
+
+InputParts = Annotated[
+    list[
+        Annotated[
+            Annotated[InputPart, Tag("text part")] | Annotated[InputImage, Tag("input_image")],
+            Discriminator(tag_by_type(("input_image",), "text part")),
+        ]
+    ],
+    Field(fail_fast=True),
+]
 
 
 class FunctionCall(Body):

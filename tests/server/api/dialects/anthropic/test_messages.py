@@ -249,7 +249,6 @@ def test_keys() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "name"),
     [
-        ("messages", [{"role": "user", "content": [{"type": "image", "source": {}}]}], "messages.0.content.0.type"),
         ("messages", [{"role": "user", "content": [{"type": "document", "source": {}}]}], "messages.0.content.0.type"),
         ("thinking", {"type": "enabled", "budget_tokens": 1024}, "omit thinking"),
         ("output_config", {"format": {"type": "grammar", "schema": {}}}, "output_config.format.type"),

@@ -236,7 +236,6 @@ def test_ignored_fields_are_named(http: httpx.Client) -> None:
         ("/api/generate", {"prompt": "x", "options": {"colour": 1}}, 400, "options.colour"),
         ("/api/chat", {"messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function"}]}, 400, "tools"),
         ("/api/chat", {"messages": [{"role": "function", "content": "x"}]}, 400, "messages.0.role"),
-        ("/api/chat", {"messages": [{"role": "user", "content": "x", "images": ["AA=="]}]}, 400, "messages.0.images"),
         ("/api/generate", {"prompt": "x", "model": "qwen2.5-coder:3b"}, 404, f"{TINY}, {TINY_PLAIN}"),
         ("/api/show", {"model": "other"}, 404, f"{TINY}, {TINY_PLAIN}"),
         ("/api/push", {"model": "x"}, 404, "/api/push"),

@@ -215,7 +215,7 @@ def test_empty_answer() -> None:
         ("prompt", {"id": "p"}, "prompt"),
         ("top_logprobs", 2, "top_logprobs"),
         ("text", {"format": {"type": "grammar"}}, "text.format.type"),
-        ("input", [{"role": "user", "content": [{"type": "input_image", "image_url": "u"}]}], "input.0.content.0.type"),
+        ("input", [{"role": "user", "content": [{"type": "input_file", "file_data": "u"}]}], "input.0.content.0.type"),
         ("input", [{"type": "item_reference", "id": "i"}], "input.0.type"),
     ],
 )

@@ -1,0 +1,54 @@
+"""An image as a language model reads the image: rows in place of embeddings, within a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedImage:
+    """``text`` has a placeholder token for each of the ``rows`` (n, hidden) float32.
+
+    See EmbeddedRun for ``whole`` and ``grid``. Images with the same ``digest`` are equal.
+    """
+
+    text: str
+    rows: NDArray[np.float32]
+    digest: bytes
+    whole: bool = False
+    grid: tuple[int, int] | None = None
+
+    def ids(self) -> list[int]:
+        """Return an id below 0 for each row: equal images share cached prefixes."""
+        first = int.from_bytes(self.digest) >> 2  # All ids fit into 64 bits.
+        return [-1 - first - index for index in range(len(self.rows))]
+
+
+class ImageEncoder(Protocol):
+    """The image part of a model. Any thread may call the methods."""
+
+    @property
+    def marker(self) -> str:
+        """The token that a chat template writes for an image."""
+        ...
+
+    @property
+    def placeholder(self) -> int:
+        """The id of the token that stands for a row."""
+        ...
+
+    def encode(self, picture: bytes) -> EncodedImage:
+        """Encode a picture file. Takes seconds; equal recent pictures are not encoded again.
+
+        Raises InvalidRequestError for an unreadable picture, and ModelError.
+        """
+        ...
+
+
+def digest_of(picture: bytes) -> bytes:
+    return blake2b(picture, digest_size=8).digest()

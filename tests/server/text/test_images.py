@@ -1,0 +1,181 @@
+"""Chat about pictures, compared with the whole model of the transformers library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from support.models.collected_answers import collect
+
+from support.models.tiny_image_models import KINDS, data_url, picture, write_image_model
+from transformers import PreTrainedModel
+
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.weight_packing import build, pack
+from pellucid.errors import InvalidRequestError
+from pellucid.models.families.folder_decoder import read_config, read_weights
+from pellucid.models.load import LoadedModel, load
+from pellucid.models.store import Store
+from pellucid.models.vision.image_features import ImageFeatures
+from pellucid.models.vision.picture_file import open_picture
+from pellucid.system.progress import Silent
+from pellucid.text.assistant import LocalAssistant
+from pellucid.text.query_ids import chat_prompt
+from pellucid.vocabulary.message import Image, Message
+from pellucid.vocabulary.query import ChatQuery, SamplingParams, ScoreQuery
+from pellucid.vocabulary.token import Token
+
+GREEDY = SamplingParams(max_tokens=6, temperature=0, top_logprobs=2, ignore_eos=True)
+BLUE, RED = picture(0), picture(1, 40, 90)
+
+
+class Case(NamedTuple):
+    kind: str
+    whole: PreTrainedModel
+    loaded: LoadedModel
+    tolerance: float
+
+
+@pytest.fixture(scope="module", params=[(kind, quant) for kind in KINDS for quant in ("float32", "half")], ids="-".join)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    kind, quant = request.param
+    folder = tmp_path_factory.mktemp(kind)
+    whole = write_image_model(folder, kind)
+    loaded = load(str(folder), device="cpu", quant="half", store=Store(folder / "store"), progress=Silent())
+    if quant == "float32":
+        shape = read_config(folder)
+        assert shape is not None
+        loaded = replace(loaded, model=build(shape, pack(shape, read_weights(folder), "float32"), "float32", "cpu"))
+    return Case(kind, whole, loaded, 1e-3 if quant == "float32" else 3e-2)
+
+
+@pytest.fixture
+def assistant(case: Case) -> Iterator[LocalAssistant]:
+    engine = LocalEngine({case.loaded.name: case.loaded.model}, EngineSettings(slots=3, context=400, chunk=16))
+    yield LocalAssistant(engine, [case.loaded])
+    engine.close()
+
+
+def about(*pictures: bytes, text: str = "What is this?") -> list[Message]:
+    """Return a conversation: a text between two pictures, or before one."""
+    images = [Image(5 * index, data_url(file)) for index, file in enumerate(pictures)]
+    return [Message("system", "Short."), Message("user", text, images=images)]
+
+
+def expected(case: Case, ids: Sequence[int], pictures: Sequence[bytes]) -> torch.Tensor:
+    """Return the logprobs (T, vocab) of the library's whole model."""
+    vision = case.loaded.vision
+    assert vision is not None
+    features = ImageFeatures(case.loaded.path, "cpu")
+    written = torch.tensor([[vision.placeholder if id < 0 else id for id in ids]])
+    inputs: dict[str, Any] = {"input_ids": written}
+    for file in pictures:
+        given = features._processor(images=[open_picture(file)], return_tensors="pt", **features._options())
+        for name in ("pixel_values", "pixel_attention_mask", "image_grid_thw"):
+            if name in given:
+                inputs.setdefault(name, []).append(given[name])
+    for name in inputs.keys() - {"input_ids"}:
+        parts = inputs[name]
+        if case.kind == "smolvlm":  # Texts x images x ...: all tiles of a text, one after the other.
+            parts = [torch.cat(parts, dim=1)]
+        inputs[name] = torch.cat(parts)
+    is_image = (written == vision.placeholder).int()
+    if case.kind == "gemma3":
+        inputs["token_type_ids"] = is_image
+    elif case.kind != "smolvlm":
+        inputs["mm_token_type_ids"] = is_image
+    with torch.inference_mode():
+        logits: torch.Tensor = case.whole(**inputs).logits[0]
+    return logits.float().log_softmax(-1)
+
+
+async def answer(
+    assistant: LocalAssistant, messages: Sequence[Message], **params: Any
+) -> tuple[list[int], list[Token], int]:
+    """Return the ids of the prompt, the tokens of the answer, and the cached tokens."""
+    query = ChatQuery(messages, replace(GREEDY, **params))
+    prompt = await chat_prompt(assistant.models.find(None), query, 400)
+    tokens, finish = await collect(assistant.chat(query))
+    return prompt.ids, tokens, finish.usage.cached
+
+
+def check(case: Case, ids: Sequence[int], tokens: Sequence[Token], pictures: Sequence[bytes]) -> None:
+    """Compare an answer with the whole model, which reads prompt and answer at once."""
+    rows = expected(case, [*ids, *(token.id for token in tokens)], pictures)[len(ids) - 1 : -1]
+    for token, row in zip(tokens, rows, strict=True):
+        assert token.logprob == pytest.approx(float(row[token.id]), abs=case.tolerance)
+        assert float(row.max() - row[token.id]) <= 2 * case.tolerance, "a greedy token is the most probable"
+
+
+async def test_answers_about_pictures(case: Case, assistant: LocalAssistant) -> None:
+    """Tokens and logprobs are the library's: in chunks, with two pictures, and from a cached prefix."""
+    ids, tokens, cached = await answer(assistant, about(BLUE))
+    check(case, ids, tokens, [BLUE])
+    assert cached == 0
+    ids, tokens, cached = await answer(assistant, about(BLUE, text="What is that?"))
+    assert cached > sum(id < 0 for id in ids), "the picture's keys and values are reused"
+    check(case, ids, tokens, [BLUE])
+    ids, tokens, cached = await answer(assistant, about(RED))
+    assert cached < min(index for index, id in enumerate(ids) if id < 0) + 1, "a picture has its own cached prefix"
+    check(case, ids, tokens, [RED])
+    ids, tokens, _ = await answer(assistant, about(BLUE, RED))
+    check(case, ids, tokens, [BLUE, RED])
+
+
+async def test_requests_at_once(case: Case, assistant: LocalAssistant) -> None:
+    """Batches of pictures and texts give the answers of single requests; penalties ignore images."""
+    queries = [about(BLUE), about(RED, BLUE), [Message("user", "Only text, text, text.")]]
+    found = await asyncio.gather(*(answer(assistant, query, max_tokens=12) for query in queries))
+    for (ids, tokens, _), pictures in zip(found, ([BLUE], [RED, BLUE], []), strict=True):
+        check(case, ids, tokens, pictures)
+    _, tokens, _ = await answer(assistant, about(BLUE), repetition_penalty=1.3)
+    assert len(tokens) == GREEDY.max_tokens
+
+
+async def test_reading_with_and_without_the_picture(case: Case, assistant: LocalAssistant) -> None:
+    """A given answer is scored behind the picture, and without: the picture changes probabilities."""
+    text, with_picture = " the dog", about(BLUE)
+    continued = [*with_picture, Message("assistant", "I see")]
+    tokens, _ = await collect(assistant.score(ScoreQuery(text, continued=continued)))
+    prompt = await chat_prompt(assistant.models.find(None), ChatQuery(continued, GREEDY, continue_last=True), 400)
+    rows = expected(case, [*prompt.ids, *(token.id for token in tokens)], [BLUE])[len(prompt.ids) - 1 : -1]
+    for token, row in zip(tokens, rows, strict=True):
+        assert token.logprob == pytest.approx(float(row[token.id]), abs=case.tolerance)
+    bare = [replace(message, images=()) for message in continued]
+    others, _ = await collect(assistant.score(ScoreQuery(text, continued=bare)))
+    assert [token.id for token in others] == [token.id for token in tokens]
+    assert max(abs((a.logprob or 0) - (b.logprob or 0)) for a, b in zip(tokens, others, strict=True)) > 0.01
+    whole, _ = await collect(assistant.score(ScoreQuery([*with_picture, Message("assistant", "ok")])))
+    assert all(token.id >= 0 for token in whole), "a picture has no probability"
+
+
+async def test_a_spelled_marker_is_text(assistant: LocalAssistant) -> None:
+    """A message that spells the image's tokens has no image."""
+    query = ChatQuery([Message("user", "<image><begin>")], GREEDY)
+    prompt = await chat_prompt(assistant.models.find(None), query, 400)
+    vision = assistant.models.find(None).model.vision
+    assert vision is not None
+    assert vision.placeholder not in prompt.ids
+    assert not prompt.embedded
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("https://example.org/a.png", "nothing is fetched"),
+        ("data:text/plain;base64,aGk=", "send a data URL"),
+        ("data:image/png;base64,%%%", "not valid base64"),
+        ("data:image/png;base64,aGVsbG8=", "not a readable PNG, JPEG, WebP or GIF"),
+        (data_url(BLUE[:60]), "not a readable PNG, JPEG, WebP or GIF"),
+    ],
+)
+async def test_refused_pictures(assistant: LocalAssistant, url: str, sentence: str) -> None:
+    """An unusable picture is refused in a sentence with the remedy."""
+    with pytest.raises(InvalidRequestError, match=sentence):
+        await collect(assistant.chat(ChatQuery([Message("user", "What?", images=[Image(0, url)])], GREEDY)))
