@@ -19,9 +19,10 @@ from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, tokens
-from support.page.small_picture import png
 
-(PICTURE,) = pictures_among([("a > b.png", png())])
+PNG = b"\x89PNG\r\n\x1a\n"
+
+(PICTURE,) = pictures_among([("a > b.png", PNG)])
 
 SETTINGS = TurnSettings(model=MODEL)
 
@@ -33,7 +34,7 @@ def test_the_type_of_a_picture() -> None:
     assert [one.url.partition(";")[0] for one in found] == ["data:image/jpeg", "data:image/gif", "data:image/webp"]
 
 
-@pytest.mark.parametrize("files", [[png()] * (MAX_PICTURES + 1), [png() + b"\0" * MAX_PICTURES_BYTES]])
+@pytest.mark.parametrize("files", [[PNG] * (MAX_PICTURES + 1), [PNG + b"\0" * MAX_PICTURES_BYTES]])
 def test_too_much(files: list[bytes]) -> None:
     """Too many or too large pictures are refused."""
     with pytest.raises(InvalidRequestError, match="at most 8 pictures, of 6 MB together: remove some"):

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from random import Random
 
+import PIL.Image
 import pytest
-from playwright.async_api import FilePayload, Locator, expect
+from playwright.async_api import FilePayload, Locator, Page, expect
 
+from pellucid.api.server_state import ServerState
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.models.load import load
+from pellucid.models.store import Store
+from pellucid.system.progress import Silent
+from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.message import Image
-from support.page.page_fixtures import Tab
-from support.page.small_picture import png
+from pellucid_webui.hosting.gradio_host import pellucid_view
+from support.models.tiny_image_models import data_url, picture, write_image_model
+from support.page.page_fixtures import Tab, watched
+from support.page.small_page_server import paged
 from support.page.storyteller import LARGE, SMALL, Storyteller
 
-RED, BLUE = png(), png(5, 2, b"\x20\x40\xd0")
+RED, BLUE = picture(0, 40, 30), picture(1, 50, 20)
 
 HAND_OVER = """(element, [kind, name, content]) => {
   const data = new DataTransfer();
@@ -34,10 +46,6 @@ async def tab(tab: Tab, teller: Storyteller) -> Tab:
     await tab.open()
     await tab.be_brief(3)
     return tab
-
-
-def data_url(content: bytes) -> str:
-    return f"data:image/png;base64,{b64encode(content).decode()}"
 
 
 def attached(tab: Tab) -> Locator:
@@ -81,10 +89,10 @@ async def test_a_picture_from_the_box_to_the_model(tab: Tab, teller: Storyteller
     sent = tuple(Image(0, data_url(content)) for content in (RED, BLUE, RED))
     assert teller.queries[-1].messages[-1].images == sent
     await expect(attached(tab)).to_have_count(0)
-    await shows(tab, 4, 5, 4)
+    await shows(tab, 40, 50, 40)
     await tab.page.reload()
     await tab.answered(2)
-    await shows(tab, 4, 5, 4)
+    await shows(tab, 40, 50, 40)
     picture = tab.page.get_by_role("button", name="blue.png")
     small = await picture.bounding_box()
     await picture.press("Enter")
@@ -97,7 +105,7 @@ async def test_a_picture_from_the_box_to_the_model(tab: Tab, teller: Storyteller
     await tab.page.get_by_text("2 / 2").wait_for()
     await tab.answered(2)
     assert (teller.queries[-1].messages[-1].content, teller.queries[-1].messages[-1].images) == ("And now?", sent)
-    await shows(tab, 4, 5, 4)
+    await shows(tab, 40, 50, 40)
 
 
 async def test_undo_and_redo(tab: Tab, teller: Storyteller) -> None:
@@ -110,7 +118,7 @@ async def test_undo_and_redo(tab: Tab, teller: Storyteller) -> None:
     await tab.page.get_by_role("button", name="Undo").click()
     await expect(attached(tab).get_by_role("img", name="red.png")).to_be_visible()
     await tab.page.get_by_role("button", name="Redo").click()
-    await shows(tab, 4)
+    await shows(tab, 40)
     await expect(attached(tab)).to_have_count(0)
     await tab.page.get_by_role("button", name="Undo").click()
     await expect(attached(tab)).to_have_count(1)
@@ -129,8 +137,9 @@ async def test_refused_pictures(tab: Tab, teller: Storyteller) -> None:
         "a.bmp is not a PNG, JPEG, GIF or WebP picture: convert it first. "
         "b.png cannot be read: choose a picture that is not damaged."
     )
-    noise = b"".join(b"\0" + Random(row).randbytes(3 * 2000) for row in range(1100))
-    await hand_over(tab, "drop", "noise.png", png(2000, 1100, rows=noise))
+    noise = BytesIO()
+    PIL.Image.frombytes("RGB", (2000, 1100), Random(0).randbytes(3 * 2000 * 1100)).save(noise, "PNG")
+    await hand_over(tab, "drop", "noise.png", noise.getvalue())
     await expect(tab.notice).to_have_text(
         "With noise.png the pictures would exceed 6 MB together: remove some, or make it smaller."
     )
@@ -149,7 +158,7 @@ async def test_refused_pictures(tab: Tab, teller: Storyteller) -> None:
 
 async def test_a_large_photo(tab: Tab, teller: Storyteller) -> None:
     """A picture with many pixels is scaled down before it is sent."""
-    await hand_over(tab, "drop", "wide.png", png(4096, 20))
+    await hand_over(tab, "drop", "wide.png", picture(0, 4096, 20))
     await expect(attached(tab)).to_have_count(1)
     await tab.answer("What is this?")
     await shows(tab, 2048)
@@ -172,7 +181,7 @@ async def test_export_and_import(tab: Tab, tmp_path: Path, form: str) -> None:
     await tab.page.get_by_label("A conversation to import").set_input_files(path)
     await tab.page.wait_for_function("before => location.href !== before", arg=before)
     await tab.answered(2)
-    await shows(tab, 4)
+    await shows(tab, 40)
 
 
 async def test_with_and_without_the_picture(tab: Tab) -> None:
@@ -192,3 +201,27 @@ async def test_with_and_without_the_picture(tab: Tab) -> None:
         "reads the text, without pictures"
     )
     assert tab.problems == []
+
+
+async def test_a_real_model(tmp_path: Path, browser_page: Page) -> None:
+    """A tiny model answers a message with a picture, and reads the answer with and without it."""
+    write_image_model(tmp_path / "tiny")
+    loaded = load(str(tmp_path / "tiny"), device="cpu", store=Store(tmp_path / "store"), progress=Silent())
+    engine = LocalEngine({loaded.name: loaded.model}, EngineSettings(slots=3, context=400, chunk=16))
+    state = ServerState(models=(loaded.name,), grace=0.0)
+    state.open(LocalAssistant(engine, [loaded]), engine)
+    with closing(engine), paged(tmp_path / "data", pellucid_view, state=state) as server:
+        server.wait()
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        await tab.be_brief(8)
+        await hand_over(tab, "drop", "red.png", RED)
+        await expect(attached(tab)).to_have_count(1)
+        await tab.answer("What is this?")
+        await tab.page.locator(".pl-user .pl-tokens-button").click()
+        await expect(tab.page.locator(".pl-user [role=option]").first).to_be_visible()
+        await tab.page.get_by_role("button", name="With and without the picture").click()
+        summary = tab.page.locator(".pl-compare-summary")
+        await expect(summary).to_contain_text("as likely with")
+        assert await tab.page.locator("[aria-label='Answer A'] .pl-token").count() > 1
+        assert tab.problems == []

@@ -193,5 +193,7 @@ async def test_without_pictures(chat: Chat) -> None:
     images = [[message.images for message in text if isinstance(message, Message)] for text in texts]
     assert images == [[(), (Image(0, picture.url),), ()], [(), (), ()]]
     assert [column["about"] for column in last["columns"]] == ["reads the text", "reads the text, without pictures"]
-    assert last["summary"]["sentences"] == ["The answer is equally likely with the pictures (A) and without (B)."]
+    assert last["summary"]["sentences"] == [
+        "The answer is equally likely with the pictures (A) and without pictures (B)."
+    ]
     assert last["form"] == form

@@ -75,12 +75,13 @@ def _with_and_without(comparison: Comparison) -> list[str]:
     if seeing is None or blind is None:
         return []
     ratio = _sum(seeing.tokens) - _sum(blind.tokens)
-    change = f"{abs(ratio) / log(2):.1f} bits"
-    than = f"as with the pictures ({seeing.letter})" if ratio < 0 else f"as without pictures ({blind.letter})"
-    where = f"with the pictures ({seeing.letter})" if ratio >= 0 else f"without pictures ({blind.letter})"
+    names = f"with the pictures ({seeing.letter})", f"without pictures ({blind.letter})"
     if abs(ratio) < EQUAL_NATS:
-        return [f"The answer is equally likely with the pictures ({seeing.letter}) and without ({blind.letter})."]
-    return [f"The answer is {times(abs(ratio))} as likely {where} {than}: a difference of {change}."]
+        return [f"The answer is equally likely {names[0]} and {names[1]}."]
+    more, less = names if ratio > 0 else names[::-1]
+    return [
+        f"The answer is {times(abs(ratio))} as likely {more} as {less}: a difference of {abs(ratio) / log(2):.1f} bits."
+    ]
 
 
 def _surest(comparison: Comparison) -> list[str]:
