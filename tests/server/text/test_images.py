@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from support.models.collected_answers import collect
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.weight_packing import build, pack
 from pellucid.errors import InvalidRequestError
 from pellucid.models.families.folder_decoder import read_config, read_weights
@@ -57,6 +59,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def assistant(case: Case) -> Iterator[LocalAssistant]:
+    if isinstance(case.loaded.model, NativeDecoder):  # Numbers of earlier work must not matter.
+        case.loaded.model._memory._scratch = np.full(1 << 24, 0xFF, np.uint8)
     engine = LocalEngine({case.loaded.name: case.loaded.model}, EngineSettings(slots=3, context=400, chunk=16))
     yield LocalAssistant(engine, [case.loaded])
     engine.close()
@@ -168,8 +172,6 @@ async def test_a_spelled_marker_is_text(assistant: LocalAssistant) -> None:
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("https://example.org/a.png", "nothing is fetched"),
-        ("data:text/plain;base64,aGk=", "send a data URL"),
         ("data:image/png;base64,%%%", "not valid base64"),
         ("data:image/png;base64,aGVsbG8=", "not a readable PNG, JPEG, WebP or GIF"),
         (data_url(BLUE[:60]), "not a readable PNG, JPEG, WebP or GIF"),
