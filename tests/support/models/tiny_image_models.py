@@ -62,6 +62,36 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str,
         _SQUARES,
     ),
     "qwen2_vl": ({}, _TEXT | _AXES, _GRID_VISION | {"hidden_size": 64}, _GRID),
+    "qwen3_5": (
+        {},
+        _TEXT
+        | {
+            "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+            "head_dim": 32,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 16,
+            "linear_value_head_dim": 16,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "partial_rotary_factor": 0.5,
+                "mrope_section": [3, 3, 2],
+                "mrope_interleaved": True,
+            },
+        },
+        {
+            "depth": 1,
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "patch_size": 8,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [],
+        },
+        _GRID,
+    ),
     "qwen2_5_vl": ({}, _TEXT | _AXES, _GRID_VISION | {"hidden_size": 32, "out_hidden_size": 64}, _GRID),
 }
 """The fields of config.json, of the text and the image model, and of preprocessor_config.json."""

@@ -71,6 +71,7 @@ LAYOUTS = {
     ),
     "qwen2_vl": _GRID,
     "qwen2_5_vl": _GRID,
+    "qwen3_5": _GRID,
 }
 """By the ``model_type`` of config.json."""
 
