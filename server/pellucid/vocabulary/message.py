@@ -61,7 +61,9 @@ class Message:
     def __post_init__(self) -> None:
         places = [image.at for image in self.images]
         if places and not 0 <= places[0] <= places[-1] <= len(self.content):
-            raise ValueError(f"images are at {places} in {len(self.content)} characters: place images at these characters")
+            raise ValueError(
+                f"images are at {places} in {len(self.content)} characters: place images at these characters"
+            )
         if places != sorted(places):
             raise ValueError("images are out of order: order the images by their places")
 

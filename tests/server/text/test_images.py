@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from support.models.collected_answers import collect
-
-from support.models.tiny_image_models import KINDS, data_url, picture, write_image_model
 from transformers import PreTrainedModel
 
 from pellucid.engine.local_engine import LocalEngine
@@ -32,6 +28,8 @@ from pellucid.text.query_ids import chat_prompt
 from pellucid.vocabulary.message import Image, Message
 from pellucid.vocabulary.query import ChatQuery, SamplingParams, ScoreQuery
 from pellucid.vocabulary.token import Token
+from support.models.collected_answers import collect
+from support.models.tiny_image_models import KINDS, data_url, picture, write_image_model
 
 GREEDY = SamplingParams(max_tokens=6, temperature=0, top_logprobs=2, ignore_eos=True)
 BLUE, RED = picture(0), picture(1, 40, 90)
@@ -118,7 +116,7 @@ def check(case: Case, ids: Sequence[int], tokens: Sequence[Token], pictures: Seq
 
 
 async def test_answers_about_pictures(case: Case, assistant: LocalAssistant) -> None:
-    """Tokens and logprobs are the library's: in chunks, with two pictures, and from a cached prefix."""
+    """Tokens and logprobs are the library's: in chunks, with two pictures, and from the cache."""
     ids, tokens, cached = await answer(assistant, about(BLUE))
     check(case, ids, tokens, [BLUE])
     assert cached == 0
@@ -133,7 +131,7 @@ async def test_answers_about_pictures(case: Case, assistant: LocalAssistant) -> 
 
 
 async def test_requests_at_once(case: Case, assistant: LocalAssistant) -> None:
-    """Batches of pictures and texts give the answers of single requests; penalties ignore images."""
+    """Batches of pictures and texts give the answers of single requests; penalties work."""
     queries = [about(BLUE), about(RED, BLUE), [Message("user", "Only text, text, text.")]]
     found = await asyncio.gather(*(answer(assistant, query, max_tokens=12) for query in queries))
     for (ids, tokens, _), pictures in zip(found, ([BLUE], [RED, BLUE], []), strict=True):
@@ -143,7 +141,7 @@ async def test_requests_at_once(case: Case, assistant: LocalAssistant) -> None:
 
 
 async def test_reading_with_and_without_the_picture(case: Case, assistant: LocalAssistant) -> None:
-    """A given answer is scored behind the picture, and without: the picture changes probabilities."""
+    """A given answer is scored behind the picture, and without the picture, and differs."""
     text, with_picture = " the dog", about(BLUE)
     continued = [*with_picture, Message("assistant", "I see")]
     tokens, _ = await collect(assistant.score(ScoreQuery(text, continued=continued)))

@@ -22,7 +22,8 @@ from support.models.tiny_models import fill_at_random
 TOKENS = ("<image>", "<begin>", "<end>", "<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>")
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{% for part in message.content %}{% if part.type == 'image' %}MARKER{% else %}{{ part.text }}{% endif %}{% endfor %}"
+    "{% for part in message.content %}"
+    "{% if part.type == 'image' %}MARKER{% else %}{{ part.text }}{% endif %}{% endfor %}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _VISION = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -116,7 +117,7 @@ def write_image_model(folder: Path, kind: str = "smolvlm") -> PreTrainedModel:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.bfloat16())
-    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    copy.deepcopy(model).bfloat16().save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(pictures))
     return model
 
