@@ -266,7 +266,7 @@ class Tab:
     async def attach(self, *files: Upload) -> None:
         """Choose files to send with the next message."""
         chosen: list[FilePayload] = [{"name": one.name, "mimeType": "", "buffer": one.content} for one in files]
-        await self.page.get_by_label("Attach text files").set_input_files(chosen)
+        await self.page.get_by_label("Attach files").set_input_files(chosen)
         await expect(self.page.locator(".pl-attached li")).to_have_count(len(files))
 
     async def be_brief(self, tokens: int = 24) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ LARGE, SMALL = "large-model", "small-model"
 
 WORDS = ("Once", " a", " fox", " met", " a", " hen", " by", " the", " river", " and", " both", " sang", " of", " snow,")
 
+SEEN = -0.125
+"""The logprob of each word after an image."""
+
 PACE = 0.03
 """Seconds for a word, so that a story of thousands of words never ends within a test."""
 
@@ -33,7 +36,8 @@ PACE = 0.03
 class Storyteller(ScriptedAssistant):
     """Tells a story up to the limit of tokens, or says a test's ``script``, as either model.
 
-    A continued story continues at the next word. ``running`` counts the answers in progress.
+    A continued story continues at the next word. The small model sees images, and finds words after
+    images more likely. ``running`` counts the answers in progress.
     """
 
     script: Sequence[Token | Finish | Exception] = ()
@@ -50,6 +54,7 @@ class Storyteller(ScriptedAssistant):
                 weight_bytes=531_000_000,
                 description="int8 weights on cpu",
                 reasoning=name == LARGE,
+                images=name == SMALL,
             )
             for name in self.served
         ]
@@ -73,8 +78,10 @@ class Storyteller(ScriptedAssistant):
         """Read a text, or the last message, word by word."""
         last = query.text if isinstance(query.text, str) else getattr(query.text[-1], "content", "")
         words = re.findall(r"\s*\S+", str(last))
+        sees = any(getattr(message, "images", ()) for message in query.text)
         for number, word in enumerate(words, 1):
-            yield token(word, number, " other")
+            found = token(word, number, " other")
+            yield replace(found, logprob=SEEN, top=(replace(found.top[0], logprob=SEEN),)) if sees else found
         yield Finish(FinishReason.STOP, usage(len(words)))
 
     def _story(self, query: ChatQuery) -> Iterator[Token]:

@@ -269,7 +269,7 @@ class TestVersions:
         """Undo returns the last question and ends the path before it; all versions remain."""
         await chat.say("Hi", "one")
         second = await chat.say("more", "two")
-        assert await chat.actions.undo(chat.id) == "more"
+        assert (await chat.actions.undo(chat.id)).text == "more"
         assert chat.path == ["Hi", "one"]
         await chat.say("else", "three")
         assert chat.path == ["Hi", "one", "else", "three"]
@@ -279,7 +279,7 @@ class TestVersions:
     async def test_undo_everything(self, chat: ScriptedChat) -> None:
         """After undo of the first question, the next message is a version of the first."""
         await chat.say("Hi", "one")
-        assert (await chat.actions.undo(chat.id), chat.path) == ("Hi", [])
+        assert ((await chat.actions.undo(chat.id)).text, chat.path) == ("Hi", [])
         with pytest.raises(InvalidRequestError, match="nothing to undo"):
             await chat.actions.undo(chat.id)
         await chat.say("Ho", "two")

@@ -300,10 +300,10 @@ async def refused_files(tab: Tab) -> None:
             ("latin.txt", b"Gr\xfc\xdfe"),
         )
     ]
-    await tab.page.get_by_label("Attach text files").set_input_files(uploads)
+    await tab.page.get_by_label("Attach files").set_input_files(uploads)
     await expect(tab.notice).to_have_text(
         "large.txt is larger than 200 kB: use only the relevant part of it. "
-        f"The model {LARGE} reads text only, so the picture picture.png was not attached. "
+        f"{LARGE} sees no images: choose another model. "
         "program.bin is not UTF-8 text: choose a text file. latin.txt is not UTF-8 text: choose a text file."
     )
     (name,) = await tab.page.locator(".pl-attached li").all_inner_texts()

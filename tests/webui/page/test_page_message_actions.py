@@ -214,7 +214,7 @@ async def handed_over(tab: Tab, teller: Storyteller, kind: str) -> None:
     files = [["a.py", "", "A = 1\n"], ["b.txt", "text/plain", "two"], ["c.png", "image/png", "x"]]
     assert await place.evaluate(HAND_OVER, [kind, files])
     await expect(tab.page.locator(".pl-attached li")).to_have_count(2)
-    await expect(tab.notice).to_have_text(f"The model {LARGE} reads text only, so the picture c.png was not attached.")
+    await expect(tab.notice).to_have_text(f"{LARGE} sees no images: choose another model.")
     await tab.answer("Look.")
     assert teller.queries[-1].messages[-1].content == "Look.\n\n```python a.py\nA = 1\n```\n\n```text b.txt\ntwo\n```"
     await expect(tab.notice).to_be_hidden()

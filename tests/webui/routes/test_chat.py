@@ -389,7 +389,7 @@ class TestShowing:
         """An undone message fills the field, and can be selected again."""
         tab = tab_with(store, tokens("yes"))
         assert (await tab.send_and_wait("Hi"))["redo"] is None
-        assert await tab.act("undo") == {"draft": "Hi"}
+        assert await tab.act("undo") == {"draft": "Hi", "pictures": []}
         undone = await tab.show()
         assert undone["messages"] == []
         assert len((await tab.act_and_wait("selectVersion", node=undone["redo"]))["messages"]) == 2

@@ -12,9 +12,9 @@ import pytest
 from pellucid.client.assistant_protocol import shared
 from pellucid.errors import PellucidError
 from pellucid.vocabulary.finish import FinishReason
-from pellucid.vocabulary.message import Message
+from pellucid.vocabulary.message import Image, Message
 from pellucid_webui.conversations.compact_tokens import pack
-from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
+from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Picture
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.routes.chat_comparison import ChatAnswers
@@ -180,3 +180,18 @@ async def test_a_chat_that_was_deleted(chat: Chat) -> None:
     last = await chat.compare(form)
     assert last["wrong"]
     assert "conversation" in last["status"]
+
+
+async def test_without_pictures(chat: Chat) -> None:
+    """An answer is read once with and once without the pictures of the chat."""
+    picture = Picture("a.png", "data:image/png;base64,YQ==")
+    asked = chat.store.add("ann", chat.id, None, USER, "What?", end=FinishReason.STOP, pictures=[picture])
+    answer = chat._answer(asked, "A", " cat")
+    form = await chat.form({"answer": answer}, {"answer": answer, "pictures": False})
+    last = await chat.compare(form)
+    texts = [reading.query.text for reading in chat.assistant.readings]
+    images = [[message.images for message in text if isinstance(message, Message)] for text in texts]
+    assert images == [[(), (Image(0, picture.url),), ()], [(), (), ()]]
+    assert [column["about"] for column in last["columns"]] == ["reads the text", "reads the text, without pictures"]
+    assert last["summary"]["sentences"] == ["The answer is equally likely with the pictures (A) and without (B)."]
+    assert last["form"] == form

@@ -1,21 +1,35 @@
-"""Text files in a message, as fenced code blocks."""
+"""Files in a message: texts as fenced code blocks, and pictures."""
 
 from __future__ import annotations
 
 import codecs
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 
 from pygments.lexers import find_lexer_class_for_filename
 
 from pellucid.errors import InvalidRequestError
+from pellucid_webui.conversations.conversation import Picture
 from pellucid_webui.conversations.markdown.markdown_to_html import open_fence
 
 MAX_FILE_BYTES = 200_000
 
 MAX_MESSAGE_BYTES = 500_000
+
+MAX_PICTURES = 8
+
+MAX_PICTURES_BYTES = 6_000_000
+"""Of a message; in base64, the pictures must fit into the body of a request."""
+
+PICTURE_TYPES = {
+    "png": rb"\x89PNG\r\n\x1a\n",
+    "jpeg": rb"\xff\xd8\xff",
+    "gif": rb"GIF8[79]a",
+    "webp": rb"RIFF....WEBP",
+}
+"""How the content of a picture begins, by the type of image."""
 
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _UNSAFE_IN_INFO = re.compile(r"[`\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
@@ -33,6 +47,21 @@ def content_of(file: object) -> tuple[str, bytes]:
     raise InvalidRequestError(
         "The page sent a file without a name or without base64 content: reload the page and choose the file again."
     )
+
+
+def pictures_among(files: Sequence[tuple[str, bytes]]) -> list[Picture]:
+    """Return the pictures among files (name, content). Raises InvalidRequestError for too many."""
+    found = [(name, type, content) for name, content in files if (type := picture_type(content))]
+    if len(found) > MAX_PICTURES or sum(len(content) for _, _, content in found) > MAX_PICTURES_BYTES:
+        raise InvalidRequestError(
+            f"A message has at most {MAX_PICTURES} pictures, of {MAX_PICTURES_BYTES // 1_000_000} MB together: "
+            "remove some."
+        )
+    return [Picture(name, f"data:image/{type};base64,{b64encode(content).decode()}") for name, type, content in found]
+
+
+def picture_type(content: bytes) -> str | None:
+    return next((type for type, begins in PICTURE_TYPES.items() if re.match(begins, content, re.DOTALL)), None)
 
 
 def attach(message: str, files: Sequence[tuple[str, bytes]]) -> str:

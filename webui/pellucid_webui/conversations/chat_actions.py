@@ -14,7 +14,7 @@ from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.continue_from_token import whole_characters, with_alternative
-from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
+from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node, Picture
 from pellucid_webui.conversations.model_view import ContextFitting, ModelView, Remedy, narrower, view_of
 from pellucid_webui.conversations.storage.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
@@ -53,21 +53,22 @@ class ChatActions:
                 await turn.stop()
             await in_page_thread(self._store.delete, self._owner, id)
 
-    async def send(self, id: str, text: str, settings: TurnSettings) -> Turn:
-        _require_text(text)
-        settings = await self._resolved(settings)
+    async def send(self, id: str, text: str, settings: TurnSettings, pictures: Sequence[Picture] = ()) -> Turn:
+        _require_content(text, pictures)
+        settings = await self._resolved(settings, pictures)
         async with self._idle_conversation(id) as conversation:
-            message = await self._add(id, conversation.leaf, USER, text)
+            message = await self._add(id, conversation.leaf, USER, text, pictures=pictures)
             if conversation.title == DEFAULT_TITLE and not conversation.nodes:
-                await in_page_thread(self._store.rename, self._owner, id, _title(text))
+                title = _title(text or pictures[0].name)
+                await in_page_thread(self._store.rename, self._owner, id, title)
             return await self._answer(id, message, settings)
 
-    async def send_first(self, text: str, settings: TurnSettings) -> tuple[str, Turn]:
+    async def send_first(self, text: str, settings: TurnSettings, pictures: Sequence[Picture] = ()) -> tuple[str, Turn]:
         """Send a message in a new conversation, which is erased if sending fails."""
-        _require_text(text)
+        _require_content(text, pictures)
         id = await in_page_thread(self._store.create, self._owner, settings)
         try:
-            return id, await self.send(id, text, settings)
+            return id, await self.send(id, text, settings, pictures)
         except BaseException:
             await in_page_thread(self._store.deleted.erase, self._owner, id)
             raise
@@ -136,16 +137,17 @@ class ChatActions:
             )
 
     async def edit(self, id: str, node: int, text: str, settings: TurnSettings) -> Turn | None:
-        """Add an edited version of a message. A user's message is answered again."""
-        if not text.strip():
-            raise InvalidRequestError("The edited message is empty: write something, or undo the message instead.")
+        """Add an edited version with the same pictures; answer a user's message again."""
         async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node)
+            if not text.strip() and not found.pictures:
+                raise InvalidRequestError("The edited message is empty: write something, or undo the message instead.")
             if found.role == ASSISTANT:
                 await self._add(id, found.parent, ASSISTANT, text, origin=node)
                 return None
-            settings = await self._resolved(settings)
-            return await self._answer(id, await self._add(id, found.parent, USER, text, origin=node), settings)
+            settings = await self._resolved(settings, found.pictures)
+            edited = await self._add(id, found.parent, USER, text, origin=node, pictures=found.pictures)
+            return await self._answer(id, edited, settings)
 
     async def fork(self, id: str, settings: TurnSettings, full: ContextLengthError) -> tuple[str, Turn]:
         """Copy the newest messages that fit into a new conversation, and continue there."""
@@ -168,14 +170,14 @@ class ChatActions:
             await in_page_thread(self._store.deleted.erase, self._owner, copy)
             raise
 
-    async def undo(self, id: str) -> str:
-        """End the path before the user's last message, and return the text for editing."""
+    async def undo(self, id: str) -> Node:
+        """End the path before the user's last message, and return the message for editing."""
         async with self._idle_conversation(id) as conversation:
             message = next((node for node in reversed(conversation.path()) if node.role == USER), None)
             if message is None:
                 raise InvalidRequestError("There is nothing to undo in this conversation.")
             await in_page_thread(self._store.end_path_at, self._owner, id, message.parent)
-            return message.text
+            return message
 
     async def select_version(self, id: str, node: int) -> None:
         await in_page_thread(self._store.select_version, self._owner, id, node)
@@ -217,7 +219,7 @@ class ChatActions:
                 )
             yield conversation
 
-    async def _resolved(self, settings: TurnSettings) -> TurnSettings:
+    async def _resolved(self, settings: TurnSettings, pictures: Sequence[Picture] = ()) -> TurnSettings:
         """Fill in model and seed, for reproducible answers. Raises before anything is saved."""
         settings.check()
         model = settings.model or (await self._assistant.cards())[0].name
@@ -227,6 +229,8 @@ class ChatActions:
                 raise InvalidRequestError(
                     f"{model} does not reason before it answers: set Reasoning to Off.", param="reasoning"
                 )
+        if pictures and any(card.name == model and not card.images for card in await self._assistant.cards()):
+            raise InvalidRequestError(f"{model} sees no images: choose another model.", param="model")
         seed = secrets.randbelow(SEEDS) if settings.seed is None else settings.seed
         return replace(settings, model=model, seed=seed)
 
@@ -279,9 +283,18 @@ class ChatActions:
         turn = Turn(self._store, node, text, batches)
         return self._turns.start(id, turn, self._assistant, fitting.messages(), settings, fitting)
 
-    async def _add(self, id: str, parent: int | None, role: str, text: str, origin: int | None = None) -> int:
+    async def _add(
+        self,
+        id: str,
+        parent: int | None,
+        role: str,
+        text: str,
+        origin: int | None = None,
+        pictures: Sequence[Picture] = (),
+    ) -> int:
+        end = FinishReason.STOP
         return await in_page_thread(
-            self._store.add, self._owner, id, parent, role, text, end=FinishReason.STOP, origin=origin
+            self._store.add, self._owner, id, parent, role, text, end=end, origin=origin, pictures=pictures
         )
 
 
@@ -321,8 +334,8 @@ def require_continuable(node: Node, settings: TurnSettings) -> None:
         raise InvalidRequestError("An answer with tool calls cannot be continued: regenerate it instead.")
 
 
-def _require_text(text: str) -> None:
-    if not text.strip():
+def _require_content(text: str, pictures: Sequence[Picture]) -> None:
+    if not text.strip() and not pictures:
         raise InvalidRequestError("The message is empty: write something first.")
 
 

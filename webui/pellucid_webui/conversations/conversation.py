@@ -13,6 +13,14 @@ USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of a message; ``url`` is a data URL in base64."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A version of a message; all versions of a message have the same ``parent``.
 
@@ -46,6 +54,7 @@ class Node:
     begins: int | None = None
     summary: str = ""
     continued: int | None = None
+    pictures: tuple[Picture, ...] = ()
 
     @property
     def is_edited(self) -> bool:

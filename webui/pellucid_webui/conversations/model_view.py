@@ -13,7 +13,7 @@ from typing import Literal
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ContextLengthError, PellucidError
 from pellucid.vocabulary.finish import Finish, FinishReason
-from pellucid.vocabulary.message import Message, ToolCall
+from pellucid.vocabulary.message import Image, Message, ToolCall
 from pellucid.vocabulary.query import ChatQuery, SamplingParams
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Node
 from pellucid_webui.conversations.turn_settings import TurnSettings
@@ -71,7 +71,10 @@ def messages_of(
     parts = [settings.system] if settings.system.strip() else []
     parts += [f"{SUMMARY_PREFACE}\n\n{view.summary}"] if view.summary else []
     system = [Message(SYSTEM, "\n\n".join(parts))] if parts else []
-    written = [Message(node.role, node.text, _whole_calls(node)) for node in nodes_in_view(path, view)]
+    written = [
+        Message(node.role, node.text, _whole_calls(node), images=tuple(Image(0, one.url) for one in node.pictures))
+        for node in nodes_in_view(path, view)
+    ]
     return [*system, *written, *([Message(ASSISTANT, beginning)] if beginning else [])]
 
 

@@ -61,11 +61,15 @@ class ChatSource:
 
 @dataclass(eq=False)
 class Column:
-    """Settings and answer; ``conversation`` is set if there is more than the prompt."""
+    """Settings and answer; ``conversation`` is set if there is more than the prompt.
+
+    Without ``pictures``, the messages of a chat are read without their pictures.
+    """
 
     letter: str
     settings: TurnSettings
     conversation: tuple[Message, ...] | None = None
+    pictures: bool = True
     stored: StoredAnswer | None = None
     tokens: list[Token] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)
@@ -117,7 +121,8 @@ class Comparison:
     """A comparison of columns, and the progress.
 
     ``texts`` has the answers, then the reference, if any. Without a prompt, the columns read the
-    reference instead of answering. ``refused`` is set if too many requests were running.
+    reference instead of answering; if ``rereads``, the columns read the same answer of a chat.
+    ``refused`` is set if too many requests were running.
     """
 
     prompt: str
@@ -125,6 +130,7 @@ class Comparison:
     columns: list[Column]
     history: Sequence[Message] = ()
     chat: ChatSource | None = None
+    rereads: bool = False
     number: int = field(default_factory=lambda: next(_NUMBERS))
     status: str = ""
     stopped: bool = False
@@ -140,8 +146,8 @@ class Comparison:
 
     @property
     def reads_only(self) -> bool:
-        """True if the columns read the reference, and answer nothing."""
-        return not self.prompt.strip() and self.chat is None and not self.history
+        """True if the columns read the same text, and answer nothing."""
+        return self.rereads or (not self.prompt.strip() and self.chat is None and not self.history)
 
     @property
     def size(self) -> int:
@@ -172,7 +178,7 @@ class Comparison:
                 async for tick in ticks:
                     yield tick
             self.texts = self._texts_so_far()
-            if not self.stopped:
+            if not self.stopped and not self.reads_only:
                 self.status = "Scoring each answer with the other columns…"
                 async with aclosing(self._until(list(self._scorings(assistant)))) as ticks:
                     async for tick in ticks:
@@ -184,8 +190,10 @@ class Comparison:
             self.status = ""
 
     def _texts_so_far(self) -> list[ComparedText]:
+        read = {at: column.tokens for at, column in enumerate(self.columns) if self.reads_only and column.tokens}
         texts = [
-            ComparedText(column.letter, column.text, {at: column.tokens}) for at, column in enumerate(self.columns)
+            ComparedText(column.letter, column.text, read | {at: column.tokens})
+            for at, column in enumerate(self.columns)
         ]
         if self.reference.strip() and not self.reads_only:
             texts.append(ComparedText(REFERENCE, self.reference))
@@ -254,7 +262,7 @@ class Comparison:
         column = self.columns[columns[0]]
         read = (
             text.text
-            if self.reads_only
+            if self.reads_only and column.conversation is None
             else [*column.messages(self.prompt, self.history), Message(ASSISTANT, text.text)]
         )
         tokens: list[Token] = []

@@ -50,7 +50,7 @@ def column_payload(column: Column, *, reads: bool = False) -> dict[str, Any]:
         "letter": column.letter,
         "model": column.settings.model,
         "temperature": column.settings.temperature,
-        "about": "reads the text" if reads else about(column),
+        "about": f"reads the text{'' if column.pictures else ', without pictures'}" if reads else about(column),
         "batches": list(column.batches),
         "note": column.error or _note(column),
         "wrong": column.error is not None,
@@ -69,6 +69,7 @@ def about(column: Column) -> str:
     parts += [f"at most {settings.max_tokens} tokens"] if settings.max_tokens and column.stored is None else []
     if settings.system.strip():
         parts.append(f"system prompt “{' '.join(settings.system.split())}”")
+    parts += [] if column.pictures else ["without pictures"]
     return ", ".join(parts)
 
 

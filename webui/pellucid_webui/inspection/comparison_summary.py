@@ -58,7 +58,7 @@ def sentences(places: ComparedPlaces) -> list[str]:
     if failed:
         found.append(f"{_joined(failed)} failed; see the message in the column.")
     if comparison.reads_only:
-        return found + _surest(comparison)
+        return found + (_with_and_without(comparison) if comparison.rereads else _surest(comparison))
     with_text = [column for column in comparison.columns if column.text]
     found += [difference_sentence(places, with_text[0], other) for other in with_text[1:]]
     if comparison.same_reader:
@@ -66,6 +66,21 @@ def sentences(places: ComparedPlaces) -> list[str]:
     else:
         found += _likelihoods(comparison)
     return found
+
+
+def _with_and_without(comparison: Comparison) -> list[str]:
+    """Say how the pictures change the likelihood of an answer, read with and without pictures."""
+    seeing = next((one for one in comparison.columns if one.pictures and one.tokens), None)
+    blind = next((one for one in comparison.columns if not one.pictures and one.tokens), None)
+    if seeing is None or blind is None:
+        return []
+    ratio = _sum(seeing.tokens) - _sum(blind.tokens)
+    change = f"{abs(ratio) / log(2):.1f} bits"
+    than = f"as with the pictures ({seeing.letter})" if ratio < 0 else f"as without pictures ({blind.letter})"
+    where = f"with the pictures ({seeing.letter})" if ratio >= 0 else f"without pictures ({blind.letter})"
+    if abs(ratio) < EQUAL_NATS:
+        return [f"The answer is equally likely with the pictures ({seeing.letter}) and without ({blind.letter})."]
+    return [f"The answer is {times(abs(ratio))} as likely {where} {than}: a difference of {change}."]
 
 
 def _surest(comparison: Comparison) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pellucid.client.assistant_protocol import Assistant, AssistantFor
@@ -15,7 +15,7 @@ from pellucid.system.common_prefix import common_prefix
 from pellucid.vocabulary.query import ScoreQuery
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations import context_use
-from pellucid_webui.conversations.attachments import attach, content_of
+from pellucid_webui.conversations.attachments import attach, content_of, picture_type, pictures_among
 from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import Conversation, Node
@@ -142,11 +142,12 @@ class ChatRoute:
     async def _send_new(self, owner: str, asked: Asked) -> Payload:
         settings, files, id = _settings(asked), asked.get("files"), asked.get("conversation")
         contents = [content_of(file) for file in files] if isinstance(files, list) else []
-        text = attach(str(asked.get("text", "")), contents)
+        text = attach(str(asked.get("text", "")), [one for one in contents if not picture_type(one[1])])
+        pictures = pictures_among(contents)
         if id is None:
-            id, turn = await self._actions(owner).send_first(text, settings)
+            id, turn = await self._actions(owner).send_first(text, settings, pictures)
         else:
-            turn = await self._actions(owner).send(str(id), text, settings)
+            turn = await self._actions(owner).send(str(id), text, settings, pictures)
         return await self._started(owner, str(id), settings, turn)
 
     async def _retry(self, owner: str, asked: Asked) -> Payload:
@@ -204,7 +205,8 @@ class ChatRoute:
         return {}
 
     async def _undo(self, owner: str, asked: Asked) -> Payload:
-        return {"draft": await self._actions(owner).undo(_conversation_id(asked))}
+        message = await self._actions(owner).undo(_conversation_id(asked))
+        return {"draft": message.text, "pictures": [asdict(one) for one in message.pictures]}
 
     async def _select_version(self, owner: str, asked: Asked) -> Payload:
         await self._actions(owner).select_version(_conversation_id(asked), _number(asked, "node"))
@@ -217,6 +219,12 @@ class ChatRoute:
         except PellucidError:  # Answers are shown even while a model is loading.
             cards = []
         return await inspected(await actions.conversation(_conversation_id(asked)), asked, actions, cards)
+
+    async def _pictures(self, owner: str, asked: Asked) -> Payload:
+        """Return the URLs of a message's pictures, which are not in each state: they are long."""
+        conversation = await self._actions(owner).conversation(_conversation_id(asked))
+        message = conversation.nodes.get(_number(asked, "node"))
+        return {"urls": [] if message is None else [one.url for one in message.pictures]}
 
     async def _versions(self, owner: str, asked: Asked) -> Payload:
         actions = self._actions(owner)
@@ -254,6 +262,7 @@ ACTIONS: Mapping[str, Action] = {
     "settings": ChatRoute._save_settings,
     "tokens": ChatRoute._tokens,
     "inspect": ChatRoute._inspect,
+    "pictures": ChatRoute._pictures,
     "versions": ChatRoute._versions,
 }
 

@@ -26,8 +26,9 @@ class ChatAnswers:
     async def form(self, owner: str, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the form of a comparison that begins in a chat.
 
-        Each column has a stored ``answer``, or ``model`` and ``temperature`` for a new answer.
-        Raises a PellucidError if an answer cannot be compared.
+        Each column has a stored ``answer``, or ``model`` and ``temperature`` for a new answer. With
+        ``pictures`` False, an answer is read without the pictures of the chat. Raises a
+        PellucidError if an answer cannot be compared.
         """
         conversation = await self._conversation(owner, asked.get("conversation"))
         columns = asked.get("columns")
@@ -58,12 +59,17 @@ class ChatAnswers:
         answered = _answer(conversation, chat.get("node"))
         comparison.chat = ChatSource(conversation.id, conversation.title, answered.id)
         comparison.prompt = _prompt(conversation, answered)
-        for column, fields in zip(comparison.columns, form["columns"], strict=False):
-            number = fields.get("answer")
+        answers = [fields.get("answer") for fields in form["columns"]]
+        for column, number, fields in zip(comparison.columns, answers, form["columns"], strict=False):
             node = answered if number is None else _answer(conversation, number)
+            column.pictures = fields.get("pictures") is not False
             _follow(column, conversation, node)
             if number is not None:
                 column.stored = await self._stored(owner, conversation, node)
+        without_pictures = not all(column.pictures for column in comparison.columns)
+        comparison.rereads = without_pictures and len(set(answers)) == 1
+        for column in comparison.columns if comparison.rereads else []:
+            column.stored = StoredAnswer(answered.id, answered.text)  # Without tokens, so that each column reads it.
 
     async def _stored(self, owner: str, conversation: Conversation, node: Node) -> StoredAnswer:
         batches = await in_page_thread(self._store.tokens, owner, conversation.id, node.id)
@@ -94,7 +100,8 @@ def _column(conversation: Conversation, first: Node, asked: Mapping[str, Any]) -
     if "answer" not in asked:
         return fields_of(other_settings(conversation.settings_of(first), asked))
     node = _answer(conversation, asked["answer"])
-    return fields_of(conversation.settings_of(node)) | {"answer": node.id}
+    without = {"pictures": False} if asked.get("pictures") is False else {}
+    return fields_of(conversation.settings_of(node)) | {"answer": node.id} | without
 
 
 def _follow(column: Column, conversation: Conversation, node: Node) -> None:
@@ -108,7 +115,8 @@ def _follow(column: Column, conversation: Conversation, node: Node) -> None:
         tool_choice=own.tool_choice,
     )
     path = conversation.path(node.id)
-    column.conversation = tuple(messages_of(path[:-1], "", column.settings, view_of(path)))
+    messages = messages_of(path[:-1], "", column.settings, view_of(path))
+    column.conversation = tuple(messages if column.pictures else (replace(one, images=()) for one in messages))
 
 
 def _prompt(conversation: Conversation, node: Node) -> str:

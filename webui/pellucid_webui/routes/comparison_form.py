@@ -85,6 +85,8 @@ def form_of(comparison: Comparison) -> dict[str, Any]:
     for fields, column in zip(columns, comparison.columns, strict=True):
         if column.stored is not None and comparison.chat is not None:
             fields["answer"] = column.stored.node
+        if not column.pictures:
+            fields["pictures"] = False
     form = {"prompt": comparison.prompt, "reference": comparison.reference, "columns": columns}
     return form if comparison.chat is None else form | {"chat": asdict(comparison.chat)}
 

@@ -10,7 +10,7 @@ from typing import Any
 from pellucid.text.structured.json_scanner import is_json
 from pellucid.vocabulary.finish import FinishReason, Usage
 from pellucid_webui.conversations import context_use
-from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES
+from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES, MAX_PICTURES, MAX_PICTURES_BYTES
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.markdown.highlighting import highlighting_ends_after, is_over
 from pellucid_webui.conversations.markdown.json_as_code import json_as_code
@@ -90,6 +90,8 @@ def state_of(
         "models": [] if context is None else list(context.models),
         "fileLimit": MAX_FILE_BYTES,
         "filesLimit": MAX_MESSAGE_BYTES,
+        "picturesLimit": MAX_PICTURES_BYTES,
+        "mostPictures": MAX_PICTURES,
         "use": None if conversation is None else context_use.of_path(finished, conversation.settings),
     }
 
@@ -127,6 +129,7 @@ def _content(node: Node) -> dict[str, Any]:
     cut_words = CUT_OFF if node.end is FinishReason.LENGTH else INCOMPLETE
     return {
         "text": node.text,
+        "pictures": [one.name for one in node.pictures],
         "blocks": blocks(json_as_code(node.text) if has_format and node.text else node.text),
         "reasoning": "" if node.details is None else node.details.reasoning,
         "stats": node_stats(node.usage) if node.usage is not None else "",

@@ -77,6 +77,7 @@ async def models_payload(assistant: Assistant, owner: str, chosen: str) -> dict[
                 "bytes": card.weight_bytes,
                 "description": card.description,
                 "base": card.base if card.adapter else None,
+                "images": card.images,
             }
             for card in served.cards
         ],

@@ -28,7 +28,7 @@ async def versions_of(conversation: Conversation, actions: ChatActions) -> list[
             "node": node.id,
             "parent": node.parent,
             "role": node.role,
-            "words": words(node.text, None if older is None or older is node else older.text),
+            "words": words(node.text or _names(node), None if older is None or older is node else older.text),
             "made": made(node),
             "about": _about(node),
             "chosen": node.chosen,
@@ -42,6 +42,10 @@ async def versions_of(conversation: Conversation, actions: ChatActions) -> list[
             one["branch"] = {"at": at, "token": token, "replaced": replaced}
         found.append(one)
     return found
+
+
+def _names(node: Node) -> str:
+    return ", ".join(one.name for one in node.pictures)
 
 
 def made(node: Node) -> str:

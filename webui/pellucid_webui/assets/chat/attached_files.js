@@ -1,8 +1,10 @@
-// The files that are sent with the next message: chosen, dropped or pasted. What the model cannot read is refused at once.
+// The texts and pictures that are sent with the next message: chosen, dropped or pasted. What the model cannot read is refused at once.
 
 import { make, button, contentOf } from "../shared/dom.js";
 
 const PICTURE = /\.(png|jpe?g|gif|webp|bmp|ico|heic|avif|tiff?)$/i;
+export const PICTURE_TYPES = ["image/png", "image/jpeg", "image/gif", "image/webp"];
+const MOST_PIXELS = 2048; // of the longer side; no model sees more
 const UTF16_MARKS = ["\xff\xfe", "\xfe\xff"]; // texts in UTF-16 begin with one of these
 
 export class AttachedFiles {
@@ -17,7 +19,7 @@ export class AttachedFiles {
     this.pending = [];
     /** @type {File[]} */
     this.early = []; // chosen while the page was loading
-    this.input = make("input", { type: "file", multiple: true, class: "pl-visually-hidden", tabindex: "-1", "aria-label": "Attach text files" });
+    this.input = make("input", { type: "file", multiple: true, class: "pl-visually-hidden", tabindex: "-1", "aria-label": "Attach files" });
     this.element = make("ul", { class: "pl-attached", "aria-label": "Attached files" });
     this.input.addEventListener("change", async () => {
       await this.add([...(this.input.files ?? [])]);
@@ -30,6 +32,12 @@ export class AttachedFiles {
       this.add(files);
     });
     this.listenForDrops(area);
+  }
+
+  /** @param {string[]} [types] of the files to choose; all if not given */
+  choose(types = []) {
+    this.input.accept = types.join();
+    this.input.click();
   }
 
   /** @param {HTMLElement} area */
@@ -64,31 +72,42 @@ export class AttachedFiles {
     }
     const refused = [];
     for (const file of files) {
+      const isPicture = PICTURE.test(file.name) || (file.type.startsWith("image/") && file.type !== "image/svg+xml");
+      const early = isPicture ? this.pictureRefusal(file, limits) : "";
       try {
-        const found = await contentOf(file, limits.fileLimit);
-        const reason = this.refusal(file, found, limits);
+        const found = early ? null : isPicture ? await pictureOf(file, limits.picturesLimit) : await contentOf(file, limits.fileLimit);
+        const reason = found === null ? early : this.refusal(found, limits);
         if (reason) refused.push(reason);
-        else this.pending.push(found);
+        else if (found) this.pending.push(found);
       } catch {
-        refused.push(`${file.name} cannot be read: choose a file that you have access to, not a folder.`);
+        refused.push(`${file.name} cannot be read: choose a ${isPicture ? "picture that is not damaged" : "file that you have access to, not a folder"}.`);
       }
     }
     this.draw();
-    this.refuse(refused.join(" "));
+    this.refuse([...new Set(refused)].join(" "));
   }
 
   /**
    * @param {File} file
+   * @param {Page.AttachLimits} limits
+   * @returns {string} why a picture cannot be sent, before its content is read; empty if it can
+   */
+  pictureRefusal({ name, type }, { model, seesImages, mostPictures }) {
+    if (!seesImages) return `${model} sees no images: choose another model.`;
+    if (!PICTURE_TYPES.includes(type)) return `${name} is not a PNG, JPEG, GIF or WebP picture: convert it first.`;
+    return this.pending.filter((one) => one.type).length < mostPictures ? "" : `A message has at most ${mostPictures} pictures: remove one before you add ${name}.`;
+  }
+
+  /**
    * @param {Page.FileContent} content
    * @param {Page.AttachLimits} limits
    * @returns {string} why a file cannot be sent; empty if it can
    */
-  refusal(file, { name, data, size }, { model, fileLimit, filesLimit }) {
-    if (file.type.startsWith("image/") && file.type !== "image/svg+xml") return `The model ${model} reads text only, so the picture ${name} was not attached.`;
-    if (PICTURE.test(name)) return `The model ${model} reads text only, so the picture ${name} was not attached.`;
+  refusal({ name, data, size, type }, { fileLimit, filesLimit, picturesLimit }) {
+    const total = this.pending.filter((one) => Boolean(one.type) === Boolean(type)).reduce((sum, one) => sum + one.size, size);
+    if (type) return total > picturesLimit ? `With ${name} the pictures would exceed ${picturesLimit / 1e6} MB together: remove some, or make it smaller.` : "";
     if (size > fileLimit) return `${name} is larger than ${fileLimit / 1000} kB: use only the relevant part of it.`;
     if (!isText(atob(data))) return `${name} is not UTF-8 text: choose a text file.`;
-    const total = this.pending.reduce((sum, one) => sum + one.size, size);
     return total > filesLimit ? `With ${name} the files would exceed ${filesLimit / 1000} kB together: remove some.` : "";
   }
 
@@ -105,10 +124,37 @@ export class AttachedFiles {
 
   draw() {
     const items = this.pending.map((file) =>
-      make("li", {}, file.name, button("×", { "aria-label": `Remove ${file.name}`, onclick: () => this.remove([file]) })),
+      make(
+        "li",
+        {},
+        file.type ? make("img", { src: `data:${file.type};base64,${file.data}`, alt: file.name }) : file.name,
+        button("×", { "aria-label": `Remove ${file.name}`, onclick: () => this.remove([file]) }),
+      ),
     );
     this.element.replaceChildren(...items);
   }
+}
+
+/**
+ * Read a picture, scaled down if it has too many pixels. Throws for a file that is no picture.
+ * @param {File} file
+ * @param {number} limit bytes
+ * @returns {Promise<Page.FileContent>}
+ */
+async function pictureOf(file, limit) {
+  const bitmap = await createImageBitmap(file);
+  const scale = MOST_PIXELS / Math.max(bitmap.width, bitmap.height);
+  let read = file;
+  if (scale < 1) {
+    const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+    /** @type {HTMLCanvasElement} */
+    const canvas = make("canvas", { width, height });
+    canvas.getContext("2d")?.drawImage(bitmap, 0, 0, width, height);
+    const blob = await new Promise((/** @type {BlobCallback} */ done) => canvas.toBlob(done, file.type));
+    if (blob) read = new File([blob], file.name, { type: blob.type });
+  }
+  bitmap.close();
+  return { ...(await contentOf(read, limit)), type: read.type };
 }
 
 /**

@@ -28,11 +28,15 @@ export class Message {
    * @param {Page.Chat} chat
    * @param {Page.ChatMessage} data
    * @param {boolean} isLast
+   * @param {boolean} afterPictures whether a message before it has pictures
    */
-  constructor(chat, data, isLast) {
+  constructor(chat, data, isLast, afterPictures) {
     this.chat = chat;
     this.data = data;
     this.isLast = isLast;
+    this.afterPictures = afterPictures;
+    /** @type {HTMLImageElement[]} */
+    this.pictures = []; // in the order of the message
     /** @type {boolean | null} */
     this.drawnBusy = null; // whether the chat was busy when the tools were drawn
     /** @type {string | null} */
@@ -72,6 +76,7 @@ export class Message {
     this.element.setAttribute("aria-label", ROLES[data.role] || data.role);
     this.element.setAttribute("aria-busy", String(Boolean(data.live)));
     this.drawReasoning();
+    this.drawPictures();
     if (data.asTokens) this.drawTokens();
     else this.drawText();
     this.drawHead();
@@ -95,6 +100,21 @@ export class Message {
     this.reasoning.hidden = !reasoning || this.data.asTokens;
     title.textContent = live && !blocks.length ? "Reasoning…" : "Reasoning";
     if (text.textContent !== reasoning) text.textContent = reasoning;
+  }
+
+  /** Show the pictures. Their content is asked for once: it is long, and never changes. */
+  async drawPictures() {
+    const names = this.data.pictures ?? [];
+    if (!names.length || this.pictures.length) return;
+    this.pictures = names.map((name) => make("img", { alt: name }));
+    const enlarge = (/** @type {Event} */ { currentTarget }) => {
+      const pressed = /** @type {HTMLElement} */ (currentTarget);
+      pressed.setAttribute("aria-pressed", String(pressed.getAttribute("aria-pressed") !== "true"));
+    };
+    const buttons = this.pictures.map((picture) => make("button", { type: "button", class: "pl-picture", "aria-pressed": "false", title: "Larger or smaller", onclick: enlarge }, picture));
+    this.head.after(make("div", { class: "pl-pictures" }, ...buttons));
+    const found = await this.chat.ask("pictures", { node: this.data.node });
+    this.pictures.forEach((picture, index) => found && (picture.src = found.urls[index]));
   }
 
   drawText() {
@@ -223,6 +243,7 @@ export class Message {
       tools.push(tipIconButton("regenerate", "Regenerate", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"));
       tools.push(tipIconButton("options", RETRY.name, { "data-needs": "idle", onclick: () => this.retryWith() }, "Generate another version with another model or temperature"));
       tools.push(tipIconButton("compare", COMPARE.name, { "data-needs": "end", onclick: () => this.compareWith() }, "Compare this answer with that of another model or temperature"));
+      if (this.afterPictures) tools.push(tipIconButton("picture", "With and without the picture", { "data-needs": "end", onclick: () => chat.compare([{ answer: node }, { answer: node, pictures: false }]) }, "Show how the pictures change the probability of each token"));
       tools.push(tipIconButton("details", "Details", { "aria-pressed": String(areDetailsShown()), class: "pl-button pl-details-button", onclick: () => toggleDetails(chat) }, "Show the settings and costs of all answers"));
       if (!isUnfinished(data)) tools.push(tipIconButton("continue", "Continue", { "data-needs": "idle", onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"));
     } else if (this.isLast) {

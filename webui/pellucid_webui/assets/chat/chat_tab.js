@@ -6,6 +6,7 @@ import { make, button, announce, nameTab, nameOf } from "../shared/dom.js";
 import { mount } from "../shared/mounts.js";
 import { follow, provide, publish } from "../shared/page_state.js";
 import { Inspection } from "../tokens/inspection.js";
+import { PICTURE_TYPES } from "./attached_files.js";
 import { Message, endingOf } from "./chat_message.js";
 import { ChatSettings } from "./chat_settings.js";
 import { Composer } from "./composer.js";
@@ -52,13 +53,14 @@ class Chat {
     /** @type {Page.Inspection} */
     this.inspection = new Inspection(this, this.list);
     this.composer = new Composer(element, {
-      limits: () => this.value,
+      limits: () => this.value && { ...this.value, model: this.header?.model ?? this.value.model, seesImages: this.seesImages },
       refuse: (sentences) => this.say(sentences),
       onSubmit: () => this.submit(),
     });
     this.contextNotice = new ContextNotice(this);
     this.versions = new VersionTree(this);
     this.sendButton = button("Send", { class: "pl-button pl-first", onclick: () => this.submit() }, "Enter");
+    this.pictureButton = button("Add a picture", { hidden: true, onclick: () => this.composer.files.choose(PICTURE_TYPES) }, "Pictures can also be pasted, or dropped onto the chat");
     this.stopButton = button("Stop", { class: "pl-button pl-first", hidden: true, onclick: () => this.stop() }, "Escape");
     this.undoButton = button("Undo", { onclick: () => this.undo() }, "Move the last message back into the field; it is kept as a version");
     this.redoButton = button("Redo", { hidden: true, onclick: () => this.redo() }, "Show the messages that followed");
@@ -76,8 +78,8 @@ class Chat {
 
   panel() {
     const { files, field } = this.composer;
-    const attach = button("Attach", { onclick: () => files.input.click() }, "Add text files to the message");
-    const row = make("div", { class: "pl-row" }, attach, files.input, this.undoButton, this.redoButton, this.sendButton, this.stopButton);
+    const attach = button("Attach", { onclick: () => files.choose() }, "Add text files to the message");
+    const row = make("div", { class: "pl-row" }, attach, this.pictureButton, files.input, this.undoButton, this.redoButton, this.sendButton, this.stopButton);
     const composer = make("div", { class: "pl-composer" }, files.element, field, row);
     return make("section", { class: "pl-chat", "aria-label": "Chat" }, this.inspection.bar, this.inspection.stage, this.contextNotice.element, this.notice, composer);
   }
@@ -87,6 +89,11 @@ class Chat {
   /** The names of the models that can answer. */
   get models() {
     return this.value?.models ?? [];
+  }
+
+  /** Whether the chosen model sees the pictures of messages. */
+  get seesImages() {
+    return Boolean(this.header?.models.find(({ name }) => name === this.header?.model)?.images);
   }
 
   get busy() {
@@ -203,6 +210,7 @@ class Chat {
   takeHeader(header) {
     if (this.header && this.header.owner !== header.owner) location.reload(); // another user has logged in
     this.header = header;
+    this.pictureButton.hidden = !this.seesImages;
     this.composer.belongTo(header.owner);
   }
 
@@ -231,7 +239,12 @@ class Chat {
   async undo() {
     const conversation = this.value?.id ?? null;
     const found = await this.act("undo");
-    if (found) this.composer.fill(found.draft, conversation);
+    if (!found) return;
+    const pictures = found.pictures.map((/** @type {{ name: string, url: string }} */ { name, url }) => {
+      const [type, data] = url.slice("data:".length).split(";base64,");
+      return { name, data, size: (data.length / 4) * 3, type };
+    });
+    this.composer.fill(found.draft, conversation, pictures);
   }
 
   async redo() {
@@ -336,18 +349,20 @@ class Chat {
     const { divider } = this.contextNotice;
     const focusedAt = [...this.list.children].filter((element) => element !== divider).findIndex((element) => element.contains(focused));
     let next = this.list.firstElementChild; // where the next message should be
+    let afterPictures = false;
     data.forEach((one, index) => {
       kept.add(one.node);
       const isLast = index === data.length - 1;
       let message = this.messages.get(one.node);
       if (!message) {
-        message = new Message(this, one, isLast);
+        message = new Message(this, one, isLast, afterPictures);
         this.messages.set(one.node, message);
       } else if (message.data !== one || message.drawnBusy !== this.busy || message.isLast !== isLast) {
         message.isLast = isLast;
         message.update(one);
       }
       message.drawnBusy = this.busy;
+      afterPictures ||= Boolean(one.pictures?.length);
       if (next === divider) next = divider.nextElementSibling;
       if (next === message.element) next = next.nextElementSibling;
       else this.list.insertBefore(message.element, next);

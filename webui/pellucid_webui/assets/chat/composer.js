@@ -35,6 +35,8 @@ export class Composer {
     /** @type {string | null} */
     this.filledText = null; // the text of the field after the server last filled it
     this.textBefore = ""; // of the field, before that
+    /** @type {Page.FileContent[]} */
+    this.filledPictures = []; // which came with the text
     this.field.value = typed.get(this.draftKey(null));
     this.isTouched = false; // whether the user has written since the draft was shown
     this.field.addEventListener("input", () => {
@@ -93,25 +95,32 @@ export class Composer {
   }
 
   /**
-   * Put a text before what is written in a conversation.
+   * Put a text and pictures before what is written in a conversation.
    * @param {string} text
    * @param {string | null} conversation
+   * @param {Page.FileContent[]} [pictures]
    */
-  fill(text, conversation) {
+  fill(text, conversation, pictures = []) {
     if (conversation !== this.conversation) {
       const key = this.draftKey(conversation);
       typed.set(key, [text, typed.get(key)].filter(Boolean).join("\n\n"));
+      this.filesOf.set(conversation, [...pictures, ...(this.filesOf.get(conversation) ?? [])]);
       return;
     }
-    if (this.field.value !== this.filledText) this.textBefore = this.field.value;
+    if (this.field.value === this.filledText) this.files.remove(this.filledPictures);
+    else this.textBefore = this.field.value;
+    this.filledPictures = pictures;
+    this.files.pending.unshift(...pictures);
+    this.files.draw();
     this.field.value = this.filledText = [text, this.textBefore].filter(Boolean).join("\n\n");
     this.keep();
     this.field.focus();
   }
 
-  /** Take back the text of an undone message that is in the conversation again. */
+  /** Take back the text and the pictures of an undone message that is in the conversation again. */
   unfill() {
     if (this.field.value !== this.filledText) return;
+    this.files.remove(this.filledPictures);
     this.field.value = this.textBefore;
     this.keep();
   }

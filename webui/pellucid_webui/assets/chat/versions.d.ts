@@ -44,7 +44,7 @@ declare namespace Page {
   }
 
   /** A column of a comparison that begins in a chat: an answer as it is stored, or other settings for the same messages. */
-  type ChatColumn = { answer: number } | { model: string; temperature: number };
+  type ChatColumn = { answer: number; pictures?: false } | { model: string; temperature: number };
 
   interface ChatComparison {
     conversation: string;
@@ -65,6 +65,8 @@ declare namespace Page {
   interface CompareSettings {
     /** The stored answer of the chat that the column shows. */
     answer?: number | null;
+    /** False where it is read without the pictures of the chat. */
+    pictures?: boolean;
   }
 
   /** What a comparison that begins in a chat needs of the tab. */

@@ -20,9 +20,12 @@ export class ColumnForm {
    */
   constructor(settings, onEdit, onRemove) {
     this.answer = settings.answer ?? null; // the stored answer of a chat that it shows
-    this.stored = make("p", { class: "pl-column-stored", hidden: this.answer === null }, "Shows the stored answer. With other settings, a new one is generated.");
+    this.pictures = settings.pictures ?? true; // whether it reads the pictures of the chat
+    const shows = this.pictures ? "Shows the stored answer." : "Reads the stored answer, without the pictures of the chat.";
+    this.stored = make("p", { class: "pl-column-stored", hidden: this.answer === null }, `${shows} With other settings, a new one is generated.`);
     const onChange = () => {
       this.answer = null; // other settings would not have given this answer
+      this.pictures = true;
       this.stored.hidden = true;
       onEdit();
     };
@@ -86,7 +89,7 @@ export class ColumnForm {
     const numbers = /** @type {Pick<Page.CompareSettings, "top_p" | "min_p" | "top_k" | "max_tokens">} */ (
       Object.fromEntries(NUMBERS.map(([name]) => [name, read(this.numbers[name])]))
     );
-    return { model: this.model.value, system: this.system.value, temperature: read(this.temperature), ...numbers, seed: seed === "" ? null : /^\d{1,15}$/u.test(seed) ? Number(seed) : seed, ...(this.answer === null ? {} : { answer: this.answer }) };
+    return { model: this.model.value, system: this.system.value, temperature: read(this.temperature), ...numbers, seed: seed === "" ? null : /^\d{1,15}$/u.test(seed) ? Number(seed) : seed, ...(this.answer === null ? {} : { answer: this.answer }), ...(this.pictures ? {} : { pictures: false }) };
   }
 }
 
@@ -161,7 +164,7 @@ export class CompareForm {
 
   /** Answer the prompt without the messages before it. No stored answer is one to that. */
   detach() {
-    this.set({ ...this.value, columns: this.columns.map((column) => ({ ...column.value, answer: null })), chat: undefined });
+    this.set({ ...this.value, columns: this.columns.map((column) => ({ ...column.value, answer: null, pictures: true })), chat: undefined });
     this.prompt.focus();
     this.onChange();
   }
@@ -182,7 +185,7 @@ export class CompareForm {
   add() {
     if (this.columns.length >= LETTERS.length) return;
     const last = this.columns[this.columns.length - 1];
-    this.insert({ ...(last ? last.value : EMPTY), answer: null });
+    this.insert({ ...(last ? last.value : EMPTY), answer: null, pictures: true });
     this.arrange();
     this.columns[this.columns.length - 1].model.focus();
     this.onChange();

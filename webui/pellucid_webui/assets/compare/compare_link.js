@@ -9,7 +9,7 @@ const MAX_LINK = 16000; // characters after the "#": browsers and chats keep lin
 const PREFIX = "#compare=";
 
 /** @type {Page.CompareSettings} */
-export const EMPTY = { model: "", system: "", temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: null, max_tokens: 128, answer: null };
+export const EMPTY = { model: "", system: "", temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: null, max_tokens: 128, answer: null, pictures: true };
 
 /**
  * Return the link that fills in the form. What is after the "#" stays in the browser. Throws RangeError if it is too long.

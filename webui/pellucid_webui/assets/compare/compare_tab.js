@@ -129,6 +129,7 @@ class Compare {
   fill(form) {
     this.form.set(form);
     draft.set(this.form.value);
+    if (form.columns.some(({ pictures }) => pictures === false)) this.mode.field.value = "difference";
     this.run();
   }
 

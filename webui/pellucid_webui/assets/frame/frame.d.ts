@@ -47,6 +47,8 @@ declare namespace Page {
     description: string;
     /** The model of an adapter. */
     base: string | null;
+    /** Whether it sees the pictures of messages. */
+    images: boolean;
   }
 
   /** How much of a model's context a conversation takes, and how fast its last answer was. */

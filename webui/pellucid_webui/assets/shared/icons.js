@@ -12,6 +12,7 @@ const LARGE = {
   continue: "M5 5v14l8-7z M15 5v14",
   versions: "M6 4v12 M6 8h6a3 3 0 0 1 3 3v1 M4 18a2 2 0 1 0 4 0a2 2 0 1 0-4 0 M13 14a2 2 0 1 0 4 0a2 2 0 1 0-4 0",
   compare: "M4 5h6v14H4z M14 5h6v14h-6z M12 3v18",
+  picture: "M4 5h16v14H4z M4 16l5-5 4 4 3-3 4 4 M9 9h.01",
   options: "M18 3v6h-6 M17 9a7 7 0 1 0-6 10 M15 19h.01M18.5 19h.01M22 19h.01",
   details: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M12 11v5.5M12 7.5v.01",
   answer: "M4 5h16v11H10l-4 4v-4H4z",

@@ -154,6 +154,9 @@ declare namespace Page {
     fileLimit: number;
     /** Bytes of all attached files together. */
     filesLimit: number;
+    /** Bytes of all pictures of a message together. */
+    picturesLimit: number;
+    mostPictures: number;
     /** The model that answers next. */
     model: string;
     /** All models. */
@@ -207,7 +210,9 @@ declare namespace Page {
     canDrop: boolean;
   }
 
-  type AttachLimits = Pick<ChatValue, "model" | "fileLimit" | "filesLimit">;
+  interface AttachLimits extends Pick<ChatValue, "model" | "fileLimit" | "filesLimit" | "picturesLimit" | "mostPictures"> {
+    seesImages: boolean;
+  }
 
   interface AttachOptions {
     field: HTMLElement;
@@ -221,6 +226,7 @@ declare namespace Page {
     | "tokens"
     | "versions"
     | "compare"
+    | "picture"
     | "text"
     | "edit"
     | "regenerate"
@@ -304,6 +310,8 @@ declare namespace Page {
     isFull?: boolean;
     canContinue?: boolean;
     text: string;
+    /** The names of the pictures. */
+    pictures?: string[];
     /** HTML of the server's own Markdown. */
     blocks: string[];
     tokens?: Batch[];
@@ -347,6 +355,8 @@ declare namespace Page {
     name: string;
     data: string;
     size: number;
+    /** Of a picture; texts have none. */
+    type?: string;
   }
 
   interface ConversationsValue {

@@ -1,7 +1,8 @@
 """Export of complete conversations as JSON, and import.
 
 The JSON is an object with these keys. All keys are required except ``pinned``, ``folder`` and, in a
-message, ``details``, ``begins``, ``summary`` and ``continued``. Times are in seconds since 1970.
+message, ``details``, ``begins``, ``summary``, ``continued`` and ``pictures``. Times are in seconds
+since 1970.
 
 - ``format``: "pellucid-conversation"
 - ``version``: 1
@@ -34,12 +35,14 @@ A message is an object with these keys:
 - ``begins`` and ``summary``: the first message that the model reads from this answer on, and the
   summary of the messages before ``begins``; missing if unchanged
 - ``continued``: the characters that a continued answer already had; otherwise missing
+- ``pictures``: objects with a ``name`` and a data URL (``url``); missing for a message without
+  pictures
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal
 
@@ -49,8 +52,9 @@ from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.finish import FinishReason, Usage
 from pellucid.vocabulary.token import Token
 from pellucid_webui.conversations.answer_details import StoredDetails
+from pellucid_webui.conversations.attachments import PICTURE_TYPES
 from pellucid_webui.conversations.compact_tokens import pack, records_in, token_of
-from pellucid_webui.conversations.conversation import Archive, Conversation, Filing, Node
+from pellucid_webui.conversations.conversation import USER, Archive, Conversation, Filing, Node, Picture
 from pellucid_webui.conversations.storage.folders import checked_name
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
@@ -81,6 +85,11 @@ class _Usage(_Strict):
     prediction: Count = 0
 
 
+class PictureFields(_Strict):
+    name: str
+    url: Annotated[str, Field(pattern=rf"^data:image/({'|'.join(PICTURE_TYPES)});base64,[A-Za-z0-9+/]+={{0,2}}$")]
+
+
 class _Message(_Strict):
     id: Number
     parent: Number | None
@@ -100,6 +109,7 @@ class _Message(_Strict):
     begins: Number | None = None
     summary: str = ""
     continued: Count | None = None
+    pictures: tuple[PictureFields, ...] = ()
 
 
 class _File(_Strict):
@@ -197,8 +207,9 @@ def _written(node: Node, numbers: Mapping[int | None, int | None], archive: Arch
     }
     if node.details is not None:
         written["details"] = node.details.model_dump(mode="json", exclude_defaults=True)
-    later = {"begins": numbers[node.begins], "summary": node.summary, "continued": node.continued}
-    return written | {name: value for name, value in later.items() if value not in (None, "")}
+    later: dict[str, Any] = {"begins": numbers[node.begins], "summary": node.summary, "continued": node.continued}
+    later["pictures"] = [asdict(one) for one in node.pictures]
+    return written | {name: value for name, value in later.items() if value not in (None, "", [])}
 
 
 def _json(value: object) -> str:
@@ -210,6 +221,8 @@ def _check_place(number: int, message: _Message, messages: list[_Message]) -> No
         raise InvalidRequestError(f"Message {number} has the id {message.id}: ids must be 1, 2, 3, ...")
     if message.parent is not None and message.parent >= number:
         raise InvalidRequestError(f"Message {number} comes before its parent, {message.parent}.")
+    if message.pictures and message.role != USER:
+        raise InvalidRequestError(f"Message {number} has pictures: only a user's message can have pictures.")
     if message.origin is not None and (
         message.origin >= number or messages[message.origin - 1].parent != message.parent
     ):
@@ -232,12 +245,17 @@ def _ancestors(message: _Message, messages: list[_Message]) -> Iterator[int]:
 
 
 def _node(message: _Message) -> Node:
-    kept = {name: value for name, value in message if name not in ("settings", "usage", "tokens")}
+    kept = {name: value for name, value in message if name not in ("settings", "usage", "tokens", "pictures")}
     return Node(
         **kept,
         settings=None if message.settings is None else settings_of(message.settings),
         usage=None if message.usage is None else Usage(**message.usage.model_dump()),
+        pictures=pictures_of(message.pictures),
     )
+
+
+def pictures_of(fields: Sequence[PictureFields]) -> tuple[Picture, ...]:
+    return tuple(Picture(**one.model_dump()) for one in fields)
 
 
 def _batches(message: _Message) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.finish import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, UNFILED, Archive, Conversation, Filing, Node
-from pellucid_webui.conversations.exchange.json_format import settings_of
+from pellucid_webui.conversations.exchange.json_format import PictureFields, pictures_of, settings_of
 from pellucid_webui.conversations.markdown.markdown_to_html import open_fence
 from pellucid_webui.conversations.storage.folders import checked_name
 
@@ -45,6 +45,7 @@ class _Mark(BaseModel):
     closing: str
     begins: int | None = None
     summary: str = ""
+    pictures: tuple[PictureFields, ...] = ()
 
 
 def to_markdown(conversation: Conversation, filing: Filing = UNFILED) -> str:
@@ -107,8 +108,11 @@ def _written(mark: str, node: Node, begins: int | None) -> str:
     closing = "" if fence is None else fence if node.text.endswith("\n") else f"\n{fence}"
     role: Literal["user", "assistant"] = "assistant" if node.role == ASSISTANT else "user"
     fields = _Mark(role=role, model=node.model, end=node.end, created=_written_time(node.created), closing=closing)
-    view = {} if begins is None else {"begins": begins} | ({"summary": node.summary} if node.summary else {})
-    written = fields.model_dump(exclude={"begins", "summary"}) | view
+    view: dict[str, Any] = (
+        {} if begins is None else {"begins": begins} | ({"summary": node.summary} if node.summary else {})
+    )
+    view |= {"pictures": [asdict(one) for one in node.pictures]} if node.pictures else {}
+    written = fields.model_dump(exclude={"begins", "summary", "pictures"}) | view
     name = f"Assistant ({'edited' if node.is_edited else node.model})" if node.role == ASSISTANT else "User"
     return f"<!-- {mark} {_json(written)} -->\n\n## {' '.join(name.split())}\n\n{node.text}{closing}\n"
 
@@ -164,6 +168,7 @@ def _read_message(number: int, part: str) -> Node:
         end=mark.end,
         begins=mark.begins,
         summary=mark.summary,
+        pictures=pictures_of(mark.pictures),
     )
 
 

@@ -28,7 +28,7 @@ CREATE TABLE node (
 role TEXT NOT NULL, text TEXT NOT NULL, created REAL NOT NULL,
     settings TEXT, model TEXT NOT NULL, ending TEXT, usage TEXT, error TEXT, \
 origin INTEGER, branched INTEGER, chosen INTEGER,
-    details TEXT, begins INTEGER, summary TEXT, continued INTEGER
+    details TEXT, begins INTEGER, summary TEXT, continued INTEGER, pictures TEXT
 );
 CREATE INDEX node_of ON node (conversation);
 CREATE INDEX node_below ON node (parent);
@@ -81,6 +81,7 @@ ADDED_COLUMNS = (
     ("node", "begins", "INTEGER"),
     ("node", "summary", "TEXT"),
     ("node", "continued", "INTEGER"),
+    ("node", "pictures", "TEXT"),
     ("conversation", "pinned", "INTEGER NOT NULL DEFAULT 0"),
     ("conversation", "folder", "INTEGER REFERENCES folder ON DELETE SET NULL"),
     ("conversation", "deleted", "REAL"),

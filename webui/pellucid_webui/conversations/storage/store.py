@@ -14,7 +14,14 @@ from pathlib import Path
 from pellucid.errors import NotFoundError
 from pellucid.vocabulary.finish import FinishReason, Usage
 from pellucid_webui.conversations.answer_details import StoredDetails
-from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Filing, Node
+from pellucid_webui.conversations.conversation import (
+    Archive,
+    Conversation,
+    ConversationSummary,
+    Filing,
+    Node,
+    Picture,
+)
 from pellucid_webui.conversations.encodable_text import encodable
 from pellucid_webui.conversations.storage.database import Database
 from pellucid_webui.conversations.storage.deleted_conversations import DeletedConversations
@@ -170,6 +177,7 @@ class ConversationStore:
         begins: int | None = None,
         summary: str = "",
         batches: Sequence[str] = (),
+        pictures: Sequence[Picture] = (),
     ) -> int:
         """Add and select a version of the message after ``parent``; return the id."""
         now = self._clock()
@@ -187,6 +195,7 @@ class ConversationStore:
             begins=begins,
             summary=summary,
             continued=continued,
+            pictures=tuple(pictures),
         )
         with self._database.writing() as connection:
             key = owned(connection, owner, conversation)["key"]
@@ -372,6 +381,7 @@ def _insert(connection: sqlite3.Connection, conversation: int, node: Node, batch
         "error": None if node.error is None else encodable(node.error),
         "details": _details_json(node.details),
         "summary": encodable(node.summary),
+        "pictures": json.dumps([asdict(one) for one in node.pictures]) if node.pictures else None,
     }
     places = ", ".join(f":{name}" for name in row)
     id = _row_id(connection.execute(f"INSERT INTO node ({', '.join(row)}) VALUES ({places})", row))  # noqa: S608 (constant)
@@ -417,6 +427,7 @@ def _node(row: sqlite3.Row, arriving: str) -> Node:
         chosen=row["chosen"],
         details=None if row["details"] is None else StoredDetails.model_validate_json(row["details"]),
         summary=row["summary"] or "",
+        pictures=tuple(Picture(**one) for one in json.loads(row["pictures"] or "[]")),
     )
 
 
