@@ -116,7 +116,7 @@ def main() -> None:
 
 async def measure(loaded: LoadedModel, compiler: GrammarCompiler, tokens: int, repeats: int) -> None:
     """Print the cost of each grammar."""
-    prompt = ChatTemplate(loaded.tokenizer, loaded.name).encode([Message("user", QUESTION)])
+    prompt = ChatTemplate(loaded.tokenizer, loaded.name).encode([Message("user", QUESTION)]).ids
     begun = time.perf_counter()
     await compiler.constraint(Grammar("regex", "a"))
     prepared = time.perf_counter() - begun

@@ -28,6 +28,9 @@ from pellucid.vocabulary.query import ChatQuery, CompletionQuery
 MAX_BIAS_CHARACTERS = 2**14
 """Maximum total length of the texts in ``logit_bias``."""
 
+MAX_IMAGES = 32
+"""A tiny picture may cost as many tokens, and seconds, as a large picture."""
+
 
 def prompt_ids(served: TextModel, query: CompletionQuery) -> list[int]:
     if not isinstance(query.prefix, str):
@@ -79,7 +82,7 @@ async def chat_prompt(served: TextModel, query: ChatQuery, context: int | None =
     return await run_template(served, size, encode)
 
 
-async def encode_images(served: TextModel, messages: Iterable[Message]) -> list[EncodedImage]:
+async def encode_images(served: TextModel, messages: Sequence[Message]) -> list[EncodedImage]:
     """Encode the images of messages, off the event loop.
 
     A model without an image part encodes no image; the chat template then refuses the messages.
@@ -87,6 +90,10 @@ async def encode_images(served: TextModel, messages: Iterable[Message]) -> list[
     vision = served.model.vision
     if vision is None:
         return []
+    count = sum(len(message.images) for message in messages)
+    if count > MAX_IMAGES:
+        sentence = f"The messages have {count} images, and at most {MAX_IMAGES} are read: send fewer images."
+        raise InvalidRequestError(sentence, param="messages")
     files = [picture_bytes(image.url) for message in messages for image in message.images]
     return [await asyncio.to_thread(vision.encode, file) for file in files]
 

@@ -59,9 +59,13 @@ class Message:
     images: Sequence[Image] = ()
 
     def __post_init__(self) -> None:
-        for image in self.images:
-            if not 0 <= image.at <= len(self.content):
-                raise ValueError(f"there is no character {image.at} in the content: place the image at 0 to its length")
+        places = [image.at for image in self.images]
+        if places and not 0 <= places[0] <= places[-1] <= len(self.content):
+            raise ValueError(
+                f"images are at {places} in {len(self.content)} characters: place images at these characters"
+            )
+        if places != sorted(places):
+            raise ValueError("images are out of order: order the images by their places")
 
     @property
     def characters(self) -> int:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
-from support.models.collected_answers import collect
-
-from support.models.tiny_image_models import KINDS, data_url, picture, write_image_model
 from transformers import PreTrainedModel
 
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.weight_packing import build, pack
 from pellucid.errors import InvalidRequestError
 from pellucid.models.families.folder_decoder import read_config, read_weights
@@ -30,6 +28,8 @@ from pellucid.text.query_ids import chat_prompt
 from pellucid.vocabulary.message import Image, Message
 from pellucid.vocabulary.query import ChatQuery, SamplingParams, ScoreQuery
 from pellucid.vocabulary.token import Token
+from support.models.collected_answers import collect
+from support.models.tiny_image_models import KINDS, data_url, picture, write_image_model
 
 GREEDY = SamplingParams(max_tokens=6, temperature=0, top_logprobs=2, ignore_eos=True)
 BLUE, RED = picture(0), picture(1, 40, 90)
@@ -57,6 +57,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def assistant(case: Case) -> Iterator[LocalAssistant]:
+    if isinstance(case.loaded.model, NativeDecoder):  # Numbers of earlier work must not matter.
+        case.loaded.model._memory._scratch = np.full(1 << 24, 0xFF, np.uint8)
     engine = LocalEngine({case.loaded.name: case.loaded.model}, EngineSettings(slots=3, context=400, chunk=16))
     yield LocalAssistant(engine, [case.loaded])
     engine.close()
@@ -114,7 +116,7 @@ def check(case: Case, ids: Sequence[int], tokens: Sequence[Token], pictures: Seq
 
 
 async def test_answers_about_pictures(case: Case, assistant: LocalAssistant) -> None:
-    """Tokens and logprobs are the library's: in chunks, with two pictures, and from a cached prefix."""
+    """Tokens and logprobs are the library's: in chunks, with two pictures, and from the cache."""
     ids, tokens, cached = await answer(assistant, about(BLUE))
     check(case, ids, tokens, [BLUE])
     assert cached == 0
@@ -129,7 +131,7 @@ async def test_answers_about_pictures(case: Case, assistant: LocalAssistant) -> 
 
 
 async def test_requests_at_once(case: Case, assistant: LocalAssistant) -> None:
-    """Batches of pictures and texts give the answers of single requests; penalties ignore images."""
+    """Batches of pictures and texts give the answers of single requests; penalties work."""
     queries = [about(BLUE), about(RED, BLUE), [Message("user", "Only text, text, text.")]]
     found = await asyncio.gather(*(answer(assistant, query, max_tokens=12) for query in queries))
     for (ids, tokens, _), pictures in zip(found, ([BLUE], [RED, BLUE], []), strict=True):
@@ -139,7 +141,7 @@ async def test_requests_at_once(case: Case, assistant: LocalAssistant) -> None:
 
 
 async def test_reading_with_and_without_the_picture(case: Case, assistant: LocalAssistant) -> None:
-    """A given answer is scored behind the picture, and without: the picture changes probabilities."""
+    """A given answer is scored behind the picture, and without the picture, and differs."""
     text, with_picture = " the dog", about(BLUE)
     continued = [*with_picture, Message("assistant", "I see")]
     tokens, _ = await collect(assistant.score(ScoreQuery(text, continued=continued)))
@@ -168,8 +170,6 @@ async def test_a_spelled_marker_is_text(assistant: LocalAssistant) -> None:
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("https://example.org/a.png", "nothing is fetched"),
-        ("data:text/plain;base64,aGk=", "send a data URL"),
         ("data:image/png;base64,%%%", "not valid base64"),
         ("data:image/png;base64,aGVsbG8=", "not a readable PNG, JPEG, WebP or GIF"),
         (data_url(BLUE[:60]), "not a readable PNG, JPEG, WebP or GIF"),

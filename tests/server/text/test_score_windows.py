@@ -13,7 +13,7 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.text import score_windows
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.query_ids import chat_ids, prompt_ids
+from pellucid.text.query_ids import chat_prompt, prompt_ids
 from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Extra, Priority, SamplingParams, ScoreQuery, Terms
@@ -242,7 +242,7 @@ async def test_the_text_is_read_after_the_conversation(wide_assistant: LocalAssi
     """Each token has transformers' logprob after the conversation, and the texts join."""
     tokens, finish = await collect(wide_assistant.score(ScoreQuery(CONTINUATION, continued=CHAT)))
     prompt, ids = (
-        await chat_ids(wide_assistant.models.find(None), ChatQuery(CHAT, continue_last=True)),
+        (await chat_prompt(wide_assistant.models.find(None), ChatQuery(CHAT, continue_last=True))).ids,
         list(CONTINUATION.encode()),
     )
     with torch.inference_mode():

@@ -22,7 +22,8 @@ from support.models.tiny_models import fill_at_random
 TOKENS = ("<image>", "<begin>", "<end>", "<fake_token_around_image>", "<global-img>", "<row_1_col_1>", "<row_1_col_2>")
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{% for part in message.content %}{% if part.type == 'image' %}MARKER{% else %}{{ part.text }}{% endif %}{% endfor %}"
+    "{% for part in message.content %}"
+    "{% if part.type == 'image' %}MARKER{% else %}{{ part.text }}{% endif %}{% endfor %}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 _VISION = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -62,6 +63,36 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str,
         _SQUARES,
     ),
     "qwen2_vl": ({}, _TEXT | _AXES, _GRID_VISION | {"hidden_size": 64}, _GRID),
+    "qwen3_5": (
+        {},
+        _TEXT
+        | {
+            "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+            "head_dim": 32,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 16,
+            "linear_value_head_dim": 16,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e4,
+                "partial_rotary_factor": 0.5,
+                "mrope_section": [3, 3, 2],
+                "mrope_interleaved": True,
+            },
+        },
+        {
+            "depth": 1,
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "patch_size": 8,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [],
+        },
+        _GRID,
+    ),
     "qwen2_5_vl": ({}, _TEXT | _AXES, _GRID_VISION | {"hidden_size": 32, "out_hidden_size": 64}, _GRID),
 }
 """The fields of config.json, of the text and the image model, and of preprocessor_config.json."""
@@ -86,7 +117,7 @@ def write_image_model(folder: Path, kind: str = "smolvlm") -> PreTrainedModel:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.bfloat16())
-    copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
+    copy.deepcopy(model).bfloat16().save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(pictures))
     return model
 

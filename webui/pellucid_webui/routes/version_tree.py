@@ -24,11 +24,12 @@ async def versions_of(conversation: Conversation, actions: ChatActions) -> list[
     for node in sorted(conversation.nodes.values(), key=lambda one: one.id):
         origin = None if node.origin is None else conversation.nodes.get(node.origin)
         older = conversation.versions(node)[0] if node.origin is None else origin
+        text = node.text or ", ".join(picture.name for picture in node.pictures)
         one: dict[str, Any] = {
             "node": node.id,
             "parent": node.parent,
             "role": node.role,
-            "words": words(node.text or _names(node), None if older is None or older is node else older.text),
+            "words": words(text, None if older is None or older is node else older.text),
             "made": made(node),
             "about": _about(node),
             "chosen": node.chosen,
@@ -42,10 +43,6 @@ async def versions_of(conversation: Conversation, actions: ChatActions) -> list[
             one["branch"] = {"at": at, "token": token, "replaced": replaced}
         found.append(one)
     return found
-
-
-def _names(node: Node) -> str:
-    return ", ".join(one.name for one in node.pictures)
 
 
 def made(node: Node) -> str:

@@ -41,8 +41,8 @@ class Scoring(NamedTuple):
 def attend(q: Tensor, keys: Tensor, values: Tensor, spans: tuple[BatchSpan, ...], scoring: Scoring) -> Tensor:
     """Attend from queries (T, heads, head_dim) to one layer's storage.
 
-    A token sees earlier tokens, and all tokens of a ``whole`` span. The storage is (slots, kv_heads, capacity, head_dim). Returns (T, heads, head_dim of the
-    values).
+    A token sees earlier tokens, and all tokens of a ``whole`` span. The storage is (slots,
+    kv_heads, capacity, head_dim). Returns (T, heads, head_dim of the values).
     """
     out = q.new_empty(*q.shape[:2], values.shape[-1])
     for span in spans:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.attention import Scoring, attend, attend_rows, capped, store, store_rows
 from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, shape_of
-from pellucid.engine.decoders.decoder_config import DecoderConfig, Floats, DecoderSizes, DeltaNet, LayerKind
+from pellucid.engine.decoders.decoder_config import DecoderConfig, DecoderSizes, DeltaNet, Floats, LayerKind
 from pellucid.engine.decoders.linear import Linear, LowRankLinear
 from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.decoders.recurrence import DeltaInputs, delta_net, short_convolution
@@ -215,7 +215,8 @@ class Decoder(DecoderSizes, TorchModel):
     ) -> Tensor:
         """Return the output of the last layer (T, hidden) for inputs x (T, hidden).
 
-        ``axes`` is ``Batch.axes``. Add each layer's experts and their weights, both (T, active), to ``choices``.
+        ``axes`` is ``Batch.axes``. Add each layer's experts and their weights, both (T, active), to
+        ``choices``.
         """
         eps = self.config.rms_norm_eps
         waves = self._waves(positions, axes)

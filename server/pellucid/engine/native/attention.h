@@ -105,7 +105,7 @@ typedef struct {
     const uint8_t *key, *value;
     int64_t first, count, token; /* token: bytes of a row */
     int64_t window; /* the most recent positions that a row sees */
-    int64_t ahead;  /* the later positions that a row sees, if there are keys */
+    int64_t shown;  /* a row sees all keys before this position, if it is not 0, though later than the row */
     float cap;      /* of scores, or 0 */
 } block;
 
@@ -119,7 +119,7 @@ INLINE void fetch_soon(block b, int64_t begin, int64_t end) {
 }
 
 /* Weights of a block's keys for V vectors of rows: a lane is a row, so that keys are read as they are stored. Keys after the
-   row's position and the positions ahead, or before the row's window, weigh nothing. */
+   row's position that are not shown, or before the row's window, weigh nothing. */
 INLINE void weigh_rows(attention_scratch s, block b, int64_t head_dim, int is_first, const int V) {
     const int T = V * 8 <= SUMS ? 8 : 4; /* keys of a tile */
     vf most[3], best[3], total[3] = {0};
@@ -157,7 +157,8 @@ INLINE void weigh_rows(attention_scratch s, block b, int64_t head_dim, int is_fi
 #pragma GCC unroll 3
             for (int v = 0; v < V; v++) {
                 vi distance = position[v] - splat_int((int32_t)(b.first + j + t));
-                vi sees = (distance >= splat_int((int32_t)-b.ahead)) & (distance < splat_int((int32_t)b.window));
+                vi earliest = splat_int(b.first + j + t < b.shown ? -(1 << 30) : 0);
+                vi sees = (distance >= earliest) & (distance < splat_int((int32_t)b.window));
                 vf score = choose(sees, b.cap > 0 ? capped(sum[t][v], splat(b.cap)) : sum[t][v], splat(-1e30f));
                 best[v] = larger(best[v], score);
                 store(s.weight + ((j + t) * V + v) * LANES, score);
@@ -274,7 +275,7 @@ static void attend(attention_scratch s, head_shape h, const span *p, cache keys,
         if (first % PART == 0 || first == earliest) clear(s.part, padded, n);
         int64_t count = last - first < KEYS ? last - first : KEYS;
         int64_t seeing = first > start && !p->whole ? (first - start) * group / BAND * BAND : 0; /* earlier bands see none of these keys */
-        block b = {k + first * keys.token, v + first * values.token, first, count, keys.token, window, p->whole ? p->count : 0, h.cap};
+        block b = {k + first * keys.token, v + first * values.token, first, count, keys.token, window, p->whole ? shown : 0, h.cap};
         for (int64_t j = 0; j < count; j++)
             if (keys.in_bytes)
                 unpack_row(s.key + j * n, b.key + j * b.token, n, 1);

@@ -26,7 +26,7 @@ Tokens = Mapping[str, str]
 
 
 class Layout(NamedTuple):
-    """How a family writes an image into a prompt.
+    """A family's way to write an image into a prompt.
 
     ``tokens`` are the fields of config.json with the ids of the tokens; ``marker`` is the token
     that the chat template writes. ``write`` returns the text of an image.
@@ -71,6 +71,7 @@ LAYOUTS = {
     ),
     "qwen2_vl": _GRID,
     "qwen2_5_vl": _GRID,
+    "qwen3_5": _GRID,
 }
 """By the ``model_type`` of config.json."""
 

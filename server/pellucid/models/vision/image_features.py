@@ -82,8 +82,8 @@ def _without_text(folder: Path, dtype: torch.dtype) -> Any:
     text = config.get_text_config()
     text.num_hidden_layers, text.layer_types, text.vocab_size, text.pad_token_id = 0, [], 1, None
     load: Callable[..., Any] = AutoModel.from_pretrained  # With output_loading_info: a pair.
-    verbosity = transformers_logging.get_verbosity()  # type: ignore[no-untyped-call]
-    transformers_logging.set_verbosity_error()  # The report lists the language model.
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # The report lists the language model.
     try:
         model, report = load(
             folder,

@@ -259,7 +259,7 @@ def test_the_detail_is_ignored(small_server: LiveServer) -> None:
 async def test_private_wire() -> None:
     """Images reach the server unchanged in a chat, a conversation to read and a continuation."""
     assistant = ScriptedAssistant()
-    messages = [Message("user", QUESTION, images=[Image(5, URL), Image(0, SCHEMELESS)]), Message("assistant", "A")]
+    messages = [Message("user", QUESTION, images=[Image(0, SCHEMELESS), Image(5, URL)]), Message("assistant", "A")]
     with live_scripted(assistant) as server:
         async with Client(server.url) as client:
             _ = [item async for item in client.chat(ChatQuery(messages))]
@@ -273,7 +273,7 @@ async def test_private_wire() -> None:
     chat, score, read = assistant.calls
     assert chat["messages"] == score["text"] == read["continued"] == messages
     assert [reply.status_code for reply in refused] == [400] * 4
-    assert "there is no character 2 in the content" in refused[0].json()["error"]["message"]
+    assert "images are at [2] in 1 characters" in refused[0].json()["error"]["message"]
     assert FETCHES in refused[2].json()["error"]["message"]
 
 
