@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.weight_packing import build, pack
-from pellucid.errors import InvalidRequestError
+from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.models.families.folder_decoder import read_config, read_weights
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
@@ -165,6 +166,18 @@ async def test_a_spelled_marker_is_text(assistant: LocalAssistant) -> None:
     assert vision is not None
     assert vision.placeholder not in prompt.ids
     assert not prompt.embedded
+
+
+def test_unusable_settings_of_the_image_part(tmp_path: Path) -> None:
+    """Settings with which no picture can be computed are a ModelError."""
+    write_image_model(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"image_processor_type": "SmolVLMImageProcessor", "image_mean": "x"}'
+    )
+    loaded = load(str(tmp_path), device="cpu", quant="half", store=Store(tmp_path / "store"), progress=Silent())
+    assert loaded.vision is not None
+    with pytest.raises(ModelError, match="cannot compute an image"):
+        loaded.vision.encode(BLUE)
 
 
 @pytest.mark.parametrize(

@@ -48,16 +48,26 @@ class ImageFeatures:
             read: Callable[..., Any] = AutoImageProcessor.from_pretrained
             self._processor = read(folder, backend="pil", local_files_only=True, trust_remote_code=False)
         except _ERRORS as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+            reason = _reason(error)
             raise ModelError(
                 f"The image part of {folder} cannot be read ({reason}): download the model again."
             ) from error
+        self._folder = folder
         self._device = device
         merge = getattr(self._processor, "merge_size", None)
         self._merge = merge if isinstance(merge, int) else None
 
-    @torch.inference_mode()
     def of(self, picture: Image) -> Features:
+        """Compute a picture. Raises ModelError if the settings of the folder fit no picture."""
+        try:
+            return self._of(picture)
+        except _ERRORS as error:
+            raise ModelError(
+                f"The image part of {self._folder} cannot compute an image ({_reason(error)}): download it again."
+            ) from error
+
+    @torch.inference_mode()
+    def _of(self, picture: Image) -> Features:
         given = self._processor(images=[picture], return_tensors="pt", **self._options())
         inputs = {name: given[name].to(self._device) for name in _INPUTS if name in given}
         found = self._model.get_image_features(**inputs).pooler_output
@@ -74,6 +84,10 @@ class ImageFeatures:
             size, pixels = dict(self._processor.size), MAX_GRID_TOKENS * (self._processor.patch_size * self._merge) ** 2
             return {"size": {**size, "longest_edge": min(size["longest_edge"], pixels)}}
         return {"return_row_col_info": True} if hasattr(self._processor, "do_image_splitting") else {}
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
 
 
 def _without_text(folder: Path, dtype: torch.dtype) -> Any:
