@@ -111,7 +111,7 @@ class Sequence:
         most = min(most, room)
         forced = self.sampler.forced() if most > 0 else []
         guessed = forced[:most] or self.lookup.guess(self.ids, most)
-        return list(takewhile((-1).__lt__, guessed))  # A guess may repeat an image.
+        return list(takewhile(lambda token: token >= 0, guessed))  # A guess may repeat an image.
 
     def axes_between(self, start: int, end: int) -> Indices:
         """Return positions (end - start, 3); without images, all three are the token's index."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoImageProcessor, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.models.gemma3.processing_gemma3 import Gemma3Processor
+from transformers.models.smolvlm.processing_smolvlm import get_image_prompt_string
 
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
@@ -21,7 +23,8 @@ from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.models.families.folder_decoder import read_config, read_weights
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
-from pellucid.models.vision.image_features import ImageFeatures
+from pellucid.models.vision.folder_encoder import LAYOUTS
+from pellucid.models.vision.image_features import Features, ImageFeatures
 from pellucid.models.vision.picture_file import open_picture
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
@@ -166,6 +169,33 @@ async def test_a_spelled_marker_is_text(assistant: LocalAssistant) -> None:
     assert vision is not None
     assert vision.placeholder not in prompt.ids
     assert not prompt.embedded
+
+
+@pytest.mark.parametrize("tiles", [(2, 3), (0, 0)])
+def test_the_text_of_tiles(tiles: tuple[int, int]) -> None:
+    """The text around the rows of an image is the library's, for tiles and for a small image."""
+    height, width = tiles
+    rows = np.zeros((4 * (height * width + 1), 8), np.float32)
+    text = LAYOUTS["smolvlm"].write({"image": "<image>"}, Features(rows, tiles, None))
+    markers = ("<fake_token_around_image>", "<image>", "<global-img>")
+    library: Callable[..., str] = get_image_prompt_string
+    assert text == library(height, width, 4, *markers)
+
+
+def test_the_text_of_a_gemma(tmp_path: Path) -> None:
+    """The ids of a chat with an image are the library's, with the text before and behind."""
+    write_image_model(tmp_path, "gemma3")
+    names = {"image_token": "<image>", "boi_token": "<begin>", "eoi_token": "<end>"}
+    tokenizer: Callable[..., Any] = PreTrainedTokenizerFast
+    own = tokenizer(tokenizer_file=str(tmp_path / "tokenizer.json"), extra_special_tokens=names)
+    read: Callable[..., Any] = AutoImageProcessor.from_pretrained
+    processor = Gemma3Processor(read(tmp_path, backend="pil"), own, image_seq_length=4)
+    library = processor(text="a\n<begin>\nb", images=[open_picture(BLUE)], return_tensors="pt")["input_ids"][0].tolist()
+    loaded = load(str(tmp_path), device="cpu", quant="half", store=Store(tmp_path / "store"), progress=Silent())
+    assert loaded.vision is not None
+    image = loaded.vision.encode(BLUE)
+    assert loaded.tokenizer.encode(f"a\n{image.text}\nb", special=True) == library
+    assert library.count(loaded.vision.placeholder) == len(image.rows)
 
 
 def test_unusable_settings_of_the_image_part(tmp_path: Path) -> None:

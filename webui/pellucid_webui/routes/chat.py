@@ -65,13 +65,9 @@ class ChatRoute:
             raise InvalidRequestError(f"The chat has no action {verb!r}: reload the page.")
         running = asyncio.create_task(ACTIONS[verb](self, owner, asked))
         self._running.add(running)
-        running.add_done_callback(self._ended)
+        running.add_done_callback(self._running.discard)
+        running.add_done_callback(_see_failure)
         yield await asyncio.shield(running)  # A lost connection leaves no action half done.
-
-    def _ended(self, task: asyncio.Task[Payload]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # Otherwise asyncio would report errors for a client that has gone.
 
     async def follow(self, owner: str, asked: Asked) -> AsyncGenerator[Payload]:
         """Yield what an answer gains up to the end, with the tokens after ``after`` batches.
@@ -223,8 +219,7 @@ class ChatRoute:
     async def _pictures(self, owner: str, asked: Asked) -> Payload:
         """Return the URLs of a message's pictures, which are not in each state: they are long."""
         conversation = await self._actions(owner).conversation(_conversation_id(asked))
-        message = conversation.nodes.get(_number(asked, "node"))
-        return {"urls": [] if message is None else [one.url for one in message.pictures]}
+        return {"urls": [one.url for one in _message_in(conversation, _number(asked, "node")).pictures]}
 
     async def _versions(self, owner: str, asked: Asked) -> Payload:
         actions = self._actions(owner)
@@ -236,13 +231,23 @@ class ChatRoute:
         id, node = _conversation_id(asked), _number(asked, "node")
         actions = self._actions(owner)
         conversation = await actions.conversation(id)
-        message = conversation.nodes.get(node)
-        if message is None:
-            raise InvalidRequestError("This conversation has no such message.")
+        message = _message_in(conversation, node)
         batches = await actions.batches_in(conversation, node)
         if not batches and message.text and actions.running(conversation, node) is None:
             batches = [pack(await _score(self.assistant_for(owner), conversation, message))]
         return {"node": node, "tokens": list(batches)}
+
+
+def _see_failure(task: asyncio.Task[Payload]) -> None:
+    if not task.cancelled():
+        task.exception()  # Otherwise asyncio would report errors for a client that has gone.
+
+
+def _message_in(conversation: Conversation, node: int) -> Node:
+    message = conversation.nodes.get(node)
+    if message is None:
+        raise InvalidRequestError("This conversation has no such message.")
+    return message
 
 
 Action = Callable[[ChatRoute, str, Asked], Coroutine[Any, Any, Payload]]

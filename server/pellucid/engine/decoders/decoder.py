@@ -141,8 +141,10 @@ class Decoder(DecoderSizes, TorchModel):
         assert isinstance(kv, TensorStorage)
         c = self.config
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
-        # The choice of experts is read by the CPU, and each step writes other states.
-        if self.device.type == "cuda" and c.experts is None and c.recurrence is None and batch.axes is None:
+        # The choice of experts is read by the CPU, each step writes other states, and images bring
+        # embeddings and positions of their own.
+        has_image = batch.axes is not None or batch.embedded is not None
+        if self.device.type == "cuda" and c.experts is None and c.recurrence is None and not has_image:
             shape = shape_of(batch.spans, kv.keys[0].shape[2])
             hidden = None if shape is None else self._graphs_of(kv).run(partial(self.decode, kv=kv), shape, batch)
             if hidden is not None:

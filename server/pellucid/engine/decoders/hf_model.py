@@ -35,6 +35,11 @@ from pellucid.errors import ModelError
 
 ATTENTION = "pellucid"
 
+LOCAL_DATA = {"trust_remote_code": False, "local_files_only": True}
+"""Options whenever transformers reads a folder: no foreign code, and no download."""
+
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, SafetensorError)
+
 _PROBE_LENGTH = 12
 _PROBE_CUTS = (7, 4)
 """Positions at which the two probe texts are cut, to test chunks and mixed positions."""
@@ -194,7 +199,7 @@ class HFModel(TorchModel):
             raise
         except Exception as error:  # Foreign code may raise any error.
             raise ModelError(
-                f"{self.name} does not run on this engine's cache ({_reason(error)}): use another model."
+                f"{self.name} does not run on this engine's cache ({reason_of(error)}): use another model."
             ) from error
 
     @classmethod
@@ -207,14 +212,13 @@ class HFModel(TorchModel):
                 path,
                 dtype=dtype,
                 attn_implementation=ATTENTION,
-                trust_remote_code=False,
                 use_safetensors=True,
-                local_files_only=True,
                 output_loading_info=True,
+                **LOCAL_DATA,
             )
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
+        except LOADING_ERRORS as error:
             raise ModelError(
-                f"{path} cannot be read as a model ({_reason(error)}): download it again, or use another model."
+                f"{path} cannot be read as a model ({reason_of(error)}): download it again, or use another model."
             ) from error
         absent = sorted(report["missing_keys"]) + [str(key) for key in report["mismatched_keys"]]
         if absent:
@@ -365,7 +369,7 @@ def check_folder(path: Path) -> None:
         raise ModelError(f"{path} has no readable config.json: {error}") from error
     kind = settings.get("model_type")
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        config: PretrainedConfig = AutoConfig.from_pretrained(path, **LOCAL_DATA)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if "auto_map" in settings:
             raise ModelError(f"{path} needs its own Python code, which is never run: use another model.") from error
@@ -385,5 +389,5 @@ def check_folder(path: Path) -> None:
         )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

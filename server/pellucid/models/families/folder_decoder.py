@@ -32,9 +32,6 @@ _WITH_IMAGES = {
 }
 """Types of models of images and texts, each with the usual type of the text model."""
 
-_SAME_AS = {"qwen2_5_vl_text": "qwen2", "qwen2_vl_text": "qwen2"}
-"""Types of text models, each with the type of a text model with the same layers."""
-
 _FLAT = ("qwen2_5_vl", "qwen2_vl")
 """Types whose older files have the fields of the text model at the top."""
 
@@ -150,9 +147,8 @@ def _text_config(path: Path, config: Json) -> Json:
         return config | {"model_type": text_type}
     if not isinstance(text, dict):
         raise ModelError(f"{path} has {shown(text)} for text_config; it must be an object.")
-    text = text | {"model_type": _SAME_AS.get(str(text.get("model_type")), text.get("model_type", text_type))}
     kept = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config}
-    return {**text, **kept}
+    return {"model_type": text_type, **text, **kept}
 
 
 def _stored(folder: Path) -> Iterator[tuple[TensorFile, str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import sha256, shake_256
 from typing import Protocol
 
 import numpy as np
@@ -25,8 +25,9 @@ class EncodedImage:
 
     def ids(self) -> list[int]:
         """Return an id below 0 for each row: equal images share cached prefixes."""
-        first = int.from_bytes(self.digest) >> 2  # All ids fit into 64 bits.
-        return [-1 - first - index for index in range(len(self.rows))]
+        numbers = np.frombuffer(shake_256(self.digest).digest(8 * len(self.rows)), np.int64)
+        ids: list[int] = (numbers | np.iinfo(np.int64).min).tolist()
+        return ids
 
 
 class ImageEncoder(Protocol):
@@ -51,4 +52,4 @@ class ImageEncoder(Protocol):
 
 
 def digest_of(picture: bytes) -> bytes:
-    return blake2b(picture, digest_size=8).digest()
+    return sha256(picture).digest()

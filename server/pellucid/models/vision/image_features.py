@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor, AutoModel
 from transformers.utils import logging as transformers_logging
 
+from pellucid.engine.decoders.hf_model import LOADING_ERRORS, LOCAL_DATA, reason_of
 from pellucid.errors import ModelError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ MAX_GRID_TOKENS = 1280
 """A model with a grid of tokens would make 15,000 of a photo, and take minutes."""
 
 _INPUTS = ("pixel_values", "pixel_attention_mask", "image_grid_thw")
-_ERRORS = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, AttributeError, SafetensorError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,11 +45,10 @@ class ImageFeatures:
         try:
             self._model = _without_text(folder, dtype).to(device)
             read: Callable[..., Any] = AutoImageProcessor.from_pretrained
-            self._processor = read(folder, backend="pil", local_files_only=True, trust_remote_code=False)
-        except _ERRORS as error:
-            reason = _reason(error)
+            self._processor = read(folder, backend="pil", **LOCAL_DATA)
+        except LOADING_ERRORS as error:
             raise ModelError(
-                f"The image part of {folder} cannot be read ({reason}): download the model again."
+                f"{folder} has an unreadable image part ({reason_of(error)}): download it again."
             ) from error
         self._folder = folder
         self._device = device
@@ -61,9 +59,9 @@ class ImageFeatures:
         """Compute a picture. Raises ModelError if the settings of the folder fit no picture."""
         try:
             return self._of(picture)
-        except _ERRORS as error:
+        except LOADING_ERRORS as error:
             raise ModelError(
-                f"The image part of {self._folder} cannot compute an image ({_reason(error)}): download it again."
+                f"The image part of {self._folder} cannot compute an image ({reason_of(error)}): download it again."
             ) from error
 
     @torch.inference_mode()
@@ -86,13 +84,9 @@ class ImageFeatures:
         return {"return_row_col_info": True} if hasattr(self._processor, "do_image_splitting") else {}
 
 
-def _reason(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-
-
 def _without_text(folder: Path, dtype: torch.dtype) -> Any:
     """Return the model with no layer, and one word, of the language model: the rest is not read."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, **LOCAL_DATA)
     text = config.get_text_config()
     text.num_hidden_layers, text.layer_types, text.vocab_size, text.pad_token_id = 0, [], 1, None
     load: Callable[..., Any] = AutoModel.from_pretrained  # With output_loading_info: a pair.
@@ -104,10 +98,9 @@ def _without_text(folder: Path, dtype: torch.dtype) -> Any:
             config=config,
             dtype=dtype,
             ignore_mismatched_sizes=True,
-            local_files_only=True,
-            trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            **LOCAL_DATA,
         )
     finally:
         transformers_logging.set_verbosity(verbosity)

@@ -50,8 +50,8 @@ def open_picture(file: bytes) -> Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _refused(f"An image has more than {MAX_PIXELS:,} pixels: scale the image down.") from None
-    except Exception:  # The decoders of damaged files raise nearly any error.
-        raise _refused("An image is not a readable PNG, JPEG, WebP or GIF file: save the image again.") from None
+    except Exception as error:  # The decoders of damaged files raise nearly any error.
+        raise _refused("An image is not a readable PNG, JPEG, WebP or GIF file: save the image again.") from error
 
 
 def _refused(sentence: str) -> InvalidRequestError:
