@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -180,6 +181,17 @@ def test_the_text_of_tiles(tiles: tuple[int, int]) -> None:
     markers = ("<fake_token_around_image>", "<image>", "<global-img>")
     library: Callable[..., str] = get_image_prompt_string
     assert text == library(height, width, 4, *markers)
+
+
+def test_older_files_of_qwen_with_images(tmp_path: Path) -> None:
+    """The fields of the text model are read at the top of config.json, and in text_config."""
+    write_image_model(tmp_path, "qwen2_vl")
+    nested, config = read_config(tmp_path), json.loads((tmp_path / "config.json").read_text())
+    text = config.pop("text_config")
+    (tmp_path / "config.json").write_text(json.dumps(text | config))
+    assert nested is not None
+    assert nested.rope_axes
+    assert read_config(tmp_path) == nested
 
 
 def test_the_text_of_a_gemma(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ _WITH_IMAGES = {
 }
 """Types of models of images and texts, each with the usual type of the text model."""
 
-_FLAT = ("qwen2_5_vl", "qwen2_vl")
-"""Types whose older files have the fields of the text model at the top."""
+_WITH_QWEN2 = ("qwen2_5_vl", "qwen2_vl")
+"""Types with a Qwen2 of a name of its own, whose fields are at the top in older files."""
 
 _IMAGE_PARTS = ("visual.", "vision_tower.", "vision_model.", "multi_modal_projector.", "connector.")
 
@@ -142,13 +142,12 @@ def _text_config(path: Path, config: Json) -> Json:
     text_type = _WITH_IMAGES.get(str(config.get("model_type")))
     if text_type is None:
         return config
-    text = config.get("text_config")
-    if text is None and config["model_type"] in _FLAT:
-        return config | {"model_type": text_type}
+    with_qwen2 = config["model_type"] in _WITH_QWEN2
+    text = config.get("text_config", config if with_qwen2 else None)
     if not isinstance(text, dict):
         raise ModelError(f"{path} has {shown(text)} for text_config; it must be an object.")
     kept = {key: config[key] for key in ("tie_word_embeddings", "quantization_config") if key in config}
-    return {"model_type": text_type, **text, **kept}
+    return {"model_type": text_type, **text, **kept} | ({"model_type": text_type} if with_qwen2 else {})
 
 
 def _stored(folder: Path) -> Iterator[tuple[TensorFile, str, str]]:

@@ -39,5 +39,5 @@ class Qwen(Family):
         return {"model_type": self.model_types[0], "max_window_layers": 0, **window_fields(shape)}
 
 
-QWEN2 = Qwen(("qwen2", "qwen2_vl_text", "qwen2_5_vl_text"), "qwen2")
+QWEN2 = Qwen(("qwen2",), "qwen2")
 QWEN3 = Qwen(("qwen3",), "qwen3")
