@@ -20,7 +20,6 @@ from pellucid.bench.measure import Measurements, Quantity, Trial
 from pellucid.bench.plot import draw
 from pellucid.bench.report import Figure, Report, Unit
 from pellucid.bench.report_tables import as_json, show
-from pellucid.bench.saved_speeds import Speed, add_speeds
 from pellucid.bench.start_time import SETTINGS, Start, start_elsewhere
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus
@@ -31,6 +30,7 @@ from pellucid.models.load import LoadedModel, stored_step_bytes
 from pellucid.models.served_model import ServedModel
 from pellucid.serving.assemble import assemble
 from pellucid.serving.loading import warm_up
+from pellucid.serving.saved_speeds import Speed, add_speeds
 from pellucid.system import machine
 from pellucid.system.memory import resident
 from pellucid.system.svg import check_picture_path

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pellucid.bench.saved_speeds import Speed
 from pellucid.models.catalog import CatalogEntry, catalog
+from pellucid.serving.saved_speeds import Speed
 from pellucid.system.atomic_files import human
 
 FAST_KEYSTROKE = 1.0

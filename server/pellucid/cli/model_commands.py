@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pellucid.bench.saved_speeds import Speed, add_speeds, read_speeds
 from pellucid.cli.manage_adapters import ask_server
-from pellucid.cli.model_table import console, model_facts, print_table, text_tokens
+from pellucid.client.model_table import COLUMNS, HERE, NOT_HERE, cells, notes
 from pellucid.config import load_settings
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
 from pellucid.models.other_programs import found_models
 from pellucid.models.store import ModelRecord, Store
+from pellucid.serving.model_facts import model_facts, text_tokens
+from pellucid.serving.saved_speeds import Speed, add_speeds, read_speeds
 from pellucid.system.atomic_files import human
 from pellucid.system.machine import busy_note
 from pellucid.system.memory import available_memory
 from pellucid.terminal.progress_bars import Bars, Steps
+from pellucid.vocabulary.model_facts import ModelFacts
+
+ALL_COLUMNS = 10_000
+"""In a pipe no line is wrapped."""
 
 
 def show_all(*, as_json: bool) -> None:
@@ -28,11 +36,11 @@ def show_all(*, as_json: bool) -> None:
     settings = load_settings()
     facts = model_facts(settings)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(json.dumps([asdict(one) for one in facts], indent=2))
         return
-    print_table(facts, settings)
+    _print_table(facts)
     if others := found_models():
-        output = console()
+        output = _console()
         output.print("\nDownloaded by other programs, for example for pellucid serve --model:")
         more = Table(box=None, pad_edge=False, show_header=False)
         for model in others:
@@ -58,7 +66,7 @@ def recommend() -> None:
             saved[entry.name] = Speed(found.keystroke, found.first, entry.weight_bytes(found.scheme), estimated=True)
             steps.advance(1)
     add_speeds(settings, saved)
-    print_table([one for one in model_facts(settings) if one["name"] in saved], settings)
+    _print_table([one for one in model_facts(settings) if one.name in saved])
     typer.echo("")
     for sentence in recommendation(read_speeds(settings), free, text_tokens(settings)):
         typer.echo(sentence)
@@ -124,6 +132,30 @@ def remove(names: Sequence[str]) -> None:
         with Bars() as progress:
             freed = store.remove(name, progress)
         typer.echo(f"{name} was removed; {human(freed)} freed.")
+
+
+def _console() -> Console:
+    width = None if sys.stdout.isatty() else ALL_COLUMNS
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def _print_table(facts: Sequence[ModelFacts]) -> None:
+    """Print the models, first the models on this machine, and the meaning of the columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in COLUMNS:
+        table.add_column(
+            heading,
+            no_wrap=heading != "name",
+            overflow="fold",
+            justify="right" if heading in ("size", "memory", "keystroke") else "left",
+        )
+    for title, here in ((HERE, True), (NOT_HERE, False)):
+        rows = [one for one in facts if one.here is here]
+        if rows:
+            table.add_row(f"{title}:")
+        for one in rows:
+            table.add_row(*cells(one))
+    _console().print(table, *notes(facts), sep="\n")
 
 
 def _store() -> Store:

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from pellucid.system.progress import Work
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
 from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.model_facts import ModelFacts
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Token
 
@@ -83,6 +84,10 @@ class ModelLoads(Protocol):
 
     async def list(self) -> list[ModelLoad]:
         """Return the served models, then the further models on the server's machine."""
+        ...
+
+    async def facts(self) -> Sequence[ModelFacts]:
+        """Return the facts of the server's machine; () if the server loads no models."""
         ...
 
     async def load(self, name: str) -> None:

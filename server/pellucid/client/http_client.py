@@ -17,6 +17,7 @@ from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, fau
 from pellucid.errors import NotSupportedError, UnavailableError
 from pellucid.vocabulary.finish import Finish, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
+from pellucid.vocabulary.model_facts import ModelFacts
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Token
 
@@ -55,6 +56,9 @@ class RemoteModelLoads:
         found = (await self._connection.reply("GET", "/models"))["data"]
         statuses = [(one["id"], one["status"]) for one in found]
         return [ModelLoad(name, one["value"], step_of(one), one.get("expires")) for name, one in statuses]
+
+    async def facts(self) -> Sequence[ModelFacts]:
+        return [ModelFacts(**one) for one in (await self._connection.reply("GET", "/models/catalog"))["data"]]
 
     async def load(self, name: str) -> None:
         await self._connection.reply("POST", "/models/load", {"model": name})

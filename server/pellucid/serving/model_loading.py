@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -14,6 +15,7 @@ from pellucid.errors import InvalidRequestError, UnavailableError, unknown_model
 from pellucid.models.load import LoadedModel, load, split_quant, stored_bytes
 from pellucid.models.store import Store
 from pellucid.serving.cache_fit import fit_cache, model_budget, room_for_caches
+from pellucid.serving.model_facts import model_facts
 from pellucid.system.atomic_files import human
 from pellucid.system.daemon_threads import in_daemon_thread
 from pellucid.system.memory import return_free_memory
@@ -21,6 +23,7 @@ from pellucid.system.progress import Noted, Silent, Work
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.served_models import ServedModels
 from pellucid.text.text_model import TextModel
+from pellucid.vocabulary.model_facts import ModelFacts
 
 
 @dataclass(eq=False)
@@ -132,6 +135,9 @@ class LoadedModels:
         served = [card.name for card in self._models.cards()]
         stored = [manifest.name for manifest in self.store.manifests()]
         return [self._load_of(name) for name in dict.fromkeys([*served, *self.sources, *stored])]
+
+    async def facts(self) -> Sequence[ModelFacts]:
+        return await asyncio.to_thread(model_facts, self.settings)
 
     def _load_of(self, name: str) -> ModelLoad:
         timer = self._timers.get(name)

@@ -19,7 +19,6 @@ from pellucid.bench.keystrokes import TypingSession
 from pellucid.bench.measure import Quantity
 from pellucid.bench.report import Unit
 from pellucid.bench.report_tables import as_json
-from pellucid.bench.saved_speeds import read_speeds
 from pellucid.bench.start_time import Start, start_elsewhere
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
@@ -29,6 +28,7 @@ from pellucid.engine.native import calls
 from pellucid.errors import UnavailableError
 from pellucid.models.load import load, stored_step_bytes
 from pellucid.models.store import Store
+from pellucid.serving.saved_speeds import read_speeds
 from pellucid.system import machine
 from pellucid.system.progress import Silent
 from support.bench_reports import report

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pellucid.bench.recommendation import recommendation
-from pellucid.bench.saved_speeds import Speed
 from pellucid.models.catalog import DEFAULT_MODEL, catalog
+from pellucid.serving.saved_speeds import Speed
 
 GIGABYTE = 10**9
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from pellucid.bench.estimate_model_speed import SpeedEstimate
-from pellucid.bench.saved_speeds import Speed, add_speeds
 from pellucid.cli.doctor import examine
-from pellucid.cli.model_table import COLUMNS, UNKNOWN_SPEED
+from pellucid.client.model_table import COLUMNS, UNKNOWN_SPEED
 from pellucid.config import load_settings
 from pellucid.engine.native import calls
 from pellucid.models.catalog import DEFAULT_MODEL, catalog
 from pellucid.models.store import Store
+from pellucid.serving.saved_speeds import Speed, add_speeds
 from support.models.stand_in_hub import StandInHub, serve
 
 Run = Callable[..., tuple[int, str, str]]
@@ -69,6 +69,7 @@ def test_list_as_json(run: Run) -> None:
         "here": False,
         "size": catalog()[DEFAULT_MODEL].size,
         "size_is_estimated": False,
+        "text_tokens": 8192,
         "memory": 10**9 + catalog()[DEFAULT_MODEL].cache_bytes(8192),
         "keystroke": 0.25,
         "first_keystroke": None,

@@ -12,6 +12,7 @@ from pellucid.api.schema.model_loading import (
     LoadableModel,
     LoadableModels,
     LoadStatus,
+    ModelFactsList,
     ModelLoadReply,
     ModelNameRequest,
 )
@@ -36,6 +37,13 @@ async def models(request: Request) -> Response:
         status = LoadStatus(value=load.state, expires=load.expires, **step_fields(load.step))
         data.append(LoadableModel(**model.model_dump(), status=status))
     return JSONResponse(LoadableModels(data=data).model_dump())
+
+
+@router.get("/models/catalog", tags=["Pellucid"], responses={200: {"model": ModelFactsList}})
+async def catalog(request: Request) -> Response:
+    """Return the facts of `pellucid models list`; no facts if the server loads no models."""
+    loader = state_of(request).loader
+    return JSONResponse(ModelFactsList(data=[] if loader is None else list(await loader.facts())).model_dump())
 
 
 @router.post("/models/load", responses={200: {"model": ModelLoadReply}, **MODEL_ERRORS})

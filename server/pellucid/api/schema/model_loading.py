@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from pellucid.api.schema.common import Body, Reply
 from pellucid.api.schema.info import LoadingStep, ModelObject
 from pellucid.client.assistant_protocol import LoadState
+from pellucid.vocabulary.model_facts import ModelFacts
 
 
 class ModelNameRequest(Body):
@@ -43,3 +44,10 @@ class LoadableModels(Reply):
 
     object: Literal["list"] = "list"
     data: list[LoadableModel]
+
+
+class ModelFactsList(Reply):
+    """The models of the catalog, then the further models on the server's machine."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelFacts]

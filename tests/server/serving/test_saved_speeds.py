@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.bench.saved_speeds import Speed, add_speeds, read_speeds
 from pellucid.config import load_settings
+from pellucid.serving.saved_speeds import Speed, add_speeds, read_speeds
 from pellucid.system import machine
 
 ESTIMATE, MEASURED = Speed(0.5, 2.0, 10**9, estimated=True), Speed(0.4, None, 10**9, estimated=False)
