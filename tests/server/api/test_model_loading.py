@@ -17,19 +17,25 @@ import pytest
 from filelock import FileLock
 
 from pellucid.client.http_client import Client
+from pellucid.client.model_table import cells
+from pellucid.config import load_settings
 from pellucid.door.user_assistant import UserAssistant
 from pellucid.door.users import UserLimits, Users
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import QueueFullError
+from pellucid.models.catalog import catalog
 from pellucid.models.store import Store
 from pellucid.serving import cache_fit
+from pellucid.serving.model_facts import model_facts
 from pellucid.serving.model_loading import LoadedModels
+from pellucid.serving.saved_speeds import Speed, add_speeds
 from pellucid.system.progress import Progress
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams
 from pellucid.vocabulary.token import Token
+from pellucid_webui.routes.models import LoadsRoute
 from support.models.stand_in_hub import StandInHub, serve
 from support.models.tiny_adapters import random_adapter, write_adapter
-from support.servers.http_servers import LiveServer
+from support.servers.http_servers import LiveServer, live_scripted
 from support.servers.loadable_models import FIRST, SECOND, THIRD, downloaded, held_loading, serving
 
 BODY = {"prompt": "def add", "max_tokens": 8, "temperature": 0, "ignore_eos": True, "logprobs": 1}
@@ -237,6 +243,27 @@ async def test_limits_come_before_loading(cache: Path) -> None:
             await anext(user.complete(CompletionQuery("def", model=SECOND)))
 
         assert loaded(server.http) == [FIRST]
+
+
+async def test_facts(server: LiveServer, cache: Path) -> None:
+    """The facts reach a client and the page; a server that loads no models has no facts."""
+    add_speeds(load_settings(cache=cache), {SECOND: Speed(0.25, 1.5, 10**9, estimated=False)})
+    expected = model_facts(load_settings(cache=cache, context=256))
+    assert {one.name: (one.here, one.keystroke) for one in expected if one.here or one.keystroke} == {
+        SECOND: (True, 0.25),
+        THIRD: (True, None),
+    }
+
+    async with Client(server.url) as client:
+        assert await client.model_loads.facts() == expected
+        (shown,) = [one async for one in LoadsRoute(client.model_loads).facts("local", {})]
+    assert shown["rows"] == [cells(one) for one in expected]
+    assert {row[0] for row in shown["rows"]} == catalog().keys() | {SECOND, THIRD}
+
+    with live_scripted() as fixed:
+        async with Client(fixed.url) as client:
+            assert await client.model_loads.facts() == []
+    assert [one["rows"] async for one in LoadsRoute(None).facts("local", {})] == [[]]
 
 
 async def test_an_adapter_keeps_the_base(cache: Path) -> None:

@@ -82,6 +82,7 @@ def pellucid_view(
 
     chat = ChatRoute(store, assistant_for, turns)
     continuations = ContinuationsRoute(store, assistant_for, turns)
+    load_route = LoadsRoute(loads)
     compare = CompareRoute(assistant_for, ChatAnswers(store))
     reviews = Reviews(store.folder / REVIEWS)
     return GradioPage(
@@ -97,7 +98,8 @@ def pellucid_view(
             "experts": continuations.experts,
             "conversations": ConversationListRoute(store, assistant_for, turns).act,
             "models": ModelsRoute(assistant_for).act,
-            "loads": LoadsRoute(loads).act,
+            "loads": load_route.act,
+            "loads/facts": load_route.facts,
             "compare": compare.act,
             "compare/batch": BatchRoute(assistant_for, reviews, compare.batches).act,
             "infill": InfillRoute(assistant_for).act,

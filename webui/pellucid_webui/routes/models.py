@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.client.assistant_protocol import Assistant, AssistantFor, ModelLoad, ModelLoads
+from pellucid.client.model_table import COLUMNS, HERE, NOT_HERE, cells, notes
 from pellucid_webui.conversations.served_models import ServedModels
 
 MODEL_HINT = "generates the answer"
@@ -25,7 +26,7 @@ class ModelsRoute:
 
 @dataclass(frozen=True, slots=True)
 class LoadsRoute:
-    """Loads and unloads models; without ``loads``, the list of models is empty."""
+    """Loads and unloads models; without ``loads``, there are no models."""
 
     loads: ModelLoads | None
 
@@ -49,6 +50,16 @@ class LoadsRoute:
             await change
         finally:
             change.cancel()  # Of a closed page; the server continues.
+
+    async def facts(self, owner: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the table of ``pellucid models list``, with the names in the first column."""
+        facts = () if self.loads is None else await self.loads.facts()
+        yield {
+            "titles": [HERE, NOT_HERE],
+            "columns": COLUMNS,
+            "rows": [cells(one) for one in facts],
+            "notes": list(notes(facts)),
+        }
 
 
 async def _change(loads: ModelLoads, verb: object, name: str) -> None:

@@ -37,6 +37,15 @@ declare namespace Page {
     percent: number | null;
   }
 
+  /** The table of `pellucid models list`; the first column has the names. */
+  interface ModelTable {
+    /** Of the models on the server's machine, and of the others. */
+    titles: [string, string];
+    columns: string[];
+    rows: string[][];
+    notes: string[];
+  }
+
   interface ModelFacts {
     name: string;
     /** Most tokens of a conversation. */

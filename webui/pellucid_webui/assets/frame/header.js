@@ -29,7 +29,7 @@ class Header {
     this.facts = make("dl", {});
     this.loaded = new LoadedModels(() => this.refresh());
     this.details = make("div", { id: "pl-model-facts", class: "pl-model-facts", popover: "auto" }, make("h2", {}, "Model"), this.facts, this.loaded.element);
-    this.details.addEventListener("toggle", () => this.details.matches(":popover-open") && this.loaded.follow());
+    this.details.addEventListener("toggle", () => this.details.matches(":popover-open") && this.loaded.open());
     this.about = make(
       "button",
       { type: "button", class: "pl-model-about", popovertarget: "pl-model-facts", "aria-haspopup": "dialog", title: "About the model" },

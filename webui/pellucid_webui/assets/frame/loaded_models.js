@@ -1,6 +1,6 @@
-// The models on the server's machine, in the dialog about the model: loaded or not, with buttons to load and to unload.
+// The models on the server's machine and in the catalog, in the dialog about the model: facts, and buttons to load, to unload and to fetch.
 
-import { announce, make } from "../shared/dom.js";
+import { announce, button, copy, make } from "../shared/dom.js";
 import { actOn, publish } from "../shared/page_state.js";
 import { call } from "../shared/wire.js";
 
@@ -15,8 +15,20 @@ export class LoadedModels {
     /** @type {AbortController | null} */
     this.following = null; // ends the events
     this.refusal = make("p", { role: "alert" });
-    this.list = make("ul", {});
-    this.element = make("section", { class: "pl-loads", hidden: true, "aria-label": "Models on this machine" }, make("h2", {}, "Models on this machine"), this.list, this.refusal);
+    /** @type {Page.ModelTable} */
+    this.facts = { titles: ["", ""], columns: ["name"], rows: [], notes: [] };
+    this.table = make("table", {});
+    this.notes = make("div", { class: "pl-quiet" });
+    this.element = make("section", { class: "pl-loads", hidden: true, "aria-label": "Models" }, make("h2", {}, "Models"), this.refusal, this.table, this.notes);
+  }
+
+  /** Show the models, with the facts of this moment: `pellucid models` may have changed the facts. */
+  open() {
+    this.follow();
+    call("loads/facts", {}, (/** @type {Page.ModelTable} */ facts) => {
+      this.facts = facts;
+      this.draw();
+    });
   }
 
   /**
@@ -51,27 +63,63 @@ export class LoadedModels {
   /** @param {Page.ModelLoad[]} models */
   take(models) {
     this.loads = new Map(models.map((one) => [one.name, one]));
-    this.element.hidden = models.length === 0;
-    const focused = /** @type {HTMLElement | null} */ (this.list.querySelector(":focus"))?.dataset.name;
-    this.list.replaceChildren(...models.map((one) => this.row(one)));
-    if (focused) /** @type {HTMLElement | null} */ (this.list.querySelector(`[data-name=${CSS.escape(focused)}]`))?.focus();
+    this.draw();
     publish("loads", this.loads);
   }
 
+  draw() {
+    this.element.hidden = this.loads.size === 0;
+    const focused = /** @type {HTMLElement | null} */ (this.table.querySelector(":focus"))?.dataset.name;
+    const { titles, columns, rows, notes } = this.facts;
+    const others = rows.map(([name]) => name).filter((name) => !this.loads.has(name));
+    const heads = columns.map((column) => make("th", { scope: "col" }, column));
+    this.table.replaceChildren(
+      make("thead", {}, make("tr", {}, ...heads, make("td", {}))),
+      this.group(titles[0], [...this.loads.values()].map((one) => this.loadRow(one))),
+      this.group(titles[1], others.map((name) => this.pullRow(name))),
+    );
+    this.notes.replaceChildren(...notes.map((note) => make("p", {}, ...note.split("`").map((part, index) => (index % 2 ? make("code", {}, part) : part)))));
+    if (focused) /** @type {HTMLElement | null} */ (this.table.querySelector(`[data-name=${CSS.escape(focused)}]`))?.focus();
+  }
+
+  /**
+   * @param {string} title
+   * @param {HTMLElement[]} rows
+   */
+  group(title, rows) {
+    const heading = make("tr", {}, make("th", { scope: "rowgroup", colspan: this.facts.columns.length + 1 }, title));
+    return make("tbody", { hidden: !rows.length }, heading, ...rows);
+  }
+
+  /**
+   * @param {string} name
+   * @param {Node} below
+   * @param {HTMLElement} act
+   * @param {string | null} [activity]
+   */
+  row(name, below, act, activity) {
+    const cells = this.facts.rows.find(([other]) => other === name) ?? [];
+    const facts = this.facts.columns.slice(1).map((column, index) => make("td", { "data-column": column }, cells[index + 1] ?? "-"));
+    return make("tr", { title: activity }, make("th", { scope: "row" }, name, below), ...facts, make("td", {}, act));
+  }
+
   /** @param {Page.ModelLoad} load */
-  row({ name, state, percent, activity }) {
+  loadRow({ name, state, percent, activity }) {
     const isLoaded = state === "loaded";
     const words = state === "loading" && percent !== null ? `loading, ${percent} %` : state;
     const verb = isLoaded ? "Unload" : "Load";
-    const act = () => (isLoaded ? this.unload(name) : this.load(name));
     const isBusy = state === "loading" || state === "unloading";
-    return make(
-      "li",
-      { title: activity ?? "" },
-      make("span", {}, name),
-      make("span", { class: "pl-quiet" }, words),
-      make("button", { type: "button", class: "pl-button", "data-name": name, "aria-disabled": isBusy ? "true" : null, "aria-label": `${verb} ${name}`, onclick: () => isBusy || act() }, verb),
-    );
+    const onclick = () => isBusy || (isLoaded ? this.unload(name) : this.load(name));
+    const press = button(verb, { "data-name": name, "aria-disabled": isBusy ? "true" : null, "aria-label": `${verb} ${name}`, onclick });
+    return this.row(name, make("span", { class: "pl-quiet" }, words), press, activity);
+  }
+
+  /** @param {string} name of a model that is not on the server's machine */
+  pullRow(name) {
+    const command = `pellucid models pull ${name}`;
+    const onclick = (/** @type {{ currentTarget: HTMLElement }} */ { currentTarget }) => copy(command, currentTarget);
+    const press = button("Copy", { "data-name": name, "aria-label": `Copy the command for ${name}`, onclick }, "Copy the command, for a terminal on the server's machine");
+    return this.row(name, make("code", {}, command), press);
   }
 
   /**
