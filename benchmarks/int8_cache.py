@@ -38,8 +38,8 @@ from pellucid.system.progress import Silent
 DOCS = Path(__file__).parent.parent / "docs"
 
 CHUNK = 256
-WINDOW, LONG, SCORED = 2048, 8192, 2048
-"""Tokens of a window, of a long window, and of its scored end."""
+WINDOW, LONG, SCORED = 2048, (8192, 32768), 2048
+"""Tokens of a window, of the long windows, and of their scored end."""
 
 DEPTHS = (512, 8192, 32768)
 
@@ -142,7 +142,7 @@ def main() -> None:
             windows = [ids[at * WINDOW : (at + 1) * WINDOW] for at in range(options.windows)]
             rows.append(quality(f"{name}, windows of {WINDOW}", models, windows, WINDOW - 1))
             if name == "code":
-                rows.append(quality(f"{name}, the end of {LONG}", models, [ids[:LONG]], SCORED))
+                rows += [quality(f"{name}, the end of {long}", models, [ids[:long]], SCORED) for long in LONG]
         titles = ("text", "tokens", "mean", "99 %", "largest", "same first token", "perplexity: exact, int8")
         print(table(titles, rows), "\n", flush=True)
     rows = []
