@@ -116,6 +116,8 @@ class FolderEncoder:
             self._features = ImageFeatures(self._folder, self._device)
         features = self._features.of(opened)
         text = self._layout.write(self._tokens, features)
+        if text.count(self._tokens["image"]) != len(features.rows):  # The library leaves out tiles that are all 0.
+            raise ModelError(f"The image part of {self._folder} computes no row for some tiles: download it again.")
         return EncodedImage(text, features.rows, digest, self._layout.whole, features.grid)
 
 
