@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +25,12 @@ from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.models.families.folder_decoder import read_config, read_weights
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
-from pellucid.models.vision.folder_encoder import LAYOUTS
+from pellucid.models.vision.encoded_image import digest_of
+from pellucid.models.vision.folder_encoder import LAYOUTS, FolderEncoder
 from pellucid.models.vision.image_features import MAX_GRID_TOKENS, Features, ImageFeatures
 from pellucid.models.vision.picture_file import open_picture
 from pellucid.system.progress import Silent
+from pellucid.text import query_ids
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.query_ids import chat_prompt
 from pellucid.vocabulary.message import Image, Message
@@ -161,6 +164,39 @@ async def test_reading_with_and_without_the_picture(case: Case, assistant: Local
     assert max(abs((a.logprob or 0) - (b.logprob or 0)) for a, b in zip(tokens, others, strict=True)) > 0.01
     whole, _ = await collect(assistant.score(ScoreQuery([*with_picture, Message("assistant", "ok")])))
     assert all(token.id >= 0 for token in whole), "a picture has no probability"
+
+
+async def test_a_request_that_has_left_encodes_no_image(case: Case, assistant: LocalAssistant) -> None:
+    """A cancelled request begins no image, and stops an image between two layers."""
+    served, vision = assistant.models.find(None), case.loaded.vision
+    assert isinstance(vision, FolderEncoder)
+    await chat_prompt(served, ChatQuery(about(RED), GREEDY))  # Loads the image part.
+    waiting, stopped, released = picture(7), picture(8), Event()
+    blocked = query_ids._image_thread.submit(released.wait)
+    leaving = asyncio.ensure_future(chat_prompt(served, ChatQuery(about(waiting), GREEDY)))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    released.set()
+    blocked.result()
+
+    loop, begun, ended = asyncio.get_running_loop(), asyncio.Event(), Event()
+
+    def hold(*_: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        assert ended.wait(60)
+
+    assert vision._features is not None
+    first = next(module for module in vision._features._model.modules() if not list(module.children()))
+    handle = first.register_forward_pre_hook(hold)
+    leaving = asyncio.ensure_future(chat_prompt(served, ChatQuery(about(stopped, waiting), GREEDY)))
+    await asyncio.wait_for(begun.wait(), 60)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    ended.set()
+    query_ids._image_thread.submit(handle.remove).result()
+    assert not vision._kept.keys() & {digest_of(waiting), digest_of(stopped)}
+    assert (await chat_prompt(served, ChatQuery(about(stopped), GREEDY))).embedded
 
 
 async def test_a_spelled_marker_is_text(assistant: LocalAssistant) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,11 +62,22 @@ class ImageFeatures:
             self._processor = read(folder, backend="pil", **LOCAL_DATA)
             _check_edges(self._processor, self._model.config.vision_config)
         self._merge: int | None = getattr(self._processor, "merge_size", None)
+        self._left: Event | None = None
+        for module in self._model.modules():
+            module.register_forward_pre_hook(self._stop)
 
-    def of(self, picture: Image) -> Features:
-        """Compute a picture. Raises ModelError if the settings of the folder fit no picture."""
+    def of(self, picture: Image, left: Event | None = None) -> Features:
+        """Compute a picture; see ImageEncoder for ``left``.
+
+        Raises ModelError if the settings of the folder fit no picture.
+        """
+        self._left = left
         with _explained(self._folder, "cannot compute an image"):
             return self._of(picture)
+
+    def _stop(self, *_: object) -> None:
+        if self._left is not None and self._left.is_set():
+            raise CancelledError
 
     @torch.inference_mode()
     def _of(self, picture: Image) -> Features:
