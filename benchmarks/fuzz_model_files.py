@@ -1,10 +1,10 @@
 """Load mutated model files and adapters, and count the outcomes.
 
-    python benchmarks/fuzz_model_files.py --count 2000 --seed 1 [gguf] [folder] [adapter]
+    python benchmarks/fuzz_model_files.py --count 2000 --seed 1 [gguf] [folder] [image] [adapter]
 
-By default there are 2,000 GGUF files, 2,000 folders and 1,000 adapters. The only allowed outcomes
-are a loaded model and a one-sentence error: no traceback, no crash, nothing over ten seconds or 2
-GB.
+By default there are 2,000 GGUF files, folders and models of images, and 1,000 adapters. The only
+allowed outcomes are a loaded model and a one-sentence error: no traceback, no crash, nothing over
+ten seconds or 2 GB.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
 import transformers
 
-from support.models.hostile_model_files import MEMORY, Tally, adapter_trial, folder_cases, gguf_cases, report, run_cases
+from support.models.hostile_model_files import MAKERS, MEMORY, Tally, adapter_trial, report, run_cases
 
-KINDS = ("gguf", "folder", "adapter")
+KINDS = (*MAKERS, "adapter")
 
 
 def trial(kind: str, root: Path, count: int, seed: int) -> Tally:
     """Run a kind of trial in a folder."""
     if kind == "adapter":
         return adapter_trial(root, max(1, count // 2), seed)
-    return run_cases((gguf_cases if kind == "gguf" else folder_cases)(root, count, seed))
+    return run_cases(MAKERS[kind](root, count, seed))
 
 
 def main() -> int:

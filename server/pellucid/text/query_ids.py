@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from threading import Event
 
 from pellucid.errors import InvalidRequestError
 from pellucid.models.tokenizers.tokenizer import Tokenizer
@@ -30,6 +32,9 @@ MAX_BIAS_CHARACTERS = 2**14
 
 MAX_IMAGES = 32
 """A tiny picture may cost as many tokens, and seconds, as a large picture."""
+
+_image_thread = ThreadPoolExecutor(1, thread_name_prefix="pellucid-image")
+"""Two images at once would share the processors, and keep the threads of texts busy."""
 
 
 def prompt_ids(served: TextModel, query: CompletionQuery) -> list[int]:
@@ -83,7 +88,7 @@ async def chat_prompt(served: TextModel, query: ChatQuery, context: int | None =
 
 
 async def encode_images(served: TextModel, messages: Sequence[Message]) -> list[EncodedImage]:
-    """Encode the images of messages, off the event loop.
+    """Encode the images of messages, off the event loop, until the request is cancelled.
 
     A model without an image part encodes no image; the chat template then refuses the messages.
     """
@@ -95,7 +100,11 @@ async def encode_images(served: TextModel, messages: Sequence[Message]) -> list[
         sentence = f"The messages have {count} images, and at most {MAX_IMAGES} are read: send fewer images."
         raise InvalidRequestError(sentence, param="messages")
     files = [picture_bytes(image.url) for message in messages for image in message.images]
-    return [await asyncio.to_thread(vision.encode, file) for file in files]
+    run, left = asyncio.get_running_loop().run_in_executor, Event()
+    try:
+        return [await run(_image_thread, vision.encode, file, left) for file in files]
+    finally:
+        left.set()
 
 
 async def chat_text(served: TextModel, messages: Sequence[Message], tools: Tools = ()) -> str:

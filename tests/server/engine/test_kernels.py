@@ -339,6 +339,9 @@ def test_out_of_bounds_is_refused(folder: Path) -> None:
     ):
         with pytest.raises(IndexError):
             model.forward(batch(parts), kv)
+    narrow = np.zeros((1, model.config.hidden_size - 1), np.float32)
+    with pytest.raises(IndexError):
+        model.forward(replace(batch([(0, 0, ids)]), embedded=narrow), kv)
     recurrent = native(DELTA, Kernels(folder=folder))
     kv = new_storage(recurrent, slots=2, capacity=16)
     for before, after in ((2, 0), (-2, 0), (NO_STATE, 2), (NO_STATE, NO_STATE)):

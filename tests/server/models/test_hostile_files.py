@@ -356,12 +356,10 @@ def test_names_that_cannot_be_paths_are_one_sentence(tmp_path: Path, name: str) 
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("kind", ["gguf", "folder"])
+@pytest.mark.parametrize("kind", hostile_model_files.MAKERS)
 def test_mutated_files_are_loaded_or_refused(tmp_path: Path, kind: str) -> None:
     """A changed model file is loaded or refused in time, without a traceback, crash or hang."""
-    cases = {"gguf": hostile_model_files.gguf_cases, "folder": hostile_model_files.folder_cases}[kind](
-        tmp_path, CASES, 13
-    )
+    cases = hostile_model_files.MAKERS[kind](tmp_path, CASES, 13)
     tally = hostile_model_files.run_cases(cases, deadline=60)
     assert not tally.failures, hostile_model_files.report(kind, tally, time.monotonic())
     assert sum(tally.endings.values()) == CASES

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +25,12 @@ from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.models.families.folder_decoder import read_config, read_weights
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
-from pellucid.models.vision.folder_encoder import LAYOUTS
-from pellucid.models.vision.image_features import Features, ImageFeatures
+from pellucid.models.vision.encoded_image import digest_of
+from pellucid.models.vision.folder_encoder import LAYOUTS, FolderEncoder
+from pellucid.models.vision.image_features import MAX_GRID_TOKENS, Features, ImageFeatures
 from pellucid.models.vision.picture_file import open_picture
 from pellucid.system.progress import Silent
+from pellucid.text import query_ids
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.query_ids import chat_prompt
 from pellucid.vocabulary.message import Image, Message
@@ -38,6 +41,7 @@ from support.models.tiny_image_models import KINDS, data_url, picture, write_ima
 
 GREEDY = SamplingParams(max_tokens=6, temperature=0, top_logprobs=2, ignore_eos=True)
 BLUE, RED = picture(0), picture(1, 40, 90)
+BLACK = picture(None)
 
 
 class Case(NamedTuple):
@@ -162,6 +166,39 @@ async def test_reading_with_and_without_the_picture(case: Case, assistant: Local
     assert all(token.id >= 0 for token in whole), "a picture has no probability"
 
 
+async def test_a_request_that_has_left_encodes_no_image(case: Case, assistant: LocalAssistant) -> None:
+    """A cancelled request begins no image, and stops an image between two layers."""
+    served, vision = assistant.models.find(None), case.loaded.vision
+    assert isinstance(vision, FolderEncoder)
+    await chat_prompt(served, ChatQuery(about(RED), GREEDY))  # Loads the image part.
+    waiting, stopped, released = picture(7), picture(8), Event()
+    blocked = query_ids._image_thread.submit(released.wait)
+    leaving = asyncio.ensure_future(chat_prompt(served, ChatQuery(about(waiting), GREEDY)))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    released.set()
+    blocked.result()
+
+    loop, begun, ended = asyncio.get_running_loop(), asyncio.Event(), Event()
+
+    def hold(*_: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        assert ended.wait(60)
+
+    assert vision._features is not None
+    first = next(module for module in vision._features._model.modules() if not list(module.children()))
+    handle = first.register_forward_pre_hook(hold)
+    leaving = asyncio.ensure_future(chat_prompt(served, ChatQuery(about(stopped, waiting), GREEDY)))
+    await asyncio.wait_for(begun.wait(), 60)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    ended.set()
+    query_ids._image_thread.submit(handle.remove).result()
+    assert not vision._kept.keys() & {digest_of(waiting), digest_of(stopped)}
+    assert (await chat_prompt(served, ChatQuery(about(stopped), GREEDY))).embedded
+
+
 async def test_a_spelled_marker_is_text(assistant: LocalAssistant) -> None:
     """A message that spells the image's tokens has no image."""
     query = ChatQuery([Message("user", "<image><begin>")], GREEDY)
@@ -210,16 +247,56 @@ def test_the_text_of_a_gemma(tmp_path: Path) -> None:
     assert library.count(loaded.vision.placeholder) == len(image.rows)
 
 
-def test_unusable_settings_of_the_image_part(tmp_path: Path) -> None:
-    """Settings with which no picture can be computed are a ModelError."""
-    write_image_model(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text(
-        '{"image_processor_type": "SmolVLMImageProcessor", "image_mean": "x"}'
-    )
+@pytest.mark.parametrize(
+    ("kind", "name", "fields", "sentence"),
+    [
+        ("smolvlm", "preprocessor_config.json", {"image_mean": "x"}, "cannot compute an image"),
+        ("smolvlm", "preprocessor_config.json", {"max_image_size": {"longest_edge": 10**5}}, "100000 is not between"),
+        ("smolvlm", "preprocessor_config.json", {"max_image_size": {"longest_edge": 1}}, "64 is not between 1 and 8"),
+        ("smolvlm", "preprocessor_config.json", {"image_mean": [0] * 3}, "computes no row for some tiles"),
+        ("smolvlm", "config.json", {"vision_config": {"num_hidden_layers": 10**9}}, "00 for 'num_hidden_layers'"),
+        ("smolvlm", "config.json", {"scale_factor": None}, "Validation error for field 'scale_factor'"),
+        ("gemma3", "config.json", {"vision_config": {"intermediate_size": 10**6}}, "describes a model of"),
+        ("gemma3", "preprocessor_config.json", {"size": {"height": 30_000, "width": 30_000}}, "30000 is not between"),
+        ("qwen2_vl", "preprocessor_config.json", {"temporal_patch_size": 10**4}, "10000 is not between 1 and 2"),
+        ("qwen2_vl", "preprocessor_config.json", {"image_processor_type": "ViTImageProcessor"}, "is not supported"),
+        ("qwen2_5_vl", "config.json", {"vision_config": {"window_size": 10**6}}, "1000000 is not between 1 and 1024"),
+    ],
+)
+def test_unusable_settings_of_the_image_part(
+    tmp_path: Path, kind: str, name: str, fields: dict[str, Any], sentence: str
+) -> None:
+    """Settings that fit no picture, or make gigabytes of a small picture, are a ModelError."""
+    write_image_model(tmp_path, kind)
+    stated = json.loads((tmp_path / name).read_text())
+    nested = {key: stated[key] | value for key, value in fields.items() if name == "config.json" and value}
+    (tmp_path / name).write_text(json.dumps(stated | fields | nested))
     loaded = load(str(tmp_path), device="cpu", quant="half", store=Store(tmp_path / "store"), progress=Silent())
     assert loaded.vision is not None
-    with pytest.raises(ModelError, match="cannot compute an image"):
+    with pytest.raises(ModelError, match=sentence):
+        loaded.vision.encode(BLACK)
+
+
+def test_rows_of_a_foreign_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are no embeddings of the text model never reach the kernels."""
+    outer, text, vision, pictures = KINDS["qwen2_vl"]
+    monkeypatch.setitem(KINDS, "qwen2_vl", (outer, text, vision | {"hidden_size": 32}, pictures))
+    write_image_model(tmp_path, "qwen2_vl")
+    loaded = load(str(tmp_path), device="cpu", quant="half", store=Store(tmp_path / "store"), progress=Silent())
+    assert loaded.vision is not None
+    with pytest.raises(ModelError, match="a row has 32 numbers, and an embedding of the text model has 64"):
         loaded.vision.encode(BLUE)
+
+
+def test_a_great_smallest_size(tmp_path: Path) -> None:
+    """A size to which all pictures are enlarged is at most the size of the largest picture."""
+    write_image_model(tmp_path, "qwen2_vl")
+    settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    settings["size"] = {"shortest_edge": 10**9, "longest_edge": 10**9}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    loaded = load(str(tmp_path), device="cpu", quant="half", store=Store(tmp_path / "store"), progress=Silent())
+    assert loaded.vision is not None
+    assert len(loaded.vision.encode(BLUE).rows) <= 1.1 * MAX_GRID_TOKENS
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ from support.models.model_files import (
     write_folder,
     write_gguf,
 )
+from support.models.tiny_image_models import KINDS, picture, write_image_model
 from support.models.tiny_models import (
     tiny,
     tiny_dense_hybrid,
@@ -76,6 +77,8 @@ PROBES = (
     "naïve ﬁ ½ 漢字 \u0301\u0000 <s> [INST]",
 )
 
+_SETTINGS: tuple[Any, ...] = (None, -1, 0, "x", [], 4096, 10**5, 10**9)
+"""Values for a field of an image part."""
 _TOKENS = 320
 _ADAPTERS_KEPT = 10
 """Number of mutated adapters in the store at a time."""
@@ -523,6 +526,33 @@ def folder_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
             shutil.rmtree(folder.parent)
 
     return [lambda number=number: case(number) for number in range(count)]  # type: ignore[misc]
+
+
+def image_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
+    """Return ``count`` cases, each encoding a picture with a changed field of a model."""
+    for kind in KINDS:
+        write_image_model(root / kind, kind)
+    store, file = Store(root / "cache"), picture(0)
+
+    def case(number: int) -> None:
+        rng = random.Random(f"{seed}:{number}")
+        folder = root / f"case{number}"
+        shutil.copytree(root / list(KINDS)[number % len(KINDS)], folder)
+        try:
+            path = folder / rng.choice(("config.json", "preprocessor_config.json"))
+            fields = json.loads(path.read_text())
+            holder, key = rng.choice(_places(fields, 400, rng))
+            holder[key] = rng.choice(_SETTINGS)
+            path.write_text(json.dumps(fields))
+            vision = load(str(folder), device="cpu", quant="half", store=store, progress=Silent()).vision
+            assert vision is None or len(vision.encode(file).rows)
+        finally:
+            shutil.rmtree(folder)
+
+    return [lambda number=number: case(number) for number in range(count)]  # type: ignore[misc]
+
+
+MAKERS = {"gguf": gguf_cases, "folder": folder_cases, "image": image_cases}
 
 
 def adapter_trial(root: Path, count: int, seed: int) -> Tally:

@@ -122,9 +122,9 @@ def write_image_model(folder: Path, kind: str = "smolvlm") -> PreTrainedModel:
     return model
 
 
-def picture(seed: int = 0, width: int = 80, height: int = 40, format: str = "PNG") -> bytes:
-    """Return the file of a picture of random, coarse squares."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (4, 8, 3), dtype=np.uint8)
+def picture(seed: int | None = 0, width: int = 80, height: int = 40, format: str = "PNG") -> bytes:
+    """Return the file of a picture of random, coarse squares; a black picture without a seed."""
+    pixels = np.random.default_rng(seed).integers(0, 1 if seed is None else 256, (4, 8, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST).save(file, format)
     return file.getvalue()

@@ -256,6 +256,8 @@ class NativeDecoder(DecoderSizes):
         given = 0 if batch.embedded is None else len(batch.embedded)
         if len(batch.ids) and not -given <= int(batch.ids.min()) <= int(batch.ids.max()) < self.vocab_size:
             raise IndexError(f"A token id lies outside the vocabulary of {self.vocab_size} and {given} given rows.")
+        if batch.embedded is not None and batch.embedded.shape[1] != self.config.hidden_size:
+            raise IndexError(f"The given rows have not the width {self.config.hidden_size} of an embedding.")
         if batch.axes is not None and not 0 <= int(batch.axes.min()) <= int(batch.axes.max()) < min(
             capacity, self.context
         ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import sha256, shake_256
+from threading import Event
 from typing import Protocol
 
 import numpy as np
@@ -31,7 +32,7 @@ class EncodedImage:
 
 
 class ImageEncoder(Protocol):
-    """The image part of a model. Any thread may call the methods."""
+    """The image part of a model. A single thread at a time calls ``encode``."""
 
     @property
     def marker(self) -> str:
@@ -43,10 +44,11 @@ class ImageEncoder(Protocol):
         """The id of the token that stands for a row."""
         ...
 
-    def encode(self, picture: bytes) -> EncodedImage:
+    def encode(self, picture: bytes, left: Event | None = None) -> EncodedImage:
         """Encode a picture file. Takes seconds; equal recent pictures are not encoded again.
 
-        Raises InvalidRequestError for an unreadable picture, and ModelError.
+        Raises InvalidRequestError for an unreadable picture, ModelError, and soon after ``left`` is
+        set CancelledError.
         """
         ...
 

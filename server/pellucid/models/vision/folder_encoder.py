@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 from pellucid.errors import ModelError
@@ -92,30 +92,30 @@ class FolderEncoder:
         self._device = device
         self.marker: str = self._tokens[layout.marker]
         self.placeholder: int = tokenizer.special[self._tokens["image"]]
-        self._lock = threading.Lock()  # Two images at once would share the processors.
         self._features: ImageFeatures | None = None
         self._kept: OrderedDict[bytes, EncodedImage] = OrderedDict()
 
-    def encode(self, picture: bytes) -> EncodedImage:
+    def encode(self, picture: bytes, left: Event | None = None) -> EncodedImage:
         """See ImageEncoder."""
         digest = digest_of(picture)
-        with self._lock:
-            if digest not in self._kept:
-                self._kept[digest] = self._encoded(picture, digest)
-            self._kept.move_to_end(digest)
-            while len(self._kept) > KEPT_IMAGES:
-                self._kept.popitem(last=False)
-            return self._kept[digest]
+        if digest not in self._kept:
+            self._kept[digest] = self._encoded(picture, digest, left)
+        self._kept.move_to_end(digest)
+        while len(self._kept) > KEPT_IMAGES:
+            self._kept.popitem(last=False)
+        return self._kept[digest]
 
-    def _encoded(self, picture: bytes, digest: bytes) -> EncodedImage:
+    def _encoded(self, picture: bytes, digest: bytes, left: Event | None) -> EncodedImage:
         opened = open_picture(picture)
         if self._features is None:
             require_torch("Reading images")
             from pellucid.models.vision.image_features import ImageFeatures
 
             self._features = ImageFeatures(self._folder, self._device)
-        features = self._features.of(opened)
+        features = self._features.of(opened, left)
         text = self._layout.write(self._tokens, features)
+        if text.count(self._tokens["image"]) != len(features.rows):  # The library leaves out tiles that are all 0.
+            raise ModelError(f"The image part of {self._folder} computes no row for some tiles: download it again.")
         return EncodedImage(text, features.rows, digest, self._layout.whole, features.grid)
 
 
