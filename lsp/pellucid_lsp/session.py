@@ -142,6 +142,11 @@ class EditorSession:
         if self.policy.may_send(uri, text):
             self.ring.note_open(uri, self.policy.filename(uri), text)
 
+    def prefill_opened(self, cursor: DocumentCursor) -> None:
+        """Have the model read a document that was opened, before the first key."""
+        if self.policy.suggestion_refusal(cursor) is None:
+            self._idle.begin(cursor)
+
     def note_edited(self, uri: str, text: str, line: int) -> None:
         if self.policy.may_send(uri, text):
             self.ring.note_edit(uri, self.policy.filename(uri), text, line)

@@ -26,8 +26,11 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-async def context_after_a_pause(folder: Path, settings: EditorSettings) -> list[str]:
-    """Return the files sent as context after a pause in a file that imports ``orders.py``."""
+async def context_after_a_pause(folder: Path, settings: EditorSettings, *, types: bool = True) -> list[str]:
+    """Return the files sent as context after a pause in a file that imports ``orders.py``.
+
+    Without ``types``, the file is only opened.
+    """
     workspace = folder / "workspace"
     workspace.mkdir()
     (workspace / "orders.py").write_text(ORDERS)
@@ -35,8 +38,11 @@ async def context_after_a_pause(folder: Path, settings: EditorSettings) -> list[
     cursor = DocumentCursor(
         (workspace / "main.py").as_uri(), "from orders import OrderBook\n\nOrderBook().", "", "python"
     )
-    with suppress(PellucidError):  # Without a server the suggestion fails, but the pause continues.
-        await session.suggest(cursor, 1)
+    if types:
+        with suppress(PellucidError):  # Without a server the suggestion fails, but the pause continues.
+            await session.suggest(cursor, 1)
+    else:
+        session.prefill_opened(cursor)
     for _ in range(200):
         await asyncio.sleep(0.01)
         if session.ring.version:
@@ -49,6 +55,17 @@ async def context_after_a_pause(folder: Path, settings: EditorSettings) -> list[
 async def test_related_file(tmp_path: Path) -> None:
     """An unopened file is context if the file defines names near the cursor."""
     assert await context_after_a_pause(tmp_path, SETTINGS) == ["orders.py"]
+
+
+async def test_related_file_of_an_opened_file(tmp_path: Path) -> None:
+    """Before the first key in a file, the files that define the file's names are context."""
+    assert await context_after_a_pause(tmp_path, SETTINGS, types=False) == ["orders.py"]
+
+
+async def test_an_opened_file_without_suggestions(tmp_path: Path) -> None:
+    """An opened file of a language without suggestions is not read."""
+    settings = replace(SETTINGS, completion=replace(SETTINGS.completion, languages_off=("python",)))
+    assert await context_after_a_pause(tmp_path, settings, types=False) == []
 
 
 @pytest.mark.parametrize(
@@ -67,7 +84,7 @@ async def test_closed_folder(tmp_path: Path) -> None:
     """Chunks of a closed workspace folder are not sent with documents of a new folder."""
     session = EditorSession(SETTINGS, [tmp_path / "one"], lambda: None)
     session.note_opened((tmp_path / "one/orders.py").as_uri(), ORDERS)
-    assert session.ring.promote()
+    assert session.ring.promote("")
     await session.set_folders([tmp_path / "other"])
     assert session.ring.chunks("", (tmp_path / "other/main.py").as_uri()) == ()
     await session.aclose()

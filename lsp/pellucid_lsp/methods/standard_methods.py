@@ -14,6 +14,9 @@ from pellucid_lsp.methods import instructed_edits, next_edit_methods, pellucid_m
 from pellucid_lsp.server import NEOVIM, Pellucid
 from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
 
+END = types.Position(2**31 - 1, 0)
+"""Past the last line: the end of a document."""
+
 TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
 """Characters, in addition to letters, after which clients without ghost text request completions.
 """
@@ -97,6 +100,7 @@ def _register_documents(server: Pellucid) -> None:
         if server.session.policy.may_send(uri, text):
             server.session.note_opened(uri, text)
             server.follow(uri)
+            server.session.prefill_opened(server.documents.cursor(uri, END))
             await server.session.connect()
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)

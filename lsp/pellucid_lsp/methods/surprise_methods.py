@@ -166,7 +166,7 @@ class _ReplacedError(InvalidRequestError):
 
 def _count(marks: int) -> str:
     if not marks:
-        return "No word of the code read is surprising."
+        return "No word of the code read is surprising. That is no check: in a test 7 of 10 bugs were not marked."
     if marks == 1:
         return "1 word is marked: the model finds another one likelier."
     return f"{marks} words are marked: the model finds other ones likelier."

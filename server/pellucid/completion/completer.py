@@ -78,6 +78,8 @@ class Completer:
         self._gate = gate
         self._doubtful_rests = doubtful_rests
         self._saves_power = saves_power
+        self._context = context
+        self._context_version = context.version
         self._generator = AnswerGenerator(settings, models, context, self.answers, self.journal, clock)
         self._typed_into: tuple[Answer, TrimmedAnswer | None] | None = None
 
@@ -93,6 +95,9 @@ class Completer:
             shape = explanation.shape = choose_shape(parsed, self._settings.shape, invoked=invoked)
 
             # 2. Look up a recent answer for this cursor. Without an answer, wait for a pause.
+            if self._context.version != self._context_version:
+                self._context_version = self._context.version
+                self.answers.forget()  # The model had not read the present chunks of other files.
             remaining = self.answers.at(cursor)
             if self._settings.delay_ms and not invoked:
                 if remaining is None:

@@ -1,4 +1,4 @@
-"""Prefill of the prompt while the user pauses, with new chunks of other files."""
+"""Prefill of the prompt of an opened document and in pauses, with new chunks of other files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNK_SECONDS = 1.0
 
 
 class IdlePrefill:
-    """The wait for a pause at the last cursor.
+    """The prefill at the last cursor.
 
     The policy is asked before each chunk. The completer makes the model read each prompt. While
     ``saves_power`` is true, nothing is read.
@@ -44,10 +44,18 @@ class IdlePrefill:
         self._cursor: DocumentCursor | None = None
         self._task: asyncio.Task[None] | None = None
 
+    def begin(self, cursor: DocumentCursor) -> None:
+        """Prefill at once, for a document that was opened."""
+        self._start(cursor, 0)
+
     def restart(self, cursor: DocumentCursor) -> None:
+        """Prefill after a pause."""
+        self._start(cursor, IDLE_SECONDS)
+
+    def _start(self, cursor: DocumentCursor, seconds: float) -> None:
         self.stop()
         self._cursor = cursor
-        self._task = asyncio.create_task(self._run(cursor))
+        self._task = asyncio.create_task(self._run(cursor, seconds))
 
     def stop(self) -> None:
         if self._task is not None:
@@ -58,8 +66,8 @@ class IdlePrefill:
         if self._cursor is not None and self._cursor.uri == uri:
             self.stop()
 
-    async def _run(self, cursor: DocumentCursor) -> None:
-        await asyncio.sleep(IDLE_SECONDS)
+    async def _run(self, cursor: DocumentCursor, seconds: float) -> None:
+        await asyncio.sleep(seconds)
         if self._saves_power():
             return
         with suppress(PellucidError):  # No caller waits for the task; the next request reports the failure
@@ -75,6 +83,6 @@ class IdlePrefill:
                 await self._promote_all(cursor)
 
     async def _promote_all(self, cursor: DocumentCursor) -> None:
-        while self._policy.refusal(cursor) is None and self._ring.promote():
+        while self._policy.refusal(cursor) is None and self._ring.promote(cursor.uri):
             await self._completer.prefill(cursor)
             await asyncio.sleep(CHUNK_SECONDS)

@@ -564,11 +564,26 @@ async def test_files_only_to_models_that_know_them() -> None:
         settings = EditorSettings.read({"completion": {"ahead": False}})
         ring = ChunkRing(settings.context)
         ring.note_open("file:///b.py", "b.py", other)
-        assert ring.promote()
+        assert ring.promote("")
         context = PromptContext(settings.context, ring)
         made = Completer(settings.completion, ModelChoice(cast("Any", server)), context)
         await made.suggest(HERE)
         assert [one.filename for one in server.asked[0].query.extra] == (["b.py"] if files else [])
+
+
+async def test_answers_without_the_present_chunks() -> None:
+    """After a new chunk of a different file, the model is asked again at the same cursor."""
+    server = ScriptedProvider([LINE, LINE])
+    settings = EditorSettings.read({"completion": {"ahead": False}})
+    ring = ChunkRing(settings.context)
+    made = Completer(settings.completion, ModelChoice(cast("Any", server)), PromptContext(settings.context, ring))
+    await made.suggest(HERE)
+    await made.suggest(HERE)
+    assert len(server.asked) == 1
+    ring.note_open("file:///b.py", "b.py", "def helper(value):\n    first = value\n    return first\n")
+    assert ring.promote(HERE.uri)
+    await made.suggest(HERE)
+    assert [one.filename for one in server.asked[1].query.extra] == ["b.py"]
 
 
 async def test_a_line_that_was_cut_off_stays_out() -> None:

@@ -43,7 +43,7 @@ class Work:
     def note_related(self, _: object) -> None:
         self.chunks = max(self.chunks, 0) + self.more
 
-    def promote(self) -> bool:
+    def promote(self, _: str) -> bool:
         self.chunks -= 1
         return self.chunks >= 0
 
@@ -72,6 +72,15 @@ async def test_one_prompt_for_each_chunk() -> None:
     await settle()
     assert work.read == [HERE, HERE]
     assert work.found == [HERE]
+
+
+async def test_an_opened_document_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prompt of an opened document is read without a pause, with the queued chunks."""
+    monkeypatch.setattr(idle_prefill, "IDLE_SECONDS", 3600.0)
+    work = Work(chunks=2)
+    work.idle.begin(HERE)
+    await settle()
+    assert (work.read, work.found) == ([HERE, HERE], [HERE])
 
 
 async def test_nothing_on_battery() -> None:

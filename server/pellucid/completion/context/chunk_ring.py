@@ -151,13 +151,13 @@ class ChunkRing:
             if _document(uri) not in better:
                 self._enqueue(ChunkCandidate(uri, filename, text, line, ChunkPriority.RELATED))
 
-    def promote(self) -> bool:
+    def promote(self, uri: str) -> bool:
         """Make a candidate a chunk. Return whether the chunks have changed.
 
-        Call this while idle, at most once a second. Candidates in the cursor's document wait,
-        because they are not sent with it.
+        Call this while idle, at most once a second. Candidates in the document ``uri`` wait,
+        because chunks of a document are not sent with the document.
         """
-        here = self._here.document if self._here else None
+        here = _document(uri)
         for candidate in sorted(self._queue, key=lambda one: one.priority, reverse=True):
             if candidate.document == here:
                 continue

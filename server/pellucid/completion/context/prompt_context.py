@@ -58,6 +58,11 @@ class PromptContext:
         self._ring = ring
         self._windows: dict[str, tuple[ContextWindow, ...]] = {}
 
+    @property
+    def version(self) -> int:
+        """The number of changes of the chunks of other files."""
+        return self._ring.version
+
     def prompt(self, cursor: DocumentCursor) -> Prompt:
         """Return the prompt at a cursor: after typing, the last prompt with a longer prefix.
 

@@ -43,9 +43,9 @@ class EditsExplanation:
     def judge(self, change: Candidate, log_odds: float, probability: float) -> bool:
         """Add a read change. Return whether the change is probable enough."""
         shown = probability >= self.least
-        reason = (
-            f"It is right with a probability of {probability:.0%}; at this level {self.least:.0%} or more is required."
-        )
+        digits = int(f"{probability:.0%}" == f"{self.least:.0%}")  # Else 50 % would not be 50 % or more.
+        found, least = f"{probability:.{digits}%}", f"{self.least:.{digits}%}"
+        reason = f"It is right with a probability of {found}; at this level {least} or more is required."
         outcome = EditOutcome.SHOWN if shown else EditOutcome.HIDDEN
         self.changes.append(JudgedChange(change, outcome, reason, log_odds, probability))
         return shown

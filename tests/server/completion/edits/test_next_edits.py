@@ -380,6 +380,18 @@ async def test_explanations() -> None:
     assert "75% or more" in explained(made)[1][1][2]
 
 
+async def test_explanation_of_nearly_enough() -> None:
+    """A probability that rounds to the required probability has one more digit."""
+    made = edits(Reader({"mean(b)": 0.0, "mean(c)": -20.0}))
+    await made.suggest(A, NEW)
+    explanation = made.memory.explanation(A)
+    assert explanation is not None
+    explanation.judge(explanation.changes[0].change, 0.0, 0.498)
+    assert explanation.changes[-1].reason == (
+        "It is right with a probability of 49.8%; at this level 50.0% or more is required."
+    )
+
+
 async def test_explanations_of_changes_that_were_not_read() -> None:
     """Unread changes are explained by their number, by the time or by the model's refusal."""
     before = "x = total(a)\n\n" * 9
