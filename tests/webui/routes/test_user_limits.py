@@ -34,7 +34,7 @@ from support.page.scripted_assistant import ScriptedPageAssistant, tokens
 from support.servers.http_servers import TINY, tiny_assistant
 
 USED_UP = "anna has used 1 tokens within a minute, the limit of user_tokens_per_minute: try again in 61 seconds."
-SETTINGS = TurnSettings(model=TINY, max_tokens=4)
+SETTINGS = TurnSettings(model=TINY, max_tokens=4, temperature=0)
 COLUMN = {"model": TINY, "max_tokens": 4}
 FORM = {"prompt": "u", "reference": "", "columns": [COLUMN, COLUMN | {"temperature": 1}, COLUMN | {"system": "s"}]}
 
