@@ -34,7 +34,7 @@ from pellucid.system.measured_peak_memory import peak_memory
 from pellucid.system.progress import Progress
 from pellucid.vocabulary.model_card import ADAPTER_NAME
 
-VERSION = 2
+VERSION = 3
 """Runs of different versions are not resumed."""
 
 CONTEXT_TOKENS = {"cpu": 512, "cuda": 1024}

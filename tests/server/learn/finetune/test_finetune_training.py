@@ -211,14 +211,3 @@ def test_steps_take_every_sample_of_a_pass(sampler: SampleStream, documents: lis
     assert sorted(sample.ids for sample in first) == sorted(sample.ids for sample in epoch)
     assert next(steps_of(sampler, documents, 5)) == first[:BATCH]
     assert next(steps_of(sampler, documents, 6)) != first[:BATCH]
-
-
-def test_saving_sends_no_request(base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saving an adapter sends no request to the hub, whatever the base's name."""
-
-    def ask(*_: object, **__: object) -> bool:
-        raise AssertionError("peft asks the hub")
-
-    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", ask)
-    TrainableAdapter(replace(base, name="somebody/model"), RANK, 0).save(tmp_path)
-    assert (tmp_path / "adapter_model.safetensors").exists()

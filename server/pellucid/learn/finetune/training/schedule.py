@@ -25,7 +25,7 @@ BATCH = 4
 
 EVALUATIONS = 6
 
-BUCKETS = 4
+BUCKETS = 16
 """Number of steps with samples sorted by length together, to reduce padding."""
 
 

@@ -1,20 +1,19 @@
-"""Low-rank adapters (Hu et al. 2021) on a frozen base, in peft's layout on disk."""
+"""Low-rank adapters on the attention of a frozen base, in peft's layout on disk."""
 
 from __future__ import annotations
 
-import warnings
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pellucid.learn.finetune.training.base_model import Base
-from pellucid.models.adapter_folder import WEIGHTS
+from pellucid.learn.finetune.training.low_rank_linear import LowRankLinear
+from pellucid.models.adapter_folder import CONFIG, WEIGHTS
 from pellucid.system import atomic_files
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -24,23 +23,18 @@ class TrainableAdapter:
     """A base with a new adapter, in float32, without effect before training."""
 
     def __init__(self, base: Base, rank: int, seed: int) -> None:
-        base.model.name_or_path = base.name
-        config = LoraConfig(
-            r=rank,
-            lora_alpha=2 * rank,
-            # Early stopping prevents overfitting; without dropout, each step is reproducible.
-            lora_dropout=0.0,
-            target_modules=list(TARGETS),
-            task_type="CAUSAL_LM",
-            base_model_name_or_path=base.name,
-        )
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            # Peft uses an attribute that transformers has renamed.
-            warnings.simplefilter("ignore", FutureWarning)
-            torch.manual_seed(seed)
-            self._tuned: Any = get_peft_model(base.model, config)
         self.model: nn.Module = base.model  # Includes the adapter.
-        self._config = config
+        self._base = base.name
+        self._rank, self._alpha = rank, 2 * rank  # Without dropout, each step is reproducible.
+        generator = torch.Generator().manual_seed(seed)
+        # In all layers: the upper half alone saves a third of the time of a step, and learns in 24 steps less than all in 8.
+        self._modules = {
+            name: LowRankLinear(base.model.get_submodule(name), rank, self._alpha, generator)
+            for name, _ in base.model.named_modules()
+            if name.rpartition(".")[2] in TARGETS
+        }
+        for name, module in self._modules.items():
+            base.model.set_submodule(name, module)
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -48,8 +42,15 @@ class TrainableAdapter:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        with self._tuned.disable_adapter():
+        try:
+            self._switch(on=False)
             yield
+        finally:
+            self._switch(on=True)
+
+    def _switch(self, *, on: bool) -> None:
+        for module in self._modules.values():
+            module.on = on
 
     @torch.no_grad()
     def put(self, weights: Mapping[str, Tensor]) -> None:
@@ -60,12 +61,23 @@ class TrainableAdapter:
         return {name: parameter.detach().cpu().clone() for name, parameter in self.parameters.items()}
 
     def save(self, folder: Path) -> None:
-        config = self._tuned.peft_config["default"]
-        # Without the argument, peft asks the hub for the base's vocabulary.
-        state = get_peft_model_state_dict(self._tuned, save_embedding_layers=False)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        config.inference_mode = True
+        config = {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": self._base,
+            "r": self._rank,
+            "lora_alpha": self._alpha,
+            "lora_dropout": 0.0,
+            "target_modules": sorted({name.rpartition(".")[2] for name in self._modules}),
+            "bias": "none",
+            "inference_mode": True,
+        }
+        tensors = {
+            f"base_model.model.{name}.{matrix}.weight": parameter.detach().cpu().contiguous()
+            for name, module in self._modules.items()
+            for matrix, parameter in (("lora_A", module.down), ("lora_B", module.up))
+        }
         with atomic_files.errors_explained(folder):
             with atomic_files.written_whole(folder / WEIGHTS) as part:
                 save_file(tensors, part, {"format": "pt"})
-            config.save_pretrained(str(folder))
+            atomic_files.write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
