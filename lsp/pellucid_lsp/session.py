@@ -86,8 +86,10 @@ class EditorSession:
     def _use_files(self) -> None:
         """Make the parts for the folders and the settings of the context.
 
-        Chunks of a closed folder or of an excluded file must no longer be sent.
+        Chunks of a closed folder or of an excluded file must no longer be sent, and answers made with
+        such chunks must not be shown.
         """
+        self.answers.forget()
         self._privacy = Privacy(self._folders, self.settings.context.exclude)
         self.ring = ChunkRing(self.settings.context, self._privacy.permits)
         self._files = WorkspaceFiles(self._folders, self.settings.context)
@@ -143,9 +145,9 @@ class EditorSession:
             self.ring.note_open(uri, self.policy.filename(uri), text)
 
     def prefill_opened(self, cursor: DocumentCursor) -> None:
-        """Have the model read a document that was opened, before the first key."""
+        """Have the model read other files for an opened document, before the first key."""
         if self.policy.suggestion_refusal(cursor) is None:
-            self._idle.begin(cursor)
+            self._idle.restart(cursor, at_once=True)
 
     def note_edited(self, uri: str, text: str, line: int) -> None:
         if self.policy.may_send(uri, text):

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from pellucid.completion import idle_prefill
+from pellucid.completion.answers import Answer
 from pellucid.completion.document_cursor import DocumentCursor
-from pellucid.completion.settings import ContextSettings
+from pellucid.completion.settings import ContextSettings, SuggestionShape
 from pellucid.errors import PellucidError
 from pellucid_lsp.editor_settings import EditorSettings, ServerSettings
 from pellucid_lsp.session import EditorSession
+from support.editors.token_factory import make_tokens
 
 ORDERS = "class OrderBook:\n    def add_order(self, order, price_limit):\n        self.open_orders.append(order)\n"
 SETTINGS = EditorSettings(server=ServerSettings(url="http://127.0.0.1:9", start=False))
@@ -81,10 +83,14 @@ async def test_switched_off(tmp_path: Path, settings: EditorSettings) -> None:
 
 
 async def test_closed_folder(tmp_path: Path) -> None:
-    """Chunks of a closed workspace folder are not sent with documents of a new folder."""
+    """Chunks of a closed folder are not sent with documents of a new folder, nor answers shown."""
     session = EditorSession(SETTINGS, [tmp_path / "one"], lambda: None)
     session.note_opened((tmp_path / "one/orders.py").as_uri(), ORDERS)
-    assert session.ring.promote("")
+    assert session.ring.promote("file:///new.py")
+    cursor = DocumentCursor((tmp_path / "one/main.py").as_uri(), "a", "", "python")
+    session.answers.keep(Answer(cursor, make_tokens("b"), SuggestionShape.LINE, complete=True, model="m"))
+    assert session.answers.at(cursor) is not None
     await session.set_folders([tmp_path / "other"])
+    assert session.answers.at(cursor) is None
     assert session.ring.chunks("", (tmp_path / "other/main.py").as_uri()) == ()
     await session.aclose()

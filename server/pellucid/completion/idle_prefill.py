@@ -44,18 +44,11 @@ class IdlePrefill:
         self._cursor: DocumentCursor | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, cursor: DocumentCursor) -> None:
-        """Prefill at once, for a document that was opened."""
-        self._start(cursor, 0)
-
-    def restart(self, cursor: DocumentCursor) -> None:
-        """Prefill after a pause."""
-        self._start(cursor, IDLE_SECONDS)
-
-    def _start(self, cursor: DocumentCursor, seconds: float) -> None:
+    def restart(self, cursor: DocumentCursor, *, at_once: bool = False) -> None:
+        """Prefill after a pause or ``at_once``, for a document that was opened."""
         self.stop()
         self._cursor = cursor
-        self._task = asyncio.create_task(self._run(cursor, seconds))
+        self._task = asyncio.create_task(self._run(cursor, 0 if at_once else IDLE_SECONDS))
 
     def stop(self) -> None:
         if self._task is not None:

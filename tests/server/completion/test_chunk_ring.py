@@ -8,7 +8,7 @@ from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, MAX_CAN
 from pellucid.completion.settings import ContextSettings
 
 SETTINGS = ContextSettings(files_tokens=400)
-A, B, C = "file:///a.py", "file:///b.py", "file:///c.py"
+A, B, C, NEW = "file:///a.py", "file:///b.py", "file:///c.py", "file:///new.py"
 
 
 def function(name: str, lines: int = 3) -> str:
@@ -20,7 +20,7 @@ def filled(*names: str, settings: ContextSettings = SETTINGS) -> ChunkRing:
     ring = ChunkRing(settings)
     for name in names:
         ring.note_edit(f"file:///{name}", name, function(name.partition(".")[0]), 0)
-        assert ring.promote("")
+        assert ring.promote(NEW)
     return ring
 
 
@@ -79,10 +79,10 @@ class TestPromotion:
         ring = ChunkRing(SETTINGS)
         ring.note_edit(A, "a.py", function("one"), 0)
         ring.note_edit(B, "b.py", function("two"), 0)
-        assert (ring.promote(""), len(sent(ring))) == (True, 1)
-        assert (ring.promote(""), len(sent(ring))) == (True, 2)
+        assert (ring.promote(NEW), len(sent(ring))) == (True, 1)
+        assert (ring.promote(NEW), len(sent(ring))) == (True, 2)
         version = ring.version
-        assert (ring.promote(""), ring.version) == (False, version)
+        assert (ring.promote(NEW), ring.version) == (False, version)
 
     def test_what_was_worked_on_comes_first(self) -> None:
         """Edited places are promoted before visited places, and opened documents last."""
@@ -91,7 +91,7 @@ class TestPromotion:
         ring.note_visit(B, "b.py", function("visited"), 0)
         ring.note_visit("file:///d.py", "d.py", "", 0)
         ring.note_open(A, "a.py", function("opened"))
-        while ring.promote(""):
+        while ring.promote(NEW):
             pass
         assert sent(ring) == ["c.py", "b.py", "a.py"]
 
@@ -101,8 +101,8 @@ class TestPromotion:
         for lines in range(3, 20):
             ring.note_edit(A, "a.py", function("grows", lines), lines)
         ring.note_open(A, "a.py", function("grows", 20))
-        assert ring.promote("")
-        assert not ring.promote("")
+        assert ring.promote(NEW)
+        assert not ring.promote(NEW)
         (extra,) = ring.chunks("", B)
         assert "grows_19" in extra.text
 
@@ -113,7 +113,7 @@ class TestPromotion:
         ring.note_edit(A, "a.py", function("both"), 0)
         ring.note_visit(A, "a.py", function("both"), 2)
         ring.note_visit(C, "c.py", "", 0)
-        assert ring.promote("")
+        assert ring.promote(NEW)
         assert sent(ring) == ["a.py"]
 
     def test_the_document_of_the_cursor_waits(self) -> None:
@@ -134,7 +134,7 @@ class TestPromotion:
         ring.note_visit(A, "a.py", text, 20)
         ring.note_visit(A, "a.py", text, 150)
         ring.note_visit(B, "b.py", "", 0)
-        while ring.promote(""):
+        while ring.promote(NEW):
             pass
         assert [extra.text.split("\n")[0] for extra in ring.chunks("", B)] == ["def f25():", "def f3():"]
 
@@ -144,7 +144,7 @@ class TestPromotion:
         ring.note_edit(A, "a.py", function("edited"), 0)
         for number in range(MAX_CANDIDATES + 5):
             ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"opened_{number}"))
-        while ring.promote(""):
+        while ring.promote(NEW):
             pass
         names = sent(ring)
         assert (names[0], len(names)) == ("a.py", MAX_CANDIDATES)
@@ -155,7 +155,7 @@ class TestPromotion:
         """A budget of 0 sends nothing."""
         ring = ChunkRing(ContextSettings(files_tokens=0))
         ring.note_edit(A, "a.py", function("one"), 0)
-        assert (ring.promote(""), sent(ring)) == (False, [])
+        assert (ring.promote(NEW), sent(ring)) == (False, [])
 
 
 class TestLikeness:
@@ -164,13 +164,13 @@ class TestLikeness:
         ring = filled("a.py")
         version = ring.version
         ring.note_edit(B, "b.py", function("a"), 0)
-        assert (ring.promote(""), sent(ring), ring.version) == (False, ["a.py"], version)
+        assert (ring.promote(NEW), sent(ring), ring.version) == (False, ["a.py"], version)
 
     def test_a_newer_state_takes_over(self) -> None:
         """A chunk replaces a similar older chunk of the same document."""
         ring = filled("a.py", "b.py")
         ring.note_edit(A, "a.py", function("a", 5), 1)
-        assert ring.promote("")
+        assert ring.promote(NEW)
         assert sent(ring) == ["b.py", "a.py"]
         assert "a_4 = 4" in ring.chunks("", B)[0].text
 
@@ -178,7 +178,7 @@ class TestLikeness:
         """A chunk with fewer than three lines of letters or digits is not sent."""
         ring = ChunkRing(SETTINGS)
         ring.note_edit(A, "a.py", "x = 1\n}\n{\n\n)\ny = 2\n", 0)
-        assert not ring.promote("")
+        assert not ring.promote(NEW)
 
     def test_what_stands_around_the_cursor_is_left_out(self) -> None:
         """A chunk with mostly the cursor's text is not sent, whatever the indentation."""
@@ -190,7 +190,7 @@ class TestLikeness:
         """Cells of a notebook are not sent together with cells of the same notebook."""
         ring = ChunkRing(SETTINGS)
         ring.note_edit("vscode-notebook-cell:/n.ipynb#1", "n.ipynb", function("cell"), 0)
-        ring.promote("")
+        ring.promote(NEW)
         assert sent(ring, exclude="vscode-notebook-cell:/n.ipynb#2") == []
         assert sent(ring, exclude="vscode-notebook-cell:/m.ipynb#2") == ["n.ipynb"]
 
@@ -201,7 +201,7 @@ class TestEviction:
         ring, before, cuts = ChunkRing(SETTINGS), list[str](), 0
         for number in range(60):
             ring.note_edit(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 6), 0)
-            assert ring.promote("")
+            assert ring.promote(NEW)
             now = sent(ring)
             assert now[-1] == f"{number}.py"
             if now[:-1] != before:
@@ -224,7 +224,7 @@ class TestEviction:
                 ring.note_open(uri, name, text)
             else:
                 ring.note_edit(uri, name, text, lines)
-            ring.promote("")
+            ring.promote(NEW)
             characters = sum(len(extra.text) + len(extra.filename) for extra in ring.chunks("", "file:///none"))
             assert characters <= budget * CHARACTERS_PER_TOKEN
 
@@ -233,11 +233,11 @@ class TestEviction:
         ring = filled("a.py", "b.py")
         for number in range(10):
             ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 12))
-            ring.promote("")
+            ring.promote(NEW)
         full = sent(ring)
         assert len(full) > 2
         ring.note_edit(C, "c.py", function("c", 12), 0)
-        assert ring.promote("")
+        assert ring.promote(NEW)
         assert sent(ring)[:2] == ["a.py", "b.py"]
         assert len(sent(ring)) < len(full)
 
@@ -246,13 +246,13 @@ class TestEviction:
         ring = ChunkRing(SETTINGS)
         for number in range(20):
             ring.note_open(f"file:///{number}.py", f"{number}.py", function(f"f{number}", 12))
-            ring.promote("")
+            ring.promote(NEW)
         opened = sent(ring)
         assert opened == [f"{number}.py" for number in range(len(opened))]
         assert len(opened) < 20
         for number in range(2):
             ring.note_edit(f"file:///e{number}.py", f"e{number}.py", function(f"e{number}", 12), 0)
-            assert ring.promote("")
+            assert ring.promote(NEW)
         assert sent(ring)[-2:] == ["e0.py", "e1.py"]
 
 
@@ -270,10 +270,10 @@ class TestPermission:
         cell, text = "vscode-notebook-cell:/n.ipynb#1", function("b", 90)
         ring.note_edit(cell, "n.ipynb", text, 0)
         ring.note_edit(A, "a.py", function("a"), 0)
-        assert ring.promote("")
+        assert ring.promote(NEW)
         assert asked == [(A, function("a")), (cell, text)]
         forbidden.clear()
-        assert not ring.promote("")
+        assert not ring.promote(NEW)
         assert sent(ring) == ["n.ipynb"]
 
     def test_a_chunk_that_may_not_be_sent_any_more(self) -> None:
@@ -282,7 +282,7 @@ class TestPermission:
         ring = ChunkRing(SETTINGS, lambda uri, text: uri not in forbidden and "password" not in text)
         for name in ("a.py", "b.py"):
             ring.note_edit(f"file:///{name}", name, function(name[0]), 0)
-            assert ring.promote("")
+            assert ring.promote(NEW)
         version = ring.version
         assert (sent(ring), ring.version) == (["a.py", "b.py"], version)
         forbidden.add(A)
@@ -303,7 +303,7 @@ class TestForgetting:
         ring.note_visit(C, "c.py", "", 0)
         assert sent(ring) == ["b.py"]
         assert ring.version != version
-        assert not ring.promote("")
+        assert not ring.promote(NEW)
 
     def test_a_stranger(self) -> None:
         """Forgetting an unknown document changes nothing."""
@@ -322,7 +322,7 @@ class TestRelated:
         """The best piece is promoted first."""
         ring = ChunkRing(SETTINGS)
         self.note(ring, "a.py", "b.py")
-        ring.promote("")
+        ring.promote(NEW)
         assert sent(ring) == ["a.py"]
 
     def test_newer_ones_take_their_place(self) -> None:
@@ -330,7 +330,7 @@ class TestRelated:
         ring = ChunkRing(SETTINGS)
         self.note(ring, "a.py")
         self.note(ring, "b.py")
-        while ring.promote(""):
+        while ring.promote(NEW):
             pass
         assert sent(ring) == ["b.py"]
 
@@ -339,7 +339,7 @@ class TestRelated:
         ring = filled("edited.py")
         for number in range(20):
             self.note(ring, f"{number}.py")
-            ring.promote("")
+            ring.promote(NEW)
         assert "edited.py" in sent(ring)
         assert "19.py" in sent(ring)
 
@@ -347,4 +347,4 @@ class TestRelated:
         """The file of an edited document is not read, however the URI is spelled."""
         ring = filled("(group) a.py")
         ring.note_related([("file:///%28group%29%20a.py", "a.py", function("old"), 0)])
-        assert not ring.promote("")
+        assert not ring.promote(NEW)

@@ -564,7 +564,7 @@ async def test_files_only_to_models_that_know_them() -> None:
         settings = EditorSettings.read({"completion": {"ahead": False}})
         ring = ChunkRing(settings.context)
         ring.note_open("file:///b.py", "b.py", other)
-        assert ring.promote("")
+        assert ring.promote(HERE.uri)
         context = PromptContext(settings.context, ring)
         made = Completer(settings.completion, ModelChoice(cast("Any", server)), context)
         await made.suggest(HERE)

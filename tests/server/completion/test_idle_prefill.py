@@ -78,7 +78,7 @@ async def test_an_opened_document_is_read_at_once(monkeypatch: pytest.MonkeyPatc
     """The prompt of an opened document is read without a pause, with the queued chunks."""
     monkeypatch.setattr(idle_prefill, "IDLE_SECONDS", 3600.0)
     work = Work(chunks=2)
-    work.idle.begin(HERE)
+    work.idle.restart(HERE, at_once=True)
     await settle()
     assert (work.read, work.found) == ([HERE, HERE], [HERE])
 

@@ -195,7 +195,7 @@ class TestChunks:
             "def area(width, height):\n    checked(width, height)\n    return width * height\n",
         )
         ring.note_edit("file:///b.py", "b.py", chunk, 0)
-        assert ring.promote("")
+        assert ring.promote("file:///new.py")
         first = ours.prompt(cursor(CODE))
         assert [extra.text for extra in first.extra] == [chunk]
         assert ours.prompt(cursor(CODE + chunk)).extra == first.extra
@@ -209,7 +209,7 @@ class TestChunks:
         ours = PromptContext(some, ring)
         assert ours.prompt(cursor("x")) == Prompt("x", "")
         ring.note_edit("file:///b.py", "b.py", "one = 1\ntwo = 2\nthree = 3\n", 0)
-        ring.promote("")
+        ring.promote("file:///new.py")
         assert [extra.filename for extra in ours.prompt(cursor("x")).extra] == ["b.py"]
         ring.forget("file:///b.py")
         assert ours.prompt(cursor("x")) == Prompt("x", "")
@@ -221,7 +221,7 @@ class TestChunks:
         ours = PromptContext(some, ring)
         for name in ("b", "c"):
             ring.note_edit(f"file:///{name}.py", f"{name}.py", f"{name}1 = 1\n{name}2 = 2\n{name}3 = 3\n", 0)
-            assert ring.promote("")
+            assert ring.promote("file:///new.py")
         assert [extra.filename for extra in ours.prompt(cursor("x")).extra] == ["b.py", "c.py"]
         forbidden.add("file:///b.py")
         assert [extra.filename for extra in ours.prompt(cursor("xy")).extra] == ["c.py"]
@@ -233,5 +233,5 @@ class TestChunks:
         some = ContextSettings()
         ring = ChunkRing(some)
         ring.note_edit("file:///a.py", "a.py", CODE, 100)
-        ring.promote("")
+        ring.promote("file:///new.py")
         assert PromptContext(some, ring).prompt(cursor(text)).extra == ()
