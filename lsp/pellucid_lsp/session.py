@@ -86,8 +86,8 @@ class EditorSession:
     def _use_files(self) -> None:
         """Make the parts for the folders and the settings of the context.
 
-        Chunks of a closed folder or of an excluded file must no longer be sent, and answers made with
-        such chunks must not be shown.
+        Chunks of a closed folder or of an excluded file must no longer be sent, and answers made
+        with such chunks must not be shown.
         """
         self.answers.forget()
         self._privacy = Privacy(self._folders, self.settings.context.exclude)
