@@ -20,7 +20,7 @@ from pellucid.errors import ConfigError, InvalidRequestError
 learning = typer.Typer(rich_markup_mode=None)
 suggestions_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 learning.add_typer(
-    suggestions_app, name="suggestions", help="Export or delete the log of suggestions, if an editor keeps a log."
+    suggestions_app, name="suggestions", help="Show, export or delete the log of suggestions, if an editor keeps a log."
 )
 
 
@@ -246,6 +246,14 @@ def _check_kind(of_suggestions: Mapping[str, object], limit: int | None, *, edit
     for name, given in of_suggestions.items():
         if edits and given is not None:
             raise typer.BadParameter("cannot be combined with --edits.", param_hint=name)
+
+
+@suggestions_app.command("show", epilog="Example: pellucid suggestions show")
+def show_suggestions(data: DataFolder = None) -> None:
+    """Show by model how much of the suggestions was accepted, for instance with and without an adapter."""
+    from pellucid.cli import suggestion_log_commands
+
+    suggestion_log_commands.show(data)
 
 
 @suggestions_app.command("export", epilog="Example: pellucid suggestions export suggestions.jsonl")

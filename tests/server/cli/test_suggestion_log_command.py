@@ -1,9 +1,10 @@
-"""Two commands export and delete the log of suggestions."""
+"""Three commands show, export and delete the log of suggestions."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,22 @@ def test_export(run: Run, log: SuggestionLog, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert [row["id"] for row in rows] == ["s-0", "s-1", "s-2"]
     assert {row["outcome"] for row in rows} == {"accepted"}
+
+
+def test_show(run: Run, log: SuggestionLog) -> None:
+    """Each model has a row with its reactions and the accepted characters of a suggestion."""
+    entry = log.entries("m")[0]
+    log.write(replace(entry, id="a-1", model="m:mine", outcome=Reaction.SHORTENED, accepted=4))
+    log.write(replace(entry, id="a-2", model="m:mine", outcome=Reaction.DISMISSED, accepted=0))
+
+    code, out, _ = run("suggestions", "show", "--data", log.path.parent)
+
+    assert code == 0
+    rows = [line.strip("│").split("│") for line in out.splitlines() if "│" in line]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["m", "3", "3", "0", "0", "27", "9.0 ± 0.0"],
+        ["m:mine", "2", "0", "1", "1", "4", "2.0 ± 3.9"],
+    ]
 
 
 def test_delete(run: Run, log: SuggestionLog) -> None:
