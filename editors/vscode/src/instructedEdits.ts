@@ -84,7 +84,7 @@ export class InstructedEdits implements vscode.Disposable {
       }
       requireUnchanged(selected);
       this.preview.show(replaced(selected.document, made.hunks));
-      const chosen = await pick(instruction, made.hunks);
+      const chosen = await pick(instruction, made);
       if (chosen !== "another") {
         return chosen;
       }
@@ -228,14 +228,19 @@ class Preview implements vscode.TextDocumentContentProvider, vscode.Disposable {
   }
 }
 
-/** Returns the changes that the user marks, and "another" for an edit with another seed. */
-function pick(instruction: string, hunks: readonly Hunk[]): Promise<readonly Hunk[] | "another"> {
+/** Returns the changes that the user marks, and "another" for an edit with another seed. What breaks the syntax has no mark yet. */
+function pick(instruction: string, { hunks, note }: InstructedEdit): Promise<readonly Hunk[] | "another"> {
   const input = vscode.window.createQuickPick<HunkItem>();
   input.title = instruction;
-  input.placeholder = "Space marks a change or not, Enter makes the marked ones, Escape makes none";
+  input.placeholder = `${note === null ? "" : `${note} `}Space marks a change or not, Enter makes the marked ones, Escape makes none`;
   input.canSelectMany = true;
-  input.items = hunks.map((hunk) => ({ label: linesOf(hunk), description: percent(hunk), detail: firstLine(hunk), hunk }));
-  input.selectedItems = input.items;
+  input.items = hunks.map((hunk) => ({
+    label: linesOf(hunk),
+    description: hunk.breaksSyntax ? "breaks the syntax" : "",
+    detail: firstLine(hunk),
+    hunk,
+  }));
+  input.selectedItems = input.items.filter(({ hunk }) => !hunk.breaksSyntax);
   input.buttons = [ANOTHER];
   input.ignoreFocusOut = true;
   return new Promise((resolve) => {
@@ -315,14 +320,6 @@ function place({ line, character }: vscode.Position): Position {
 
 function linesOf({ first, old }: Hunk): string {
   return old.length < 2 ? `Line ${first + 1}` : `Lines ${first + 1} to ${first + old.length}`;
-}
-
-function percent({ probability }: Hunk): string {
-  if (probability === null) {
-    return "not read";
-  }
-  const rounded = Math.round(100 * probability);
-  return rounded === 0 ? "under 1 % probable" : rounded === 100 ? "over 99 % probable" : `${rounded} % probable`;
 }
 
 function firstLine(hunk: Hunk): string {

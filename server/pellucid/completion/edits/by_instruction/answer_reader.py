@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from pellucid.code.language_syntax import may_be_prose
 from pellucid.completion.edits.by_instruction.selected_lines import Indentation, SelectedLines
@@ -58,9 +59,9 @@ class AnswerReader:
         line, self._text = self._text, ""
         return [] if self.closed or self.is_prose or not line.strip() else self._take(line, len(line))
 
-    def drop(self, first: int, last: int) -> None:
-        kept = slice(first, len(self.lines) - last)
-        self.lines, self._spans = self.lines[kept], self._spans[kept]
+    def remove(self, numbers: Container[int]) -> None:
+        kept = [number for number in range(len(self.lines)) if number not in numbers]
+        self.lines, self._spans = [self.lines[number] for number in kept], [self._spans[number] for number in kept]
 
     def tokens(self, begin: int, end: int) -> tuple[Token, ...]:
         """Return the tokens of the lines ``begin`` to ``end``, including shared tokens."""
