@@ -109,6 +109,15 @@ def test_an_edit_that_does_not_parse(
     assert ('"breaks_syntax": true' if "--json" in flags else "@@ -2,1 +2,1 @@ breaks the syntax\n") in out
 
 
+def test_imports_above_the_lines(run: Run, model: LocalEditor, file: Path) -> None:
+    """An added import is written above lines that were not given."""
+    file.write_text("import os\n\n" + TEXT)
+    model.answer = "import re\n\nb = re.A\n```\n"
+    code, out, _ = run("edit", file, "Set b to A.", "--lines", "4", "--yes")
+    assert (code, file.read_text()) == (0, "import os\nimport re\n\na = 1\nb = re.A\nc = 3\n")
+    assert "@@ -1,0 +2,1 @@\n+import re\n@@ -4,1 +5,1 @@\n-b = 2\n+b = re.A\n" in out
+
+
 def test_a_file_that_changes_meanwhile(
     run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from pellucid.code.language_syntax import find_syntax
+from pellucid.completion.edits.by_instruction.added_imports import take_imports
 from pellucid.completion.edits.by_instruction.answer_reader import AnswerReader
 from pellucid.completion.edits.by_instruction.edit_prompt import EditPrompt
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit, NewLines
@@ -144,7 +145,10 @@ class _Answer:
         first, last = _repeated(self._selected, self.reader.lines)
         count = len(self.reader.lines)
         self.reader.remove({*range(first), *range(count - last, count)})
-        found = _hunks(self._selected, self.reader)
+        imports = take_imports(self._selected, self.reader, self._prompt.language)
+        found = [] if imports is None else [imports]
+        if self.reader.lines or not count:  # An answer of imports only leaves the selection as it is.
+            found += _hunks(self._selected, self.reader)
         top = self._query.top_logprobs
         return [_with_alternatives(hunk, top) for hunk in found], None if found else UNCHANGED
 
