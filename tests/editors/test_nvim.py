@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -585,6 +586,20 @@ def test_an_edit_by_instruction(real: Neovim) -> None:
     assert "1 of 1" not in real.screen
     real.keys("u")
     real.until_text(INSTRUCTED)
+
+
+@pytest.mark.model
+def test_written_tests(real: Neovim) -> None:
+    """Tests of the selected function are written below, apart by blank lines, and parse."""
+    real.edit(INSTRUCTED + "\n")
+    real.keys(":1,2Pellucid instruct Write tests for this.<CR>")
+    until(lambda: "1 of 1" in real.screen, "the hunk", 120)
+    real.keys("<Tab>")
+    until(lambda: "1 change applied." in real.screen, "the sentence")
+    function, rest = INSTRUCTED.split("\n\n\n")
+    assert real.text.startswith(f"{function}\n\n\ndef test_add():\n    assert add(")
+    assert real.text.endswith(f"\n\n\n{rest}")
+    ast.parse(real.text)
 
 
 def test_explained_code(served: Neovim, assistant: ScriptedAssistant) -> None:

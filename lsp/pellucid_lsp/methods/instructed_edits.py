@@ -25,8 +25,7 @@ INSTRUCT, EXPLAIN_CODE = "pellucid.instruct", "pellucid.explainCode"
 """The commands of the code actions. Arguments: URI, first line, line after the last, instruction.
 """
 
-READY_MADE = ("Write a docstring", "Add type hints")
-WRITE_TESTS = "Write tests for this"
+READY_MADE = ("Write a docstring", "Add type hints", "Write tests for this")
 EXPLAIN = "Explain"
 
 MAX_TITLE_CHARACTERS = 80
@@ -234,7 +233,6 @@ def _for_selection(params: types.CodeActionParams) -> list[types.CodeAction]:
     first, end = params.range.start.line, _end(params.range)
     kind = types.CodeActionKind.RefactorRewrite
     actions = [_action(title, kind, INSTRUCT, params, first, end, f"{title}.") for title in READY_MADE]
-    actions.append(_action(WRITE_TESTS, kind, INSTRUCT, params, end, end, "Write tests for the code above."))
     return [*actions, _action(EXPLAIN, kind, EXPLAIN_CODE, params, first, end)]
 
 

@@ -6,8 +6,9 @@ Small models write imports above the selected code, also imports that the file h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from pellucid.code.language_syntax import Syntax, find_syntax, scan_line
 from pellucid.completion.edits.by_instruction.answer_reader import AnswerReader
@@ -127,6 +128,11 @@ def _set_apart(document: Sequence[str], place: int, new: list[str], grammar: re.
     follows = document[place] if place < len(document) else ""
     below = [""] * (1 + (grammar is _PYTHON and _DEFINITION.match(follows) is not None)) if follows.strip() else []
     return [*above, *new, *below]
+
+
+def blank_lines(lines: Iterable[str]) -> int:
+    """Count the blank lines at the beginning."""
+    return sum(1 for _ in takewhile(lambda line: not line.strip(), lines))
 
 
 def _with_blanks(lines: Sequence[str], found: Sequence[Import]) -> set[int]:

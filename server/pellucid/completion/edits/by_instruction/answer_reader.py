@@ -17,10 +17,11 @@ _CODE = re.compile(r"[=(){}\[\];<>#@\\/|&`\"]")
 class AnswerReader:
     """The lines of an answer so far. ``closed``: the closing fence was read.
 
-    ``is_prose``: the answer begins with a sentence instead of code.
+    ``is_prose``: the answer begins with a sentence instead of code. ``begun``: text before the
+    first token.
     """
 
-    def __init__(self, selected: SelectedLines, fence: str, language: str) -> None:
+    def __init__(self, selected: SelectedLines, fence: str, language: str, begun: str = "") -> None:
         self.lines: list[str] = []
         self.closed = False
         self.is_prose = False
@@ -28,17 +29,22 @@ class AnswerReader:
         self._fence = fence
         self._margin: int | None = None
         self._inner: int | None = None  # Spaces before a fence that is open inside the answer
-        self._text = ""
+        self._text = begun
         self._at = 0
         self._blank: list[tuple[int, int]] = []
         self._spans: list[tuple[int, int]] = []  # Range of each line in the text of all tokens
         self._tokens: list[tuple[int, Token]] = []
-        self._length = 0
+        self._length = len(begun)
         self._may_be_prose = may_be_prose(language) or any(map(_is_sentence, selected.lines))
 
     @property
     def all_tokens(self) -> list[Token]:
         return [token for _, token in self._tokens]
+
+    @property
+    def repeats(self) -> bool:
+        """True if the last two lines are equal."""
+        return len(self.lines) > 1 and self.lines[-1] == self.lines[-2]
 
     def feed(self, token: Token) -> list[str]:
         """Take a token and return the completed lines.

@@ -17,6 +17,14 @@ from pellucid.completion.edits.by_instruction.answer_reader import AnswerReader
 from pellucid.completion.edits.by_instruction.edit_prompt import EditPrompt
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.hunk_syntax import apply_hunks, check_hunks
+from pellucid.completion.edits.by_instruction.requested_tests import INSTRUCTION as TESTS
+from pellucid.completion.edits.by_instruction.requested_tests import (
+    NOTHING_TO_TEST,
+    check_tests,
+    complete_lines,
+    names_to_test,
+    tests_below,
+)
 from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines, select_lines, split_lines
 from pellucid.completion.shaping.branches import alternatives, force_alternative
 from pellucid.errors import PellucidError, UnavailableError
@@ -57,7 +65,14 @@ async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines |
     # fence.
     language = query.language or PurePosixPath(query.path).suffix.removeprefix(".")
     selected = select_lines(query.prefix, query.selection, query.suffix, prose=find_syntax(language).prose)
-    prompt = EditPrompt(query, selected)
+    names, prompt = None, None
+    if query.instruction == TESTS:
+        names = names_to_test(selected.text)
+        if not names:
+            yield InstructedEdit(selected.first, selected.text, selected.text, (), Usage(), NOTHING_TO_TEST)
+            return
+        selected, prompt = tests_below(query, selected, names, language)
+    prompt = prompt or EditPrompt(query, selected)
     answer = _Answer(assistant, query, selected, prompt)
     async with aclosing(answer.lines()) as items:
         async for lines in items:
@@ -83,10 +98,14 @@ async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines |
         if why in (REPLACED, LATE):
             reason = why
             break
+    if names and hunks:
+        hunks, reason = check_tests(hunks, names, selected)
     # 3. Parse the file with the hunks.
     before, below = split_lines(selected.before), split_lines(selected.after)
     hunks, note = check_hunks([*before, *selected.raw, *below], hunks, selected.newline, language)
     first = min([selected.first, *(hunk.first for hunk in hunks)])
+    if before and not before[-1].endswith(("\n", "\r")):  # The last line gets an end
+        first = min(first, len(before) - 1)
     old = [*before[first:], *selected.raw]
     text = apply_hunks(old, hunks, selected.newline, first)
     yield InstructedEdit(first, "".join(old), text, tuple(hunks), usage, reason, note)
@@ -110,7 +129,7 @@ class _Answer:
             prompt,
             begun,
         )
-        self.reader = AnswerReader(selected, prompt.fence, prompt.language)
+        self.reader = AnswerReader(selected, prompt.fence, prompt.language, prompt.begun)
         self.usage = Usage()
         self._finish: Finish | None = None
 
@@ -131,7 +150,7 @@ class _Answer:
                     lines = self.reader.feed(item)
                 if lines:
                     yield lines
-                if self.reader.closed or self.reader.is_prose:
+                if self.reader.closed or self.reader.is_prose or (self._prompt.tests and self.reader.repeats):
                     break
 
     def hunks(self) -> tuple[list[Hunk], str | None]:
@@ -197,7 +216,10 @@ def _sum(one: Usage, other: Usage) -> Usage:
 def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLines, prompt: EditPrompt) -> str | None:
     if answer.is_prose:
         return PROSE
-    if finish is not None and not answer.closed:
+    is_cut = answer.repeats or (finish is not None and finish.reason is FinishReason.LENGTH)
+    if prompt.tests and is_cut and answer.lines:
+        answer.remove(range(complete_lines(answer.lines, prompt.language), len(answer.lines)))
+    elif finish is not None and not answer.closed:
         if finish.reason is FinishReason.ERROR:
             raise PellucidError(finish.error or "The model failed at this answer; see the server log.")
         is_full = finish.usage.generated < prompt.max_tokens
