@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -573,11 +574,11 @@ INSTRUCTED = "def add(a, b):\n    return a + b\n\n\nx = 1"
 
 @pytest.mark.model
 def test_an_edit_by_instruction(real: Neovim) -> None:
-    """The new line is drawn with probability and keys; a key takes the line, an undo restores."""
+    """The new line is drawn with the keys; a key takes the line, an undo restores."""
     real.edit(INSTRUCTED + "\n")
     real.keys(":1,2Pellucid instruct Rename the function to total.<CR>")
     until(lambda: "1 of 1" in real.screen, "the hunk", 120)
-    assert re.search(r"» 1 of 1, (over |under )?\d+ %  take <Tab>", real.screen)
+    assert "» 1 of 1  take <Tab>" in real.screen
     assert "def total(a, b):" in real.screen
     assert real.text == INSTRUCTED
     real.keys("<Tab>")
@@ -585,6 +586,20 @@ def test_an_edit_by_instruction(real: Neovim) -> None:
     assert "1 of 1" not in real.screen
     real.keys("u")
     real.until_text(INSTRUCTED)
+
+
+@pytest.mark.model
+def test_written_tests(real: Neovim) -> None:
+    """Tests of the selected function are written below, apart by blank lines, and parse."""
+    real.edit(INSTRUCTED + "\n")
+    real.keys(":1,2Pellucid instruct Write tests for this.<CR>")
+    until(lambda: "1 of 1" in real.screen, "the hunk", 120)
+    real.keys("<Tab>")
+    until(lambda: "1 change applied." in real.screen, "the sentence")
+    function, rest = INSTRUCTED.split("\n\n\n")
+    assert real.text.startswith(f"{function}\n\n\ndef test_add():\n    assert add(")
+    assert real.text.endswith(f"\n\n\n{rest}")
+    ast.parse(real.text)
 
 
 def test_explained_code(served: Neovim, assistant: ScriptedAssistant) -> None:
@@ -603,17 +618,15 @@ def test_explained_code(served: Neovim, assistant: ScriptedAssistant) -> None:
     assert served.text == INSTRUCTED
 
 
-def hunk(line: int, old: list[str], new: list[str], probability: float = 0.75) -> dict[str, Any]:
+def hunk(line: int, old: list[str], new: list[str], breaks: bool | None = False) -> dict[str, Any]:
     """Return a hunk as from ``pellucid/edit``: whole lines from ``line`` on."""
     span = {"start": {"line": line, "character": 0}, "end": {"line": line + len(old), "character": 0}}
     text = "".join(one + "\n" for one in new)
-    return {"range": span, "newText": text, "first": line, "old": old, "new": new, "probability": probability}
+    return {"range": span, "newText": text, "first": line, "old": old, "new": new, "breaksSyntax": breaks}
 
 
-EDIT = {
-    "reason": None,
-    "hunks": [hunk(0, ["a = 1"], ["a = 10"]), hunk(2, ["c = 3"], ["c = 30"]), hunk(3, [], ["d = 40"])],
-}
+EDIT_HUNKS = [hunk(0, ["a = 1"], ["a = 10"]), hunk(2, ["c = 3"], ["c = 30"]), hunk(3, [], ["d = 40"])]
+EDIT = {"reason": None, "hunks": EDIT_HUNKS}
 UNCHANGED = {"reason": "The model changed nothing: say more exactly what to change, or try another seed.", "hunks": []}
 LETTERS = "a = 1\nb = 2\nc = 3\nend = 0"
 ALL_TAKEN = "a = 10\nb = 2\nc = 30\nd = 40\nend = 0"
@@ -795,7 +808,7 @@ def test_a_taken_edit_stays_drawn(server: LanguageServerInNeovim) -> None:
     vim.keys("<Tab>")
     until(lambda: "» 2 of 3" in vim.screen, "the second hunk")
     assert "a = 10" in vim.screen
-    assert "1 of 3, 75 %, taken" in vim.screen
+    assert "1 of 3, taken" in vim.screen
     assert "finish <Esc>" in vim.screen
     vim.keys("<M-x>")
     until(lambda: "» 3 of 3" in vim.screen, "the third hunk")
@@ -845,15 +858,36 @@ def test_cancelling_an_edit(server: LanguageServerInNeovim) -> None:
 
 
 @pytest.mark.parametrize(
-    ("probability", "text", "columns"), [(1.0, "over 99 %", 100), (0.75, "75 %", 60), (0.0, "under 1 %", 100)]
+    ("breaks", "text", "columns"), [(False, "", 100), (None, "", 70), (True, ", breaks the syntax", 100)]
 )
-def test_keys_of_an_edit(server: LanguageServerInNeovim, probability: float, text: str, columns: int) -> None:
-    """No hunk is certain, and the keys are next to the probability or, if narrow, below."""
+def test_keys_of_an_edit(server: LanguageServerInNeovim, breaks: bool | None, text: str, columns: int) -> None:
+    """A hunk says that it breaks the syntax; the keys are on the same line or, if narrow, below."""
     server.vim.api.ui_try_resize(columns, 30)
-    vim = shown(server, {"reason": None, "hunks": [hunk(0, ["a = 1"], ["a = 10"], probability)]})
+    vim = shown(server, {"reason": None, "hunks": [hunk(0, ["a = 1"], ["a = 10"], breaks)]})
     gap = "  " if columns == 100 else "\n  "
     keys = "take <Tab>, leave <M-x>, all <M-a>, again <M-r>, cancel <Esc>"
-    assert f"» 1 of 1, {text}{gap}{keys}"[: columns + 10] in vim.screen
+    assert f"» 1 of 1{text}{gap}{keys}"[:columns] in vim.screen
+
+
+BROKEN = "The answer does not parse: it brings a syntax error into the file."
+
+
+def test_an_edit_that_does_not_parse(server: LanguageServerInNeovim) -> None:
+    """A sentence says so, and the key for all hunks leaves the hunks that break the syntax."""
+    broken = hunk(0, ["a = 1"], ["a = ("], True)
+    edit = {"reason": None, "note": BROKEN, "hunks": [broken, *EDIT_HUNKS[1:]]}
+    vim = shown(server, edit)
+    until(lambda: BROKEN in vim.screen, "the sentence")
+    vim.keys("<M-a>")
+    vim.until_text(ALL_TAKEN.replace("a = 10", "a = 1"))
+    until(lambda: "2 changes applied. Left because of the syntax: 1." in vim.screen, "the count")
+    vim.keys("u")
+    shown(server, edit | {"hunks": [broken]})
+    vim.keys("<M-a>")
+    until(lambda: "nothing was applied. Left because of the syntax: 1." in vim.screen, "the count")
+    shown(server, edit)
+    vim.keys("<Tab><M-x><M-x>")
+    vim.until_text(LETTERS.replace("a = 1", "a = ("))
 
 
 def test_edits_above_the_first_line(server: LanguageServerInNeovim) -> None:

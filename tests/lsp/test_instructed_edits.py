@@ -10,9 +10,10 @@ import pytest
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
+from pellucid.completion.edits.by_instruction.hunk_syntax import BROKEN
 from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
-from pellucid_lsp.methods.instructed_edits import CHANGED, EXPLAIN_CODE, INSTRUCT, OFF
+from pellucid_lsp.methods.instructed_edits import CHANGED, DROPPED, EXPLAIN_CODE, INSTRUCT, LEFT_OUT, OFF
 from support.editors.lsp_client import INLINE, URI, Connect, Editor, until
 from support.servers.http_servers import ScriptedAssistant, spoken
 
@@ -37,7 +38,7 @@ def shown(range: Any) -> tuple[int, int, int, int]:
 
 
 async def test_an_edit(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The result has the new text and hunks with ranges, log odds and tokens."""
+    """The result has the new text and hunks with ranges, tokens and the state of the syntax."""
     editor = await connect(text=TEXT)
     made = await ask(editor, seed=3)
 
@@ -45,7 +46,7 @@ async def test_an_edit(connect: Connect, assistant: ScriptedAssistant) -> None:
     (hunk,) = made.hunks
     assert (hunk.first, shown(hunk.range)) == (2, (2, 0, 2, 9))
     assert (hunk.newText, hunk.old, hunk.new) == ("    y = 5", ["    y = 2"], ["    y = 5"])
-    assert (hunk.logOdds, hunk.probability) == (0, 0.5)
+    assert (hunk.breaksSyntax, made.note) == (False, None)
     assert [token.token for token in hunk.tokens] == ["\ny", " = 5\n"]
     assert assistant.calls[0]["params"].seed == 3
     assert "class A:" in assistant.calls[0]["messages"][0].content
@@ -243,6 +244,32 @@ async def test_a_code_action_edits(connect: Connect) -> None:
     assert (shown(edit.range), edit.new_text) == ((2, 0, 2, 9), "    y = 5")
     with pytest.raises(JsonRpcException, match="needs the arguments of its code action"):
         await editor.command(INSTRUCT, URI, "1", 3, "x")
+
+
+@pytest.mark.parametrize(
+    ("answer", "applied", "rest"),
+    [
+        ("x = '😀'\ny = (5\n```\n", [], DROPPED),
+        ("x = 7\n    y = 2\nw = (5\n```\n", [], DROPPED),
+        ("x = 7\ny = 2\nw = (5\n```\n", ["    x = 7"], LEFT_OUT),
+    ],
+)
+async def test_a_code_action_leaves_out_what_breaks_the_syntax(
+    connect: Connect, assistant: ScriptedAssistant, answer: str, applied: list[str], rest: str
+) -> None:
+    """Hunks that break the syntax are not applied, and a message says so."""
+    assistant.script = [spoken(answer)]
+    editor = await connect()
+    new: list[str] = []
+
+    def apply(params: types.ApplyWorkspaceEditParams) -> types.ApplyWorkspaceEditResult:
+        new.extend(one.new_text for one in (params.edit.changes or {})[URI])
+        return types.ApplyWorkspaceEditResult(applied=True)
+
+    editor.client.feature(types.WORKSPACE_APPLY_EDIT)(apply)
+    editor.open(URI, TEXT)
+    await editor.command(INSTRUCT, URI, 1, 3, "Set y to 5.")
+    assert (new, editor.messages) == (applied, [f"Pellucid: {BROKEN} {rest}"])
 
 
 async def test_a_version_is_edited(connect: Connect) -> None:

@@ -3,6 +3,7 @@
 import * as vscode from "vscode";
 import type { Position } from "vscode-languageclient/node";
 import { chosenInstruction, type MarkedItem, matching } from "./chosenInstruction";
+import { choices, type HunkChoice } from "./hunkChoices";
 import { DOCUMENTS, type LanguageServer, reason } from "./languageServer";
 import { type Hunk, type InstructedEdit, InstructedEditRequest } from "./protocol";
 
@@ -12,9 +13,6 @@ const SCHEME = "pellucid-edit";
 const MAX_HISTORY = 50;
 const HISTORY = "instructions";
 
-/** The most characters of a new line in the list of changes. */
-const MAX_SHOWN = 80;
-
 const ASK_AGAIN = "Ask Again";
 const ANOTHER: vscode.QuickInputButton = { iconPath: new vscode.ThemeIcon("refresh"), tooltip: "Ask again with another seed" };
 
@@ -22,10 +20,6 @@ interface Selection {
   readonly document: vscode.TextDocument;
   readonly version: number;
   readonly range: vscode.Range;
-}
-
-interface HunkItem extends vscode.QuickPickItem {
-  readonly hunk: Hunk;
 }
 
 export class InstructedEdits implements vscode.Disposable {
@@ -84,7 +78,7 @@ export class InstructedEdits implements vscode.Disposable {
       }
       requireUnchanged(selected);
       this.preview.show(replaced(selected.document, made.hunks));
-      const chosen = await pick(instruction, made.hunks);
+      const chosen = await pick(instruction, made);
       if (chosen !== "another") {
         return chosen;
       }
@@ -228,14 +222,14 @@ class Preview implements vscode.TextDocumentContentProvider, vscode.Disposable {
   }
 }
 
-/** Returns the changes that the user marks, and "another" for an edit with another seed. */
-function pick(instruction: string, hunks: readonly Hunk[]): Promise<readonly Hunk[] | "another"> {
-  const input = vscode.window.createQuickPick<HunkItem>();
+/** Returns the changes that the user marks, and "another" for an edit with another seed. What breaks the syntax has no mark yet. */
+function pick(instruction: string, { hunks, note }: InstructedEdit): Promise<readonly Hunk[] | "another"> {
+  const input = vscode.window.createQuickPick<HunkChoice>();
   input.title = instruction;
-  input.placeholder = "Space marks a change or not, Enter makes the marked ones, Escape makes none";
+  input.placeholder = `${note === null ? "" : `${note} `}Space marks a change or not, Enter makes the marked ones, Escape makes none`;
   input.canSelectMany = true;
-  input.items = hunks.map((hunk) => ({ label: linesOf(hunk), description: percent(hunk), detail: firstLine(hunk), hunk }));
-  input.selectedItems = input.items;
+  input.items = choices(hunks);
+  input.selectedItems = input.items.filter(({ picked }) => picked);
   input.buttons = [ANOTHER];
   input.ignoreFocusOut = true;
   return new Promise((resolve) => {
@@ -311,24 +305,6 @@ function lastLine({ start, end }: vscode.Range): number {
 /** Returns a place as the protocol has it; VS Code's own becomes an array in JSON if it is within a range. */
 function place({ line, character }: vscode.Position): Position {
   return { line, character };
-}
-
-function linesOf({ first, old }: Hunk): string {
-  return old.length < 2 ? `Line ${first + 1}` : `Lines ${first + 1} to ${first + old.length}`;
-}
-
-function percent({ probability }: Hunk): string {
-  if (probability === null) {
-    return "not read";
-  }
-  const rounded = Math.round(100 * probability);
-  return rounded === 0 ? "under 1 % probable" : rounded === 100 ? "over 99 % probable" : `${rounded} % probable`;
-}
-
-function firstLine(hunk: Hunk): string {
-  const first = hunk.new.find((line) => line.trim() !== "")?.trim() ?? "";
-  const more = hunk.new.length > 1 || first.length > MAX_SHOWN ? " …" : "";
-  return hunk.new.length === 0 ? "delete" : `${first.slice(0, MAX_SHOWN)}${more}`;
 }
 
 function rangeOf({ range: { start, end } }: Hunk): vscode.Range {

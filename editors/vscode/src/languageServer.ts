@@ -329,10 +329,13 @@ export class LanguageServer implements vscode.Disposable {
         void vscode.window.showInformationMessage(`Pellucid: ${made.reason}`);
         return;
       }
+      const hunks = made.hunks.filter((hunk) => !hunk.breaksSyntax);
+      if (hunks.length < made.hunks.length) {
+        const rest = hunks.length > 0 ? "Only the other changes were made." : "Nothing was changed: ask again, in other words.";
+        void vscode.window.showInformationMessage(`Pellucid: ${made.note} ${rest}`);
+      }
       const edit = new vscode.WorkspaceEdit();
-      made.hunks.forEach((hunk) =>
-        edit.replace(vscode.Uri.parse(uri), this.requests.protocol2CodeConverter.asRange(hunk.range), hunk.newText),
-      );
+      hunks.forEach((hunk) => edit.replace(vscode.Uri.parse(uri), this.requests.protocol2CodeConverter.asRange(hunk.range), hunk.newText));
       await vscode.workspace.applyEdit(edit);
     } catch (error) {
       if (!token.isCancellationRequested) {

@@ -80,17 +80,17 @@ export interface Hunk {
   first: number;
   old: string[];
   new: string[];
-  /** log p(new) - log p(old), in nats; null if it was not read. */
-  logOdds: number | null;
-  probability: number | null;
+  /** Null if it is not known: the file has no parser, or a syntax error before. */
+  breaksSyntax: boolean | null;
 }
 
-/** An edit by instruction. `reason` says why nothing is changed, and is null if something is. */
+/** An edit by instruction. `reason` says why nothing is changed, and is null if something is. `note` says that the answer does not parse. */
 export interface InstructedEdit {
   id: string;
   text: string;
   hunks: Hunk[];
   reason: string | null;
+  note: string | null;
 }
 
 export interface Instruction {

@@ -12,7 +12,7 @@ from typing import Any
 from lsprotocol import types
 
 from pellucid.completion.document_cursor import DocumentCursor, normalize_newlines
-from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit
+from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.finish import Usage
 from pellucid.vocabulary.query import Priority, Terms
@@ -25,14 +25,15 @@ INSTRUCT, EXPLAIN_CODE = "pellucid.instruct", "pellucid.explainCode"
 """The commands of the code actions. Arguments: URI, first line, line after the last, instruction.
 """
 
-READY_MADE = ("Write a docstring", "Add type hints")
-WRITE_TESTS = "Write tests for this"
+READY_MADE = ("Write a docstring", "Add type hints", "Write tests for this")
 EXPLAIN = "Explain"
 
 MAX_TITLE_CHARACTERS = 80
 MAX_DIAGNOSTICS = 3
 
 OFF = "The setting pellucid.instructedEdits is false."
+LEFT_OUT = "Only the other changes were made."
+DROPPED = "Nothing was changed: ask again, in other words."
 CHANGED = "The selected lines have changed meanwhile, so the edit was dropped: ask again."
 
 NUMBERS = count(1)
@@ -57,14 +58,22 @@ def register(server: Pellucid) -> None:
 
     @server.own_command(INSTRUCT)
     async def instruct(*arguments: Any) -> None:
-        """Edit lines by an instruction. The editor applies the edit, with a single undo."""
+        """Edit lines by an instruction. The editor applies the edit, with a single undo.
+
+        Hunks that break the syntax are left out.
+        """
         uri, first, last, instruction = _arguments(INSTRUCT, arguments, 4)
         made = await _edit(server, uri, _lines(first, last), instruction, None, None)
         if made.reason is not None:
             server.messages.show_info(made.reason)
             return
+        hunks = [hunk for hunk in made.hunks if not hunk.breaks_syntax]
+        if len(hunks) < len(made.hunks):
+            server.messages.show_info(f"{made.note} {LEFT_OUT if hunks else DROPPED}")
+        if not hunks:
+            return
         result = await server.workspace_apply_edit_async(
-            types.ApplyWorkspaceEditParams(_workspace_edit(server, uri, made), label=instruction)
+            types.ApplyWorkspaceEditParams(_workspace_edit(server, uri, hunks), label=instruction)
         )
         if not result.applied:
             server.messages.show_info(CHANGED)
@@ -162,16 +171,14 @@ def _same_lines(before: str, now: str, query: EditQuery) -> bool:
 
 def _dropped(query: EditQuery, made: InstructedEdit | None = None) -> InstructedEdit:
     if made is None:
-        made = InstructedEdit(query.prefix.count("\n"), query.selection, query.selection, (), "\n", Usage())
-    return replace(made, text=made.old, hunks=(), reason=CHANGED)
+        made = InstructedEdit(query.prefix.count("\n"), query.selection, query.selection, (), Usage())
+    return replace(made, text=made.old, hunks=(), reason=CHANGED, note=None)
 
 
-def _workspace_edit(server: Pellucid, uri: str, made: InstructedEdit) -> types.WorkspaceEdit:
+def _workspace_edit(server: Pellucid, uri: str, hunks: Sequence[Hunk]) -> types.WorkspaceEdit:
     """Return an edit, limited to this version if the editor supports versions."""
     end = server.documents.line_end(uri)
-    edits = [
-        types.TextEdit(*line_change(server.documents, uri, one.first, one.old, one.new, end)) for one in made.hunks
-    ]
+    edits = [types.TextEdit(*line_change(server.documents, uri, one.first, one.old, one.new, end)) for one in hunks]
     workspace = server.client_capabilities.workspace
     if workspace is None or workspace.workspace_edit is None or not workspace.workspace_edit.document_changes:
         return types.WorkspaceEdit({uri: edits})
@@ -191,13 +198,18 @@ def _report(server: Pellucid, uri: str, made: InstructedEdit) -> Json:
                 "first": hunk.first,
                 "old": list(hunk.old),
                 "new": list(hunk.new),
-                "logOdds": hunk.log_odds,
-                "probability": hunk.probability,
+                "breaksSyntax": hunk.breaks_syntax,
                 "tokens": tokens_report(hunk.tokens, None, codec),
             }
         )
     text = normalize_newlines(made.text).replace("\n", end)
-    return {"id": f"instructed-{next(NUMBERS)}", "text": text, "hunks": hunks, "reason": made.reason}
+    return {
+        "id": f"instructed-{next(NUMBERS)}",
+        "text": text,
+        "hunks": hunks,
+        "reason": made.reason,
+        "note": made.note,
+    }
 
 
 def _for_diagnostics(params: types.CodeActionParams) -> list[types.CodeAction]:
@@ -221,7 +233,6 @@ def _for_selection(params: types.CodeActionParams) -> list[types.CodeAction]:
     first, end = params.range.start.line, _end(params.range)
     kind = types.CodeActionKind.RefactorRewrite
     actions = [_action(title, kind, INSTRUCT, params, first, end, f"{title}.") for title in READY_MADE]
-    actions.append(_action(WRITE_TESTS, kind, INSTRUCT, params, end, end, "Write tests for the code above."))
     return [*actions, _action(EXPLAIN, kind, EXPLAIN_CODE, params, first, end)]
 
 

@@ -234,8 +234,8 @@ def edit(
 ) -> None:
     """Change lines of a file by an instruction: show the diff, ask, and write.
 
-    Each hunk has the probability of its new lines against leaving the old lines, from the model's
-    reading of both. The exit code is 1 if the model changed nothing.
+    Hunks that break the file's syntax are named, and --yes writes nothing then. The exit code is 1
+    in this case, and if the model changed nothing.
     """
     from pellucid.cli import complete_chat_score, edit_file
     from pellucid.completion.edits.by_instruction.edit_query import EditQuery

@@ -25,6 +25,8 @@ from pellucid.system.atomic_files import publish
 from pellucid.system.regular_files import read_text
 from pellucid.terminal.coloured_tokens import harmless
 
+REFUSED = "Nothing was written: without --yes you decide, and another --seed perhaps gives an edit that parses."
+
 MARK = "\ufeff"
 """The byte order mark, which the model neither reads nor writes."""
 
@@ -73,15 +75,19 @@ def edit_lines(
         sys.stdout.write(json.dumps({"edit": edit_record(made)}) + "\n")
     else:
         _show(file, made)
-    if made.reason is not None:
-        typer.echo(made.reason, err=True)
+    broken = any(hunk.breaks_syntax for hunk in made.hunks)
+    sentences = [made.reason, made.note, REFUSED if broken and yes else None]
+    if said := " ".join(filter(None, sentences)):
+        typer.echo(said, err=True)
+    if made.reason is not None or (broken and yes):
         raise typer.Exit(1)
     if dry_run or (as_json and not yes):
         return
     if not yes and not typer.confirm(f"Write {file}?", default=False, err=True):
         typer.echo("Nothing was written.", err=True)
         return
-    _write(file, text, text[: span[0]] + made.text + text[span[1] :])
+    begin = span[1] - len(made.old)  # The span, from the import block on if imports are added
+    _write(file, text, text[:begin] + made.text + text[span[1] :])
 
 
 async def _ask(assistant: Editor, name: str | None, query: EditQuery, *, as_json: bool) -> InstructedEdit:
@@ -118,8 +124,7 @@ def _show(file: Path, made: InstructedEdit) -> None:
 
 def _heading(hunk: Hunk, shift: int) -> str:
     old, new = (f"{hunk.first + 1 + by - (not lines)},{len(lines)}" for by, lines in ((0, hunk.old), (shift, hunk.new)))
-    sure = "was not read" if hunk.probability is None else f"{hunk.probability:.0%}, log odds {hunk.log_odds:+.1f}"
-    return f"@@ -{old} +{new} @@ {sure}"
+    return f"@@ -{old} +{new} @@{' breaks the syntax' * bool(hunk.breaks_syntax)}"
 
 
 def _write(file: Path, before: str, text: str) -> None:

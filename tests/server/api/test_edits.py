@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pellucid.completion.edits.by_instruction.hunk_syntax import BROKEN
 from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
 from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from support.servers.http_servers import TINY, ScriptedAssistant, live_scripted, spoken
@@ -29,7 +30,7 @@ def post(script: list[Any], **fields: Any) -> tuple[httpx.Response, ScriptedAssi
 
 
 def test_a_whole_edit() -> None:
-    """The reply has the new text, the hunk with tokens and log odds; both versions are scored."""
+    """The reply has the new text, and the hunk with tokens and the state of the syntax."""
     response, assistant = post(ANSWER)
     reply = response.json()
 
@@ -37,10 +38,16 @@ def test_a_whole_edit() -> None:
     assert (reply["old"], reply["text"]) == ("    x = 1\n    y = 2\n", "    x = 1\n    y = 5\n")
     (hunk,) = reply["hunks"]
     assert (hunk["first"], hunk["old"], hunk["new"]) == (2, ["    y = 2"], ["    y = 5"])
-    assert (hunk["log_odds"], hunk["probability"]) == (0.0, 0.5)
+    assert (hunk["breaks_syntax"], reply["note"]) == (False, None)
     assert [token["token"] for token in hunk["tokens"]] == ["\ny", " = 5\n"]
-    assert [call["verb"] for call in assistant.calls] == ["chat", "score", "score"]
+    assert [call["verb"] for call in assistant.calls] == ["chat"]
     assert reply["usage"]["prompt_tokens"] == 4
+
+
+def test_an_edit_that_does_not_parse() -> None:
+    """The reply says which hunk breaks the syntax, and a sentence for the user."""
+    reply = post([spoken("x = 1\ny = (5\n```\n")])[0].json()
+    assert ([hunk["breaks_syntax"] for hunk in reply["hunks"]], reply["note"]) == ([True], BROKEN)
 
 
 def test_a_streamed_edit() -> None:

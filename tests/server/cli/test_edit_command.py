@@ -1,4 +1,4 @@
-"""`pellucid edit` shows the diff with probabilities, and writes the file only after consent."""
+"""`pellucid edit` shows the diff, and writes the file only after consent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pellucid.cli import edit_file
 from pellucid.cli.edit_file import lines_of
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
+from pellucid.completion.edits.by_instruction.hunk_syntax import BROKEN
 from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
 from support.editors.scripted_editor import ScriptedEditor
 
@@ -30,7 +31,7 @@ class LocalEditor(ScriptedEditor):
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> LocalEditor:
     """A model loaded in this process, without a server; the edit sets b to 9."""
-    editor = LocalEditor("b = 9\n```\n", {"b = 9": -1.0, "b = 2": -2.0})
+    editor = LocalEditor("b = 9\n```\n")
 
     async def nobody(client: Client) -> ServerHealth:
         return ServerHealth(HealthStatus.ABSENT)
@@ -54,13 +55,13 @@ def answer(monkeypatch: pytest.MonkeyPatch, given: bool) -> None:
 def test_the_diff_is_shown_and_written(
     run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hunk has a probability; after the user's yes the file is written in the same mode."""
+    """The hunks are shown; after the user's yes the file is written in the same mode."""
     answer(monkeypatch, given=True)
     file.chmod(0o640)
     code, out, _ = run("edit", file, "Set b to 9.", "--lines", "2:2")
 
     assert code == 0
-    assert out == f"--- {file}\n+++ {file}\n@@ -2,1 +2,1 @@ 73%, log odds +1.0\n-b = 2\n+b = 9\n"
+    assert out == f"--- {file}\n+++ {file}\n@@ -2,1 +2,1 @@\n-b = 2\n+b = 9\n"
     assert file.read_text() == "a = 1\nb = 9\nc = 3\n"
     assert file.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in file.parent.iterdir()] == ["a.py"]
@@ -83,7 +84,7 @@ def test_records(run: Run, model: LocalEditor, file: Path, flags: tuple[str, ...
     code, out, _ = run("edit", file, "Set b to 9.", "--lines", "2", "--json", *flags)
     lines, last = map(json.loads, out.splitlines())
     assert (code, lines, last["edit"]["text"]) == (0, {"lines": ["b = 9"]}, "b = 9\n")
-    assert last["edit"]["hunks"][0]["log_odds"] == 1.0
+    assert last["edit"]["hunks"][0]["breaks_syntax"] is False
     assert (file.read_text() != TEXT) is written
 
 
@@ -93,6 +94,28 @@ def test_no_change(run: Run, model: LocalEditor, file: Path) -> None:
     code, out, err = run("edit", file, "Set b to 9.", "--lines", "2", "--yes")
     assert (code, out, UNCHANGED in err) == (1, "", True)
     assert file.read_text() == TEXT
+
+
+@pytest.mark.parametrize("flags", [(), ("--yes",), ("--yes", "--json")])
+def test_an_edit_that_does_not_parse(
+    run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    """A hunk that breaks the syntax is named; the user may write the file, but not `--yes`."""
+    answer(monkeypatch, given=True)
+    model.answer = "b = (9\n```\n"
+    code, out, err = run("edit", file, "Set b to 9.", "--lines", "2", *flags)
+    assert (code, file.read_text() == TEXT) == ((1, True) if flags else (0, False))
+    assert err.splitlines()[1:] == [f"{BROKEN} {edit_file.REFUSED}" if flags else BROKEN]
+    assert ('"breaks_syntax": true' if "--json" in flags else "@@ -2,1 +2,1 @@ breaks the syntax\n") in out
+
+
+def test_imports_above_the_lines(run: Run, model: LocalEditor, file: Path) -> None:
+    """An added import is written above lines that were not given."""
+    file.write_text("import os\n\n" + TEXT)
+    model.answer = "import re\n\nb = re.A\n```\n"
+    code, out, _ = run("edit", file, "Set b to A.", "--lines", "4", "--yes")
+    assert (code, file.read_text()) == (0, "import os\nimport re\n\na = 1\nb = re.A\nc = 3\n")
+    assert "@@ -1,0 +2,1 @@\n+import re\n@@ -4,1 +5,1 @@\n-b = 2\n+b = re.A\n" in out
 
 
 def test_a_file_that_changes_meanwhile(

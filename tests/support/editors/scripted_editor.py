@@ -1,4 +1,4 @@
-"""Provides an assistant that edits by a script: answers to chats, and logprobs of texts."""
+"""Provides an assistant that edits by a script of answers to chats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid.vocabulary.query import ChatQuery, ScoreQuery
+from pellucid.vocabulary.query import ChatQuery
 from pellucid.vocabulary.token import Alternative, Token
 from support.scripted_answers import Asked, Item, play
 from support.silent_assistant import SilentAssistant
@@ -31,14 +31,12 @@ def pieces(text: str, others: Mapping[str, str] | None = None, logprob: float = 
 class ScriptedEditor(SilentAssistant):
     """Answers with ``answer``.
 
-    Reads each text as a single token with the logprob of the first matching key of ``logprobs``, by
-    default -1. With ``waits`` the stream stays open after the tokens. ``others`` has alternatives
-    for tokens of the answer, and ``rests`` the continuations of answers that begin with a key,
-    unless ``later`` ends continuations.
+    With ``waits`` the stream stays open after the tokens. ``others`` has alternatives for tokens of
+    the answer, and ``rests`` the continuations of answers that begin with a key, unless ``later``
+    ends continuations.
     """
 
     answer: str
-    logprobs: Mapping[str, float] = field(default_factory=dict)
     reason: FinishReason = FinishReason.STOP
     error: str | None = None
     waits: bool = False
@@ -46,9 +44,7 @@ class ScriptedEditor(SilentAssistant):
     rests: Mapping[str, str] = field(default_factory=dict)
     other_logprob: float = -1.0
     later: FinishReason | Exception | None = None
-    read_failure: Exception | None = None
     asked: list[ChatQuery] = field(default_factory=list)
-    read: list[ScoreQuery] = field(default_factory=list)
     closed: int = 0
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
@@ -66,15 +62,6 @@ class ScriptedEditor(SilentAssistant):
                     yield item
         finally:
             self.closed += 1
-
-    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        self.read.append(query)
-        if self.read_failure is not None:
-            raise self.read_failure
-        assert isinstance(query.text, str)
-        logprob = next((value for text, value in self.logprobs.items() if text in query.text), -1.0)
-        yield Token(7, query.text, query.text.encode(), 0, logprob, 1, 0.5)
-        yield Finish(FinishReason.STOP, Usage())
 
     async def cards(self) -> list[ModelCard]:
         return [ModelCard("scripted", 4096)]

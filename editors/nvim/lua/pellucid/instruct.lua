@@ -90,15 +90,6 @@ local function draw_stream(shown)
   virtual_lines.draw(shown.buf, namespace, row, virtual(shown.lines, { note }), false)
 end
 
---- Return how probable the new lines of a hunk are against the old ones, which is never certain.
-local function percent(hunk)
-  local probability = hunk.probability
-  if type(probability) ~= "number" then
-    return "not read"
-  end
-  return probability > 0.99 and "over 99 %" or probability < 0.01 and "under 1 %" or ("%.0f %%"):format(100 * probability)
-end
-
 local function taken(shown)
   return vim.tbl_filter(function(hunk)
     return hunk.taken
@@ -134,7 +125,10 @@ local function draw_hunks(shown)
   for index, hunk in ipairs(shown.hunks) do
     local row, old = hunk.first, #hunk.old
     local marked = index == shown.index
-    local notes = { ("%s %d of %d, %s"):format(marked and "»" or " ", index, #shown.hunks, percent(hunk)) }
+    local notes = { ("%s %d of %d"):format(marked and "»" or " ", index, #shown.hunks) }
+    if hunk.breaksSyntax == true then
+      notes[1] = notes[1] .. ", breaks the syntax"
+    end
     if hunk.taken then
       notes[1] = notes[1] .. ", taken"
     elseif marked then
@@ -157,12 +151,16 @@ local function finish(shown)
   local edits = vim.tbl_map(function(hunk)
     return { range = hunk.range, newText = hunk.newText }
   end, taken(shown))
+  local left = #vim.tbl_filter(function(hunk)
+    return hunk.left and hunk.breaksSyntax == true
+  end, shown.hunks)
+  local rest = left > 0 and (" Left because of the syntax: %d."):format(left) or ""
   M.clear()
   if #edits == 0 then
-    return client.say("nothing was applied.")
+    return client.say("nothing was applied." .. rest)
   end
   vim.lsp.util.apply_text_edits(edits, shown.buf, client.get().offset_encoding)
-  client.say(#edits == 1 and "1 change applied." or ("%d changes applied."):format(#edits))
+  client.say((#edits == 1 and "1 change applied." or ("%d changes applied."):format(#edits)) .. rest)
 end
 
 --- Remove an edit that can no longer be made, and say why. Return whether it was removed.
@@ -198,9 +196,10 @@ M.actions = {
   leave = function()
     decide("left")
   end,
-  take_all = function()
+  take_all = function() -- but what breaks the syntax
     while M.shown and M.shown.hunks do
-      decide("taken")
+      local hunk = M.shown.hunks[M.shown.index]
+      decide(hunk.breaksSyntax == true and "left" or "taken")
     end
   end,
   again = function()
@@ -270,6 +269,9 @@ local function show(shown, result)
   end
   shown.hunks, shown.index = result.hunks, 1
   draw_hunks(shown)
+  if result.note and result.note ~= vim.NIL then
+    client.say(result.note, vim.log.levels.WARN)
+  end
 end
 
 --- Ask for an edit of the rows from `first` to before `last`; a seed asks for another answer.

@@ -14,7 +14,6 @@ from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import ReplyDetails
 from pellucid.api.schema.edits import EditLines, EditReply, EditRequest
 from pellucid.api.server_state import state_of
-from pellucid.client.assistant_protocol import Reader
 from pellucid.completion.edits.by_instruction.edit_json import edit_record
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit
 from pellucid.completion.edits.by_instruction.instructed_edits import edit
@@ -23,7 +22,7 @@ from pellucid.door.json_body import JsonRoute
 from pellucid.text.assistant import LocalAssistant
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage
 from pellucid.vocabulary.model_card import ModelCard
-from pellucid.vocabulary.query import ChatQuery, Priority, ScoreQuery
+from pellucid.vocabulary.query import ChatQuery, Priority
 from pellucid.vocabulary.token import Token
 
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
@@ -31,11 +30,11 @@ router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 
 @router.post("/v1/edits", responses={200: stream_or(EditReply), **GENERATION_ERRORS})
 async def edits(body: EditRequest, request: Request) -> Response:
-    """Change a selection by an instruction, and return each hunk's probability.
+    """Change a selection by an instruction, and return the change in hunks, with their tokens.
 
-    A hunk's probability is relative to the old lines. The model rewrites the selection, and prompt
-    lookup copies unchanged parts. An answer changes nothing if it is prose, cut off or equal to the
-    selection; ``reason`` has the reason. The client changes the document itself.
+    The model rewrites the selection, and prompt lookup copies unchanged parts. An answer changes
+    nothing if it is prose, cut off or equal to the selection; ``reason`` has the reason. The client
+    changes the document itself, best without the hunks that break the syntax.
     """
     state = state_of(request)
     assistant, card = await state.find(body.model, strict=body.strict_model)
@@ -60,7 +59,7 @@ async def edits(body: EditRequest, request: Request) -> Response:
     return json_response(await attend(request, state.closing, _last(events)))
 
 
-class _TimedAssistant(Reader):
+class _TimedAssistant:
     """An assistant with timed chats. ``finished`` is true if a chat came to its own end."""
 
     def __init__(self, assistant: LocalAssistant, timer: GenerationTimer) -> None:
@@ -74,9 +73,6 @@ class _TimedAssistant(Reader):
                 self._timer.note(item)
                 self.finished = self.finished or isinstance(item, Finish)
                 yield item
-
-    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        return self._assistant.score(query)
 
 
 async def _events(

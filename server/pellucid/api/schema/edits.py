@@ -58,12 +58,9 @@ class EditHunk(Reply):
     first: int = Field(description="the number of the first old line in the document, from 0")
     old: list[str] = Field(description="the old lines, without their ends")
     new: list[str] = Field(description="the new lines, without their ends")
-    log_odds: float | None = Field(
-        description="log p(new) - log p(old) in nats, under the prompt with the instruction; null if the lines were "
-        "not read"
-    )
-    probability: float | None = Field(
-        description="the probability of the new lines in comparison with the old lines only"
+    breaks_syntax: bool | None = Field(
+        description="whether these lines bring a syntax error into the document; null if not known, because the "
+        "language has no parser here or the document has a syntax error before"
     )
     tokens: list[WrittenToken] = Field(description="the tokens of the new lines, as they were generated")
 
@@ -82,9 +79,12 @@ class EditReply(Reply):
     object: Literal["edit"] = "edit"
     model: str
     first: int = Field(description="the number of the first line of old in the document, from 0")
-    old: str = Field(description="the selection, extended to whole lines")
+    old: str = Field(
+        description="the selection, extended to whole lines, and to the document's import block if imports are added"
+    )
     text: str = Field(description="the replacement of old")
     reason: str | None = Field(description="why nothing is changed, in a sentence; null if something is")
+    note: str | None = Field(description="that the answer does not parse or was not checked, in a sentence; or null")
     hunks: list[EditHunk]
     usage: UsageReply
     pellucid: ReplyDetails | None = None

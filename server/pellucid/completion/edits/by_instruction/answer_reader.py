@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from pellucid.code.language_syntax import may_be_prose
 from pellucid.completion.edits.by_instruction.selected_lines import Indentation, SelectedLines
@@ -16,10 +17,11 @@ _CODE = re.compile(r"[=(){}\[\];<>#@\\/|&`\"]")
 class AnswerReader:
     """The lines of an answer so far. ``closed``: the closing fence was read.
 
-    ``is_prose``: the answer begins with a sentence instead of code.
+    ``is_prose``: the answer begins with a sentence instead of code. ``begun``: text before the
+    first token.
     """
 
-    def __init__(self, selected: SelectedLines, fence: str, language: str) -> None:
+    def __init__(self, selected: SelectedLines, fence: str, language: str, begun: str = "") -> None:
         self.lines: list[str] = []
         self.closed = False
         self.is_prose = False
@@ -27,17 +29,22 @@ class AnswerReader:
         self._fence = fence
         self._margin: int | None = None
         self._inner: int | None = None  # Spaces before a fence that is open inside the answer
-        self._text = ""
+        self._text = begun
         self._at = 0
         self._blank: list[tuple[int, int]] = []
         self._spans: list[tuple[int, int]] = []  # Range of each line in the text of all tokens
         self._tokens: list[tuple[int, Token]] = []
-        self._length = 0
+        self._length = len(begun)
         self._may_be_prose = may_be_prose(language) or any(map(_is_sentence, selected.lines))
 
     @property
     def all_tokens(self) -> list[Token]:
         return [token for _, token in self._tokens]
+
+    @property
+    def repeats(self) -> bool:
+        """True if the last two lines are equal."""
+        return len(self.lines) > 1 and self.lines[-1] == self.lines[-2]
 
     def feed(self, token: Token) -> list[str]:
         """Take a token and return the completed lines.
@@ -58,9 +65,9 @@ class AnswerReader:
         line, self._text = self._text, ""
         return [] if self.closed or self.is_prose or not line.strip() else self._take(line, len(line))
 
-    def drop(self, first: int, last: int) -> None:
-        kept = slice(first, len(self.lines) - last)
-        self.lines, self._spans = self.lines[kept], self._spans[kept]
+    def remove(self, numbers: Container[int]) -> None:
+        kept = [number for number in range(len(self.lines)) if number not in numbers]
+        self.lines, self._spans = [self.lines[number] for number in kept], [self._spans[number] for number in kept]
 
     def tokens(self, begin: int, end: int) -> tuple[Token, ...]:
         """Return the tokens of the lines ``begin`` to ``end``, including shared tokens."""

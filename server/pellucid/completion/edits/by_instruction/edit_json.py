@@ -14,6 +14,7 @@ def edit_record(edit: InstructedEdit) -> dict[str, Any]:
         "old": edit.old,
         "text": edit.text,
         "reason": edit.reason,
+        "note": edit.note,
         "hunks": [hunk_record(hunk) for hunk in edit.hunks],
     }
 
@@ -23,7 +24,6 @@ def hunk_record(hunk: Hunk) -> dict[str, Any]:
         "first": hunk.first,
         "old": list(hunk.old),
         "new": list(hunk.new),
-        "log_odds": hunk.log_odds,
-        "probability": hunk.probability,
+        "breaks_syntax": hunk.breaks_syntax,
         "tokens": [record_of(token) for token in hunk.tokens],
     }

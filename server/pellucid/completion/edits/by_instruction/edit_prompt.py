@@ -36,6 +36,9 @@ Dense text has tokens of one character.
 
 INSERTED_TOKENS = 1024
 
+TEST_TOKENS = 256
+"""Tests are cut at this length: small models add cases without end."""
+
 CONTEXT = "Here is the context of my code:"
 READ = "I have read it."
 
@@ -43,11 +46,15 @@ _TICKS = re.compile(r"`{3,}")
 
 
 class EditPrompt:
-    """The prompt of an edit. ``fence`` encloses each text, longer than any fence in the texts."""
+    """The prompt of an edit. ``fence`` encloses each text, longer than any fence in the texts.
 
-    def __init__(self, query: EditQuery, selected: SelectedLines) -> None:
+    ``begun`` is the given beginning of tests, or ``None`` for other code.
+    """
+
+    def __init__(self, query: EditQuery, selected: SelectedLines, begun: str | None = None) -> None:
         if not query.instruction.strip():
             raise InvalidRequestError("The instruction is empty: say what to change.", param="instruction")
+        self.tests, self.begun = begun is not None, begun or ""
         before = selected.before[window_start(selected.before, PREFIX_CHARACTERS) :]
         after = selected.after[: window_end(selected.after, SUFFIX_CHARACTERS)]
         texts = (before, selected.text, after, query.instruction)
@@ -78,14 +85,11 @@ class EditPrompt:
                 context = Message("user", "\n\n".join([CONTEXT, *named, *around]))
                 self._messages = [context, Message("assistant", READ), *self._messages]
         self.max_tokens = INSERTED_TOKENS if selected.inserted else SPARE_TOKENS + len(selected.text)
-
-    @property
-    def messages(self) -> list[Message]:
-        """The conversation up to the beginning of the answer's text."""
-        return self.continued("")
+        if self.tests:
+            self.max_tokens = TEST_TOKENS
 
     def continued(self, text: str) -> list[Message]:
-        return [*self._messages, Message("assistant", f"{self.fence}{self.language}\n{text}")]
+        return [*self._messages, Message("assistant", f"{self.fence}{self.language}\n{self.begun}{text}")]
 
     def _block(self, title: str, text: str) -> str:
         return f"{title}\n{in_fence(text, self.language, self.fence)}".lstrip()

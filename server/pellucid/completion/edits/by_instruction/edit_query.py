@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp
 
 from pellucid.vocabulary.finish import Usage
 from pellucid.vocabulary.query import CHAT, SamplingParams, Terms
@@ -11,8 +10,6 @@ from pellucid.vocabulary.token import Token
 
 RETRY_TEMPERATURE = 0.7
 """Temperature for a seed without a temperature: greedy answers do not depend on the seed."""
-
-MAX_LOGIT = 700.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +51,28 @@ class NewLines:
 class Hunk:
     """Lines ``old`` from line ``first`` (from 0) that become ``new``, and the answer's tokens.
 
-    ``log_odds`` is log p(new) - log p(old) in nats, under the prompt with the instruction and the
-    new lines above; None if not read.
+    ``breaks_syntax`` is None if not known: the file has no parser, or a syntax error before.
     """
 
     first: int
     old: tuple[str, ...]
     new: tuple[str, ...]
     tokens: tuple[Token, ...] = ()
-    log_odds: float | None = None
-
-    @property
-    def probability(self) -> float | None:
-        """The probability of the new lines, with the old lines as the only alternative."""
-        return None if self.log_odds is None else 1 / (1 + exp(-max(-MAX_LOGIT, min(self.log_odds, MAX_LOGIT))))
+    breaks_syntax: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InstructedEdit:
     """The end of an edit: ``text`` replaces ``old``, whole lines from line ``first`` (from 0).
 
-    ``reason`` is a sentence if nothing is changed, else None. ``newline`` ends the new lines.
+    The lines are those of the selection, from the import block on if imports are added. ``reason``
+    is a sentence if nothing is changed, else None. ``note`` is a sentence about the syntax, if any.
     """
 
     first: int
     old: str
     text: str
     hunks: tuple[Hunk, ...]
-    newline: str
     usage: Usage
     reason: str | None = None
+    note: str | None = None

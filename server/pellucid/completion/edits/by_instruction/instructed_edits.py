@@ -1,27 +1,35 @@
-"""Edits by instruction: the model rewrites a selection, then each change's probability is read."""
+"""Edits by instruction: the model rewrites a selection, and the changes become hunks."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import SequenceMatcher
 from math import exp, log
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from pellucid.client.assistant_protocol import Reader
 from pellucid.code.language_syntax import find_syntax
+from pellucid.completion.edits.by_instruction.added_imports import take_imports
 from pellucid.completion.edits.by_instruction.answer_reader import AnswerReader
 from pellucid.completion.edits.by_instruction.edit_prompt import EditPrompt
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit, NewLines
-from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines, select_lines
-from pellucid.completion.edits.reading import text_log_odds
+from pellucid.completion.edits.by_instruction.hunk_syntax import apply_hunks, check_hunks
+from pellucid.completion.edits.by_instruction.requested_tests import INSTRUCTION as TESTS
+from pellucid.completion.edits.by_instruction.requested_tests import (
+    NOTHING_TO_TEST,
+    check_tests,
+    complete_lines,
+    names_to_test,
+    tests_below,
+)
+from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines, select_lines, split_lines
 from pellucid.completion.shaping.branches import alternatives, force_alternative
-from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError, QueueFullError, UnavailableError
+from pellucid.errors import PellucidError, UnavailableError
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
-from pellucid.vocabulary.query import ChatQuery, ScoreQuery
+from pellucid.vocabulary.query import ChatQuery
 from pellucid.vocabulary.token import Alternative, Token
 
 _WORD = re.compile(r"\w\w")
@@ -34,9 +42,6 @@ LEAST_OTHER_PROBABILITY = 0.25
 TOP = 4
 """Minimum number of alternatives: more tokens cannot have the least probability."""
 
-READ_CHARACTERS = 6000
-"""Maximum length of old and new lines read for an edit; further hunks have no log odds."""
-
 UNCHANGED = "The model changed nothing: say more exactly what to change, or try another seed."
 PROSE = "The model answered with prose instead of code: say more exactly what to change, or try another seed."
 EMPTY = "The model wrote nothing: say more exactly what to change, or try another seed."
@@ -47,7 +52,7 @@ REPLACED = "Another request replaced this one, so nothing was changed."
 LATE = "The deadline passed before the answer was complete, so nothing was changed."
 
 
-class Editor(Reader, Protocol):
+class Editor(Protocol):
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]: ...
 
 
@@ -60,46 +65,50 @@ async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines |
     # fence.
     language = query.language or PurePosixPath(query.path).suffix.removeprefix(".")
     selected = select_lines(query.prefix, query.selection, query.suffix, prose=find_syntax(language).prose)
-    prompt = EditPrompt(query, selected)
+    names, prompt = None, None
+    if query.instruction == TESTS:
+        names = names_to_test(selected.text)
+        if not names:
+            yield InstructedEdit(selected.first, selected.text, selected.text, (), Usage(), NOTHING_TO_TEST)
+            return
+        selected, prompt = tests_below(query, selected, names, language)
+    prompt = prompt or EditPrompt(query, selected)
     answer = _Answer(assistant, query, selected, prompt)
     async with aclosing(answer.lines()) as items:
         async for lines in items:
             yield NewLines(tuple(lines))
     # 2. Compare old and new lines. Because a change was requested, an answer without changes is
     # continued from its likeliest alternatives.
-    usage, changes, reason = answer.usage, *answer.changes()
+    usage, hunks, reason = answer.usage, *answer.hunks()
     for tokens in _other_beginnings(answer.reader.all_tokens) if reason == UNCHANGED else ():
         other = _Answer(assistant, query, selected, prompt, tokens)
         try:
             async with aclosing(other.lines()) as items:
                 async for _ in items:  # Yielded lines cannot be taken back
                     pass
-            found, why = other.changes()
+            found, why = other.hunks()
         except UnavailableError:
             raise
         except PellucidError:  # Too long or too busy, for example: the first answer is complete
             break
         usage = _sum(usage, other.usage)
         if why is None:
-            answer, changes, reason = other, found, None
+            hunks, reason = found, None
             break
         if why in (REPLACED, LATE):
             reason = why
             break
-    # 3. Read both versions of each hunk.
-    read = await _read(
-        assistant, query, selected, prompt, answer.reader.lines, zip(changes.hunks, changes.starts, strict=True)
-    )
-    yield InstructedEdit(selected.first, selected.text, changes.text, tuple(read), selected.newline, usage, reason)
-
-
-@dataclass(frozen=True, slots=True)
-class _Changes:
-    """The new text of a selection, its hunks, and the answer's lines where the hunks begin."""
-
-    text: str
-    hunks: Sequence[Hunk] = ()
-    starts: Sequence[int] = ()
+    if names and hunks:
+        hunks, reason = check_tests(hunks, names, selected)
+    # 3. Parse the file with the hunks.
+    before, below = split_lines(selected.before), split_lines(selected.after)
+    hunks, note = check_hunks([*before, *selected.raw, *below], hunks, selected.newline, language)
+    first = min([selected.first, *(hunk.first for hunk in hunks)])
+    if before and not before[-1].endswith(("\n", "\r")):  # The last line gets an end
+        first = min(first, len(before) - 1)
+    old = [*before[first:], *selected.raw]
+    text = apply_hunks(old, hunks, selected.newline, first)
+    yield InstructedEdit(first, "".join(old), text, tuple(hunks), usage, reason, note)
 
 
 class _Answer:
@@ -120,7 +129,7 @@ class _Answer:
             prompt,
             begun,
         )
-        self.reader = AnswerReader(selected, prompt.fence, prompt.language)
+        self.reader = AnswerReader(selected, prompt.fence, prompt.language, prompt.begun)
         self.usage = Usage()
         self._finish: Finish | None = None
 
@@ -141,20 +150,26 @@ class _Answer:
                     lines = self.reader.feed(item)
                 if lines:
                     yield lines
-                if self.reader.closed or self.reader.is_prose:
+                if self.reader.closed or self.reader.is_prose or (self._prompt.tests and self.reader.repeats):
                     break
 
-    def changes(self) -> tuple[_Changes, str | None]:
+    def hunks(self) -> tuple[list[Hunk], str | None]:
         """Return the changes, and a sentence if there are no changes, else None.
 
         Raise PellucidError if the answer failed.
         """
         reason = _refusal(self._finish, self.reader, self._selected, self._prompt)
         if reason is not None:
-            return _Changes(self._selected.text), reason
-        self.reader.drop(*_repeated(self._selected, self.reader.lines))
-        changes = _changes(self._selected, self.reader, self._query.top_logprobs)
-        return changes, None if changes.hunks else UNCHANGED
+            return [], reason
+        first, last = _repeated(self._selected, self.reader.lines)
+        count = len(self.reader.lines)
+        self.reader.remove({*range(first), *range(count - last, count)})
+        imports = take_imports(self._selected, self.reader, self._prompt.language)
+        found = [] if imports is None else [imports]
+        if self.reader.lines or not count:  # An answer of imports only leaves the selection as it is.
+            found += _hunks(self._selected, self.reader)
+        top = self._query.top_logprobs
+        return [_with_alternatives(hunk, top) for hunk in found], None if found else UNCHANGED
 
     def _note(self, so_far: Usage) -> None:
         self.usage = so_far
@@ -179,6 +194,11 @@ def _is_other(one: Alternative) -> bool:
     return one.logprob >= log(LEAST_OTHER_PROBABILITY) and not one.text.strip().startswith("`")
 
 
+def _with_alternatives(hunk: Hunk, count: int) -> Hunk:
+    """Return a hunk with ``count`` alternatives per token."""
+    return replace(hunk, tokens=tuple(_cut(token, count) for token in hunk.tokens))
+
+
 def _cut(token: Token, count: int) -> Token:
     return replace(token, top=token.top[:count], rest=token.rest + sum(exp(one.logprob) for one in token.top[count:]))
 
@@ -196,7 +216,10 @@ def _sum(one: Usage, other: Usage) -> Usage:
 def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLines, prompt: EditPrompt) -> str | None:
     if answer.is_prose:
         return PROSE
-    if finish is not None and not answer.closed:
+    is_cut = answer.repeats or (finish is not None and finish.reason is FinishReason.LENGTH)
+    if prompt.tests and is_cut and answer.lines:
+        answer.remove(range(complete_lines(answer.lines, prompt.language), len(answer.lines)))
+    elif finish is not None and not answer.closed:
         if finish.reason is FinishReason.ERROR:
             raise PellucidError(finish.error or "The model failed at this answer; see the server log.")
         is_full = finish.usage.generated < prompt.max_tokens
@@ -234,41 +257,23 @@ def _shared(new: list[str], above: list[str], old: list[str]) -> int:
     return 0
 
 
-def _changes(selected: SelectedLines, answer: AnswerReader, top: int) -> _Changes:
-    """Return an answer's changes, with ``top`` alternatives per token.
+def _hunks(selected: SelectedLines, answer: AnswerReader) -> list[Hunk]:
+    """Return an answer's changes.
 
-    Unchanged lines keep their line ends. Models omit or add blank lines between functions, so
-    changes of blank lines count only without any other change.
+    Models omit or add blank lines between functions, so changes of blank lines count only without
+    any other change.
     """
     core = () if selected.inserted else selected.core
-    kept = selected.raw[selected.leading : selected.leading + len(core)]
-    raw: list[str] = [] if selected.inserted else list(selected.raw[: selected.leading])
     hunks: list[Hunk] = []
-    starts: list[int] = []
     first = selected.first + (0 if selected.inserted else selected.leading)
     old, new = [line if line.strip() else "" for line in core], answer.lines
-    steps = list(_steps(old, new))
+    steps = [step for step in _steps(old, new) if step[0] != "equal"]
     is_blank = [not any(map(str.strip, (*old[begin:end], *new[start:stop]))) for _, begin, end, start, stop in steps]
-    only_blank = all(blank for blank, step in zip(is_blank, steps, strict=True) if step[0] != "equal")
-    for blank, (kind, begin, end, start, stop) in zip(is_blank, steps, strict=True):
-        if kind == "equal" or (blank and not only_blank):
-            raw += kept[begin:end]
-        else:
-            # The last line of a document, with new lines below.
-            if raw and stop > start and not raw[-1].endswith(("\n", "\r")):
-                raw[-1] += selected.newline
-            raw += [line + selected.newline for line in new[start:stop]]
+    for blank, (_, begin, end, start, stop) in zip(is_blank, steps, strict=True):
+        if not blank or all(is_blank):
             replaced = selected.lines if selected.inserted else core[begin:end]
-            tokens = tuple(_cut(token, top) for token in answer.tokens(start, stop))
-            hunks.append(Hunk(first + begin, tuple(replaced), tuple(new[start:stop]), tokens))
-            starts.append(start)
-    raw += [] if selected.inserted else selected.raw[len(selected.raw) - selected.trailing :]
-    text = "".join(raw)
-    if selected.raw and not selected.raw[-1].endswith(("\n", "\r")):
-        text = text.removesuffix(selected.newline)
-    elif selected.raw and not text.endswith(("\n", "\r")) and text:
-        text += selected.newline
-    return _Changes(text, hunks, starts)
+            hunks.append(Hunk(first + begin, tuple(replaced), tuple(new[start:stop]), answer.tokens(start, stop)))
+    return hunks
 
 
 def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
@@ -293,39 +298,3 @@ def _trimmed(lines: Sequence[str], begin: int, end: int) -> tuple[int, int]:
     while not lines[end - 1].strip():
         end -= 1
     return begin, end
-
-
-async def _read(
-    assistant: Editor,
-    query: EditQuery,
-    selected: SelectedLines,
-    prompt: EditPrompt,
-    new: Sequence[str],
-    hunks: Iterable[tuple[Hunk, int]],
-) -> list[Hunk]:
-    """Return the hunks with log odds, given their places in the new lines.
-
-    Both versions are read up to the next line with text, or the closing fence.
-    """
-    written = [selected.as_read(line) for line in new]
-    read: list[Hunk] = []
-    characters = 0
-    readable = True
-    for hunk, at in hunks:
-        end = at + len(hunk.new)
-        follows = next((index + 1 for index in range(end, len(written)) if written[index].strip()), None)
-        rest = written[end:follows] if follows else [*written[end:], prompt.fence]
-        characters += sum(map(len, (*hunk.old, *hunk.new)))
-        odds = None
-        if readable and characters <= READ_CHARACTERS:
-            continued = prompt.continued("".join(f"{line}\n" for line in written[:at]))
-            old = [] if selected.inserted else [selected.as_read(line) for line in hunk.old]
-            new_text, old_text = ["\n".join([*lines, *rest]) for lines in (written[at:end], old)]
-            try:
-                asked = ScoreQuery("", query.model, terms=query.terms, continued=continued)
-                odds = await text_log_odds(assistant, asked, new_text, old_text)
-            # Too long, too busy or not supported: the edit itself is complete.
-            except (InvalidRequestError, QueueFullError, NotSupportedError):
-                readable = False
-        read.append(replace(hunk, log_odds=odds))
-    return read

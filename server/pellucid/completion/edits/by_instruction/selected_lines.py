@@ -46,7 +46,7 @@ class SelectedLines:
     @property
     def first(self) -> int:
         """The number of the first line in the document, from 0."""
-        return len(_split(self.before))
+        return len(split_lines(self.before))
 
     @property
     def text(self) -> str:
@@ -62,16 +62,8 @@ class SelectedLines:
 
     @property
     def shown(self) -> list[str]:
-        return [self.as_read(line) for line in self.core]
-
-    def as_read(self, line: str) -> str:
-        """Return a line of the document in the model's form."""
-        return line.removeprefix(self.margin) if line.strip() else ""
-
-    def replaced(self, lines: Sequence[str]) -> tuple[str, ...]:
-        if self.inserted:
-            return tuple(lines)
-        return (*self.lines[: self.leading], *lines, *self.lines[len(self.raw) - self.trailing :])
+        """The lines in the model's form."""
+        return [line.removeprefix(self.margin) if line.strip() else "" for line in self.core]
 
 
 def select_lines(prefix: str, selection: str, suffix: str, *, prose: bool = False) -> SelectedLines:
@@ -87,7 +79,7 @@ def select_lines(prefix: str, selection: str, suffix: str, *, prose: bool = Fals
     else:
         text, after = "", left + suffix
         margin = _match(_INDENTATION, after)
-    raw = tuple(_split(text))
+    raw = tuple(split_lines(text))
     newline = "\r\n" if "\r\n" in before + text + after else "\n"
     filled = [index for index, line in enumerate(raw) if line.strip()]
     if not filled:
@@ -129,7 +121,7 @@ class Indentation:
 
     def __init__(self, selected: SelectedLines) -> None:
         self._selected = selected
-        around = [*selected.lines, *_split(selected.before)[-200:], *_split(selected.after)[:200]]
+        around = [*selected.lines, *split_lines(selected.before)[-200:], *split_lines(selected.after)[:200]]
         found = [indentation for indentation in map(_indentation, around) if indentation]
         self._tabs = any("\t" in one for one in found)
         self._spaces = any("  " in one for one in found)  # A single space belongs to a comment: /**, then " * text"
@@ -170,7 +162,7 @@ def _least_size(indentations: Sequence[str]) -> int:
     return min((size for size in sizes if size > 1), default=SPACES)
 
 
-def _split(text: str) -> list[str]:
+def split_lines(text: str) -> list[str]:
     return _LINE.findall(text)
 
 

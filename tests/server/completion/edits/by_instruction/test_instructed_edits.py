@@ -15,12 +15,11 @@ from pellucid.completion.edits.by_instruction.instructed_edits import (
     FULL,
     LATE,
     PROSE,
-    READ_CHARACTERS,
     REPLACED,
     UNCHANGED,
     edit,
 )
-from pellucid.errors import ContextLengthError, InvalidRequestError, NotSupportedError, PellucidError, QueueFullError
+from pellucid.errors import InvalidRequestError, PellucidError, QueueFullError
 from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.query import Priority, Terms
 from support.editors.scripted_editor import ScriptedEditor, pieces
@@ -77,61 +76,19 @@ async def test_an_edit() -> None:
     assert made.usage.generated == len(pieces("def f(self):\n    return 3\n```\n"))
 
 
-async def test_both_versions_of_a_hunk_are_read_under_the_same_prompt() -> None:
-    """Both versions follow the new lines above and end at the next code line or closing fence."""
-    selection = "a = 1\nb = 2\n\nc = 3\nd = 4\n"
-    model = ScriptedEditor(
-        "a = 1\nb = 9\n\nc = 3\nd = 8\ne = 7\n```", {"b = 9": -1.0, "b = 2": -3.0, "d = 8": -9.0, "d = 4": -2.0}
-    )
-    _, made = await edited(model, EditQuery("", selection, "", "Change.", language="python"))
-    assert [query.text for query in model.read] == [
-        "b = 9\n\nc = 3",
-        "b = 2\n\nc = 3",
-        "d = 8\ne = 7\n```",
-        "d = 4\n```",
-    ]
-    assert [query.continued[-1].content for query in model.read[1:3]] == [
-        "```python\na = 1\n",
-        "```python\na = 1\nb = 9\n\nc = 3\n",
-    ]
-    assert [hunk.log_odds for hunk in made.hunks] == [2.0, -7.0]
-    assert [hunk.probability for hunk in made.hunks] == [
-        pytest.approx(0.8808, abs=1e-4),
-        pytest.approx(0.0009, abs=1e-4),
-    ]
-
-
 async def test_blank_lines_that_the_model_leaves_out_stay() -> None:
     """Blank lines missing in the answer are restored unless their removal is the only change."""
     selection = "a = 1\n\n\nb = 2\nc = 3\n"
-    model = ScriptedEditor("a = 9\n\nb = 2\nc = 8\n```", {"c = 8": -1.0, "c = 3": -2.0})
+    model = ScriptedEditor("a = 9\n\nb = 2\nc = 8\n```")
     _, made = await edited(model, EditQuery("", selection, "", "Change.", language="python"))
     assert made.text == "a = 9\n\n\nb = 2\nc = 8\n"
     assert [(hunk.first, hunk.old, hunk.new) for hunk in made.hunks] == [
         (0, ("a = 1",), ("a = 9",)),
         (4, ("c = 3",), ("c = 8",)),
     ]
-    assert model.read[2].continued[-1].content == "```python\na = 9\n\nb = 2\n"
     query = EditQuery("", selection, "", "Remove blank lines.", language="python")
     _, made = await edited(ScriptedEditor("a = 1\nb = 2\nc = 3\n```"), query)
     assert made.text == "a = 1\nb = 2\nc = 3\n"
-
-
-async def test_hunks_that_are_not_read() -> None:
-    """Very long hunks and hunks the model cannot read have no log odds, but the edit is made."""
-    long = ScriptedEditor("x" * READ_CHARACTERS + "\n```")
-    _, made = await edited(long)
-    assert ([hunk.log_odds for hunk in made.hunks], long.read) == ([None], [])
-    for failure in (
-        ContextLengthError(9, 8),
-        QueueFullError("The queue is full."),
-        NotSupportedError("The model does not read."),
-    ):
-        model = ScriptedEditor("def g(self):\n    x = 1\n    return 1\n    return 3\n```", read_failure=failure)
-        _, made = await edited(model)
-        assert [hunk.log_odds for hunk in made.hunks] == [None] * len(made.hunks)
-        # The model read both texts of the first hunk and no further hunk.
-        assert (len(made.hunks) > 1, len(model.read)) == (True, 2)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +110,7 @@ async def test_hunks_that_are_not_read() -> None:
 async def test_no_change(model: ScriptedEditor, reason: str) -> None:
     """An answer that is equal, prose, cut off or empty changes nothing, and a sentence says why."""
     _, made = await edited(model)
-    assert (made.reason, made.text, made.hunks, model.read) == (reason, SELECTION, (), [])
+    assert (made.reason, made.text, made.hunks) == (reason, SELECTION, ())
 
 
 async def test_an_answer_that_changes_nothing_is_continued_otherwise() -> None:
@@ -265,7 +222,6 @@ async def test_line_ends(newline: str, ends: bool) -> None:
         ScriptedEditor("x = 1\ny = 3\nz = 4\n```"), EditQuery(f"a = 0{newline}", text, "", "Add z.", language="python")
     )
     assert made.text == newline.join(["x = 1", "y = 3", "z = 4", *([""] if ends else [])])
-    assert made.newline == newline
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
@@ -456,12 +412,12 @@ async def test_an_insertion_that_is_cut_off() -> None:
 
 
 async def test_a_cancelled_edit() -> None:
-    """Closing the generator closes the model's stream, and nothing is read."""
+    """Closing the generator closes the model's stream."""
     model = ScriptedEditor("def f(self):\n", waits=True)
     items = edit(model, QUERY)
     assert await anext(items) == NewLines(("    def f(self):",))
     await items.aclose()
-    assert (model.closed, model.read) == (1, [])
+    assert model.closed == 1
 
 
 @pytest.mark.parametrize(
