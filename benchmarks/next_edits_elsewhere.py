@@ -30,11 +30,11 @@ from common.markdown_tables import table
 from pellucid.client.http_client import Client
 from pellucid.completion.context.repository_index import RepositoryIndex
 from pellucid.completion.context.search_budget import SearchBudget
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.completion.edits.edit_gate import LEAST
 from pellucid.completion.edits.edit_history import Edit, EditHistory
 from pellucid.completion.edits.next_edits import NextEdits
 from pellucid.completion.edits.places_elsewhere import find_elsewhere
-from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.settings import GateLevel

@@ -12,9 +12,9 @@ from pellucid_lsp.documents import Documents
 from pellucid_lsp.inspection_json import range_json
 
 if TYPE_CHECKING:
+    from pellucid.completion.edits.candidate import Candidate
     from pellucid.completion.edits.edit_memory import NextEdit
     from pellucid.completion.edits.edits_explanation import EditsExplanation
-    from pellucid.completion.edits.repeated_edits import Candidate
 
 EDIT_ACCEPTED = "pellucid.editAccepted"
 """The command that an editor runs after an edit."""

@@ -18,14 +18,15 @@ MAX_LOGIT = 30.0
 
 KIND = "platt"
 
-FEATURES = {"version": 1, "names": ["log odds"]}
+FEATURES = {"version": 2, "names": ["log odds", "likeness", "evidence"]}
 
 
 @dataclass(frozen=True, slots=True)
 class EditGate:
     """Calibration of a model's next edits: a logistic function (Platt 1999).
 
-    The input is log p(new) - log p(old) in nats. ``about`` holds the file's remaining entries.
+    The input is log p(new) - log p(old) in nats, with the evidence for the change added.
+    ``about`` holds the file's remaining entries.
     """
 
     bias: float

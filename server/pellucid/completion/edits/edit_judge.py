@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pellucid.client.assistant_protocol import Assistant
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.completion.edits.edit_gate import default_gate, gate_of
 from pellucid.completion.edits.edit_history import Edit
 from pellucid.completion.edits.edit_memory import EditMemory, NextEdit
@@ -16,7 +17,6 @@ from pellucid.completion.edits.next_edit_models import sweep
 from pellucid.completion.edits.next_edit_models.edit_window import EditWindow
 from pellucid.completion.edits.next_edit_models.proposals import propose
 from pellucid.completion.edits.reading import log_odds
-from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import Extra, Terms
@@ -85,7 +85,7 @@ class EditJudge:
             except InvalidRequestError as error:  # The edit may be too long for the model
                 self.explanation.skip(change, EditOutcome.UNREAD, str(error))
                 continue
-            sure = gate.probability(odds)
+            sure = gate.probability(odds + change.nats)
             if self.explanation.judge(change, odds, sure):
                 shown.append(self.memory.suggest(change, odds, sure))
         return shown
@@ -98,7 +98,7 @@ class EditJudge:
                 if any((change.first, change.old, change.new) == (one.first, one.old, one.new) for one in repeated):
                     continue
                 self.memory.notes.append(NOT_CALIBRATED.format(proposer.name))
-                sure = default_gate().probability(odds)
+                sure = default_gate().probability(odds + change.nats)
                 if self.memory.is_dismissed(change):
                     self.explanation.skip(change, EditOutcome.DISMISSED, DISMISSED)
                     return

@@ -9,8 +9,8 @@ from itertools import count
 from pellucid.completion.context import uris
 from pellucid.completion.context.uris import Address
 from pellucid.completion.cursor_keys import put
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.completion.edits.edits_explanation import EditsExplanation
-from pellucid.completion.edits.repeated_edits import Candidate
 
 KEPT = 64
 """Number of remembered edit ids, and of dismissed edits."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from pellucid.completion.edits.repeated_edits import Candidate
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.errors import PellucidError
 
 UNFINISHED = "The request was cancelled, or is not finished: a change of the document or another request replaces it."
@@ -46,6 +46,7 @@ class EditsExplanation:
         digits = int(f"{probability:.0%}" == f"{self.least:.0%}")  # Else 50 % would not be 50 % or more.
         found, least = f"{probability:.{digits}%}", f"{self.least:.{digits}%}"
         reason = f"It is right with a probability of {found}; at this level {least} or more is required."
+        reason = " ".join(filter(None, (change.evidence.sentence, reason)))
         outcome = EditOutcome.SHOWN if shown else EditOutcome.HIDDEN
         self.changes.append(JudgedChange(change, outcome, reason, log_odds, probability))
         return shown
@@ -61,5 +62,12 @@ class EditsExplanation:
         except PellucidError as error:
             self.reason = str(error)
             raise
-        shown = sum(one.outcome is EditOutcome.SHOWN for one in self.changes)
-        self.reason = f"{shown} of {len(self.changes)} changes found are suggested." if self.changes else nothing
+        self.reason = f"{self._count(EditOutcome.SHOWN)} of {len(self.changes)} changes found are suggested."
+        if not self.changes:
+            self.reason = nothing
+        elif unread := self._count(EditOutcome.UNREAD):
+            reasons = dict.fromkeys(one.reason for one in self.changes if one.outcome is EditOutcome.UNREAD)
+            self.reason += f" Not read: {unread}. {' '.join(reasons)}"
+
+    def _count(self, outcome: EditOutcome) -> int:
+        return sum(one.outcome is outcome for one in self.changes)

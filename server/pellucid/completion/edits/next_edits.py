@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 
 from pellucid.completion.context.search_budget import FindFiles
 from pellucid.completion.context.uris import same_document
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.completion.edits.edit_gate import LEAST
 from pellucid.completion.edits.edit_history import Edit, EditHistory
 from pellucid.completion.edits.edit_judge import DISMISSED, ELSEWHERE, HERE, EditJudge
@@ -20,7 +21,7 @@ from pellucid.completion.edits.edit_memory import EditMemory, NextEdit
 from pellucid.completion.edits.edits_explanation import EditOutcome, EditsExplanation
 from pellucid.completion.edits.next_edit_models.edit_window import edit_window
 from pellucid.completion.edits.places_elsewhere import find_elsewhere
-from pellucid.completion.edits.repeated_edits import Candidate, repeated_edits
+from pellucid.completion.edits.repeated_edits import repeated_edits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import PellucidError, UnavailableError
@@ -72,13 +73,14 @@ class NextEdits:
         """
         self.memory.notes = []
         explanation = self.memory.explain(uri, LEAST[level], elsewhere=False)
-        edit = self._last_edit(explanation)
-        if edit is None:
+        edits = self._last_edits(explanation)
+        if not edits:
             return []
+        edit = edits[-1]
         lines, is_here = text.split("\n"), same_document(edit.uri, uri)
         near = edit.first if is_here or cursor is None else cursor[0]
         # A large document may take 50 ms.
-        repeated = await asyncio.to_thread(repeated_edits, edit, lines, uri, near)
+        repeated = await asyncio.to_thread(repeated_edits, edit, lines, uri, near, edits[:-1])
         changes = self._without_dismissed(repeated, explanation)
         if not is_here and cursor is not None:
             # The user's present place is always read.
@@ -100,9 +102,10 @@ class NextEdits:
         ``uri``: the document for ``suggest``. ``find_files`` runs on a separate thread.
         """
         explanation = self.memory.explain(uri, LEAST[level], elsewhere=True)
-        edit = self._last_edit(explanation)
-        if edit is None:
+        edits = self._last_edits(explanation)
+        if not edits:
             return []
+        edit = edits[-1]
         search = await find_elsewhere(edit, uri, find_files)
         nothing = NOT_FOUND
         if not search.budget.is_complete:
@@ -144,16 +147,16 @@ class NextEdits:
                 self._models.provider.lost(judge.client)
             self.memory.notes.append(str(error))
 
-    def _last_edit(self, explanation: EditsExplanation) -> Edit | None:
-        """Return the last edit, or None and explain why.
+    def _last_edits(self, explanation: EditsExplanation) -> list[Edit]:
+        """Return the last edits, oldest first, or none and explain why.
 
         The last edit is sent, too, and the edited file may be ignored by now.
         """
         edits = self.history.edits()
         if edits and self._is_sendable(edits[-1]):
-            return edits[-1]
+            return edits
         explanation.reason = NOT_SENT if edits else NO_EDIT
-        return None
+        return []
 
     def _is_sendable(self, edit: Edit) -> bool:
         return self._may_send(edit.uri, "\n".join((*edit.old, *edit.new)))

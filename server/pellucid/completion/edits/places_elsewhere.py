@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from pellucid.completion.context.search_budget import FindFiles, SearchBudget
 from pellucid.completion.context.uris import same_document
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.completion.edits.edit_history import Edit
-from pellucid.completion.edits.repeated_edits import Candidate, names_to_search, repeated_edits
+from pellucid.completion.edits.repeated_edits import names_to_search, repeated_edits
 
 SEARCH_SECONDS = 2.0
 

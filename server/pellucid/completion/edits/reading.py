@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import inf
 
 from pellucid.client.assistant_protocol import Reader
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.completion.edits.edit_history import joined
-from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.vocabulary.query import BACKGROUND, CompletionQuery, Extra, ScoreQuery, Terms
 
 PREFIX_LINES, SUFFIX_LINES = 4, 2

@@ -15,6 +15,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.probability_models import FOLDS, MIN_PER_KIND, MIN_SUGGESTIONS, NEARLY_FREE
 from pellucid.learn.calibrate.training_rows import Bools, Floats, Ints
 from pellucid.learn.evaluate.suite_protocol import SuiteRecord
+from pellucid.learn.evaluate.suites.next_edit import total_odds
 from pellucid.learn.metrics import Interval, auroc, bootstrap, calibration_error, log_loss, log_losses, mean_of_units
 from pellucid.learn.next_edits.edit_sample import weights
 
@@ -24,7 +25,7 @@ MIN_UNITS = 5
 
 @dataclass(frozen=True, slots=True)
 class ReadProposals:
-    """Proposals with log p(new) - log p(old). Units are packages or commits."""
+    """Proposals with log odds, those of the evidence included. Units are packages or commits."""
 
     odds: Floats
     right: Bools
@@ -35,7 +36,7 @@ class ReadProposals:
     def of(cls, records: Sequence[SuiteRecord]) -> Self:
         represents = weights((record.facts["kind"], record.facts["of kind"]) for record in records)
         rows = [
-            (proposal["log odds"], proposal["right"], represents[record.facts["kind"]], record.unit)
+            (total_odds(proposal), proposal["right"], represents[record.facts["kind"]], record.unit)
             for record in records
             for proposal in record.facts["proposals"]
             if proposal["log odds"] is not None

@@ -8,10 +8,11 @@ from difflib import SequenceMatcher
 from functools import cached_property
 from urllib.parse import quote
 
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.completion.edits.code_tokens import code_tokens
 from pellucid.completion.edits.edit_history import Edit
 from pellucid.completion.edits.edit_judge import READ
-from pellucid.completion.edits.repeated_edits import MAX_EDIT_CHARACTERS, Candidate, repeated_edits
+from pellucid.completion.edits.repeated_edits import MAX_EDIT_CHARACTERS, repeated_edits
 
 MAX_BYTES = 100_000
 MAX_LINES = 2500

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pellucid.completion.context.search_budget import SearchBudget
+from pellucid.completion.edits.candidate import Candidate, Evidence
 from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate, gate_of
 from pellucid.completion.edits.edit_history import EditHistory
 from pellucid.completion.edits.edit_judge import BUDGET_SECONDS, DISMISSED, ELSEWHERE, READ, TOO_LATE, TOO_MANY
@@ -25,6 +26,8 @@ from support.silent_assistant import SilentAssistant
 A, B, C = "file:///p/a.py", "file:///p/b.py", "file:///p/c.py"
 OLD = "x = total(a)\n\ny = total(b)\n\nz = total(c)\n"
 NEW = OLD.replace("total", "mean", 1)
+NATS = Candidate(A, 0, (), (), likeness=2 / 3).nats
+"""The log odds for each place, apart from the reading."""
 
 
 @dataclass
@@ -86,7 +89,7 @@ async def test_the_model_decides_by_reading_both() -> None:
     reader = Reader({"mean(b)": 0.0, "mean(c)": -20.0})
     assert await lines(edits(reader)) == [(2, ("y = mean(b)",))]
     (one,) = await edits(Reader({"mean(b)": 0.0, "mean(c)": -20.0})).suggest(A, NEW)
-    assert (one.log_odds, one.probability) == (1.0, default_gate().probability(1.0))
+    assert (one.log_odds, one.probability) == (1.0, default_gate().probability(1.0 + one.change.nats))
 
 
 async def test_what_the_model_reads() -> None:
@@ -118,16 +121,16 @@ async def test_levels(level: GateLevel) -> None:
     """The quieter the level, the more probable a suggested edit is."""
     for logprob in (-3.0, -2.0, -1.0, 0.0):
         found = await lines(edits(Reader({"mean(": logprob})), level)
-        assert bool(found) == (default_gate().probability(logprob + 1) >= LEAST[level])
+        assert bool(found) == (default_gate().probability(logprob + 1 + NATS) >= LEAST[level])
 
 
 async def test_the_calibration_of_the_model_decides() -> None:
     """The model's own calibration decides, or the default model's calibration, with a note."""
-    made = edits(Reader({"mean(": 0.0}, gate=EditGate(-1.0, 0.2)))
+    made = edits(Reader({"mean(": 0.0}, gate=EditGate(-1.8, 0.2)))
     assert await made.suggest(A, NEW) == []
     assert made.memory.note is None
     (one, _) = await made.suggest(A, NEW, GateLevel.EAGER)
-    assert one.probability == EditGate(-1.0, 0.2).probability(1.0)
+    assert one.probability == EditGate(-1.8, 0.2).probability(1.0 + NATS)
     made = edits(Reader({"mean(": 0.0}))
     assert len(await made.suggest(A, NEW)) == 2
     assert made.memory.note == NOT_OWN
@@ -144,7 +147,7 @@ async def test_the_calibration_of_the_model_decides() -> None:
         (EditGate(0.1, 0.5).record | {"numbers": [1.0]}, "is damaged (ValueError"),
         (EditGate(0.1, 0.5).record | {"numbers": [1.0, "nan"]}, "is damaged (its coefficients are out of bounds)"),
         (EditGate(0.1, -0.5).record, "is damaged (its coefficients are out of bounds)"),
-        (EditGate(0.1, 0.5).record | {"features": {"version": 2}}, "was made by another version of Pellucid"),
+        (EditGate(0.1, 0.5).record | {"features": {"version": 1}}, "was made by another version of Pellucid"),
     ],
 )
 def test_a_calibration_that_cannot_be_used(record: dict[str, object], sentence: str) -> None:
@@ -367,7 +370,7 @@ async def test_explanations() -> None:
     made = edits(Reader({"mean(b)": 0.0, "mean(c)": -20.0}))
     assert made.memory.explanation(A) is None
     (first,) = await made.suggest(A, NEW)
-    sure, unsure = default_gate().probability(1.0), default_gate().probability(-19.0)
+    sure, unsure = default_gate().probability(1.0 + NATS), default_gate().probability(NATS - 19.0)
     sentence = "It is right with a probability of {:.0%}; at this level 50% or more is required."
     changes = [(2, "shown", sentence.format(sure)), (4, "hidden", sentence.format(unsure))]
     assert explained(made) == ("1 of 2 changes found are suggested.", changes)
@@ -400,12 +403,27 @@ async def test_explanations_of_changes_that_were_not_read() -> None:
     made = edits(reader, before, after)
     await made.suggest(A, after)
     assert [reason for _, outcome, reason in explained(made)[1] if outcome == "unread"] == [TOO_MANY.format(READ)] * 2
+    assert explained(made)[0] == f"{READ} of 8 changes found are suggested. Not read: 2. {TOO_MANY.format(READ)}"
     made._clock = lambda: reader.seconds
     await made.suggest(A, after)
     assert explained(made)[1][2][1:] == ("unread", TOO_LATE.format(BUDGET_SECONDS))
     made = edits(Reader(failure=InvalidRequestError("Too long.")))
     await made.suggest(A, NEW)
     assert [one[1:] for one in explained(made)[1]] == [("unread", "Too long.")] * 2
+
+
+async def test_evidence() -> None:
+    """A rename of the only definition, or an edit made twice, adds to the reading."""
+    before = "def total(a):\n    return a\n\nx = total(1)\n"
+    made = edits(Reader({"mean": -5.0}), before, before.replace("total", "mean", 1))
+    (one,) = await made.suggest(A, before.replace("total", "mean", 1))
+    assert (one.change.evidence, one.log_odds) == (Evidence.UNDEFINED, -4.0)
+    assert explained(made)[1][0][2].startswith("The old name has no definition left here. It is right with")
+    made = edits(Reader())
+    twice = "x = mean(a)\n\ny = mean(b)\n\nz = total(c)\n"
+    made.history.note(A, twice)
+    (one,) = await made.suggest(A, twice)
+    assert one.change.evidence is Evidence.REPEATED
 
 
 async def test_explanations_without_changes() -> None:

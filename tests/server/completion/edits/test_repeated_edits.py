@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.context.search_budget import FindFiles, SearchBudget
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.completion.edits.edit_history import MAX_CHARACTERS, MAX_EDITS, Edit, EditHistory, difference
 from pellucid.completion.edits.places_elsewhere import MAX_PLACES, find_elsewhere
-from pellucid.completion.edits.repeated_edits import MAX_CANDIDATES, Candidate, names_to_search, repeated_edits
+from pellucid.completion.edits.repeated_edits import MAX_CANDIDATES, names_to_search, repeated_edits
 
 URI = "file:///a.py"
 
@@ -43,11 +44,48 @@ REPEATED = {
         {(2, "if size <= limit:")},
     ),
     "the rest of the edited line": (
-        "self.size = size + size0",
+        "size = size + size0",
         0,
-        "self.count = size + size0",
-        {(0, "self.count = count + size0")},
+        "count = size + size0",
+        {(0, "count = count + size0")},
     ),
+    "a name of one letter, in its function only": (
+        "def f(k):|  return k + d.k|def g(k):|  return k",
+        0,
+        "def f(factor):",
+        {(1, "  return factor + d.k")},
+    ),
+    "no other class's method": (
+        "class A:|  def go(self):|    pass|class B:|  def go(self):|    self.go()",
+        1,
+        "  def run(self):",
+        set(),
+    ),
+    "neither comment nor string": (
+        "def total(a):|  # the total|  return 'total'|total(1)",
+        0,
+        "def sums(a):",
+        {(3, "sums(1)")},
+    ),
+    "code in a string": ("n = 2|x = f'{n} n'", 0, "size = 2", {(1, "x = f'{size} n'")}),
+    "an argument of unlike calls": (
+        "get(url)||get(f(a, b), 'x')|put(path)",
+        0,
+        "get(url, wait=5)",
+        {(2, "get(f(a, b), 'x', wait=5)")},
+    ),
+    "a parameter less": ("def f(a, b, c):|  pass|f(1, g(2, 3), 4)|f(1)", 0, "def f(a, c):", {(2, "f(1, 4)")}),
+    "a parameter known where the function is called": (
+        "def f(a):|  pass|def g(b, c):|  f(b)|f(1)",
+        0,
+        "def f(a, c):",
+        {(3, "  f(b, c)")},
+    ),
+    "swapped parameters": ("def f(a, b):|  pass|f(1, g(2))", 0, "def f(b, a):", {(2, "f(g(2), 1)")}),
+    "an operator": ("if name == a:|x|if name == b:", 0, "if name != a:", {(2, "if name != b:")}),
+    "no number of another name": ("page = 20|x|height = 20", 0, "page = 50", set()),
+    "no moved line": ("first,|second,|x|first,|y", 0, None, {(2, None)}),
+    "no comment behind a line": ("f(a)|x|f(b)", 0, "f(a)  # noqa", set()),
     "no half of a pair of brackets": ("a = call(name, list(other))|x = list(other))", 0, "a = name", set()),
     "a line below one alike": ("add(first)|add(second)", 1, "log(first)|add(second)", {(3, "log(second)")}),
     "a line with another indentation": (

@@ -452,7 +452,10 @@ class TestNextEdit:
         suite, own = NextEdit(releases, None, Silent()), replace(model, edit_gate=EditGate(-9.0, 0.01))
         _, found = await run(suite, own)
         assert found["show rate: eager"] == 0.0
-        named = "P(right) = logistic(-9.00 + 0.01 (log p(new lines) - log p(old lines))): the model's own calibration."
+        named = (
+            "P(right) = logistic(-9.00 + 0.01 (log p(new lines) - log p(old lines) + evidence)): "
+            "the model's own calibration."
+        )
         assert named in suite.notes(ModelSession(own), [])
         assert any(note.endswith("the default model's calibration.") for note in suite.notes(ModelSession(model), []))
 

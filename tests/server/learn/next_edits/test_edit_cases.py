@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.completion.edits.repeated_edits import Candidate
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.next_edits import edit_cases, edit_sample
 from pellucid.learn.next_edits.edit_cases import FileChange, Hunk, cases, keystrokes

@@ -8,8 +8,8 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 from pathlib import PurePosixPath
 
+from pellucid.completion.edits.candidate import NEUTRAL, Candidate
 from pellucid.completion.edits.edit_history import Edit, joined
-from pellucid.completion.edits.repeated_edits import Candidate
 
 WINDOW_LINES = 10
 """Lines to rewrite on either side of the cursor's line, as in the training of Sweep's models."""
@@ -174,7 +174,7 @@ def read_answer(window: EditWindow, begin: int, answer: str) -> list[Rewrite]:
     above: list[str] = []
     read = 0
     for (at, to, new_at, new_to), (limit, *_) in pairwise([*spans, (len(old), 0, 0, 0)]):
-        change = Candidate(window.uri, begin + at, old[at:to], tuple(new[new_at:new_to]), 0.0)
+        change = Candidate(window.uri, begin + at, old[at:to], tuple(new[new_at:new_to]), NEUTRAL)
         follows = next((index + 1 for index in range(to, limit) if old[index].strip()), limit)
         ends = follows == len(old) and not any(map(str.strip, old[to:]))
         above += old[read:at]

@@ -8,11 +8,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from pellucid.client.assistant_protocol import Assistant
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.completion.edits.edit_history import joined
 from pellucid.completion.edits.next_edit_models import sweep, zeta
 from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, read_answer
 from pellucid.completion.edits.reading import text_log_odds
-from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import CompletionQuery, SamplingParams, ScoreQuery, Terms

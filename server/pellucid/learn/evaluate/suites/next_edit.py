@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pellucid.completion.edits.candidate import Candidate
 from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate
 from pellucid.completion.edits.edit_judge import READ, as_diff
 from pellucid.completion.edits.next_edits import shown_rank
 from pellucid.completion.edits.reading import log_odds
-from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.errors import ContextLengthError
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability, Subject
@@ -93,6 +93,7 @@ class EditQuestion:
         return {
             "line": proposal.first,
             "likeness": proposal.likeness,
+            "evidence": proposal.nats,
             "log odds": odds if math.isfinite(odds) else None,
             "found": self.case.is_found(proposal),
             "right": self.case.is_right(proposal),
@@ -162,7 +163,7 @@ def judged(facts: Facts, gate: Mapping[str, float]) -> Facts:
         return facts
     curve = EditGate(gate["bias"], gate["slope"])
     proposals = [
-        one | {"probability": None if one["log odds"] is None else curve.probability(one["log odds"])}
+        one | {"probability": None if (odds := total_odds(one)) is None else curve.probability(odds)}
         for one in facts["proposals"]
     ]
     return facts | {"proposals": proposals}
@@ -171,7 +172,7 @@ def judged(facts: Facts, gate: Mapping[str, float]) -> Facts:
 def _gate_note(gate: EditGate) -> str:
     whose = "the default model's" if gate == default_gate() else "the model's own"
     return (
-        f"P(right) = logistic({gate.bias:.2f} + {gate.slope:.2f} (log p(new lines) - log p(old lines))): "
+        f"P(right) = logistic({gate.bias:.2f} + {gate.slope:.2f} (log p(new lines) - log p(old lines) + evidence)): "
         f"{whose} calibration."
     )
 
@@ -251,6 +252,11 @@ def shown(one: Facts, least: float | None) -> list[Facts]:
     return sorted(proposals, key=lambda proposal: shown_rank(proposal["line"], one["line"]))
 
 
+def total_odds(proposal: Facts) -> float | None:
+    """Return the log odds of a reading with those of the evidence; None if not read."""
+    return None if proposal["log odds"] is None else float(proposal["log odds"] + proposal["evidence"])
+
+
 def _is_followed(one: Facts) -> bool:
     return bool(one["followed"])
 
@@ -265,7 +271,7 @@ def _has_read(one: Facts) -> bool:
 
 def _auroc(facts: Sequence[Facts], weight: Callable[[Facts], float]) -> Statistic:
     """Score right proposals against wrong proposals by log odds."""
-    rows = [[(proposal["log odds"], proposal["right"], weight(one)) for proposal in one["proposals"]] for one in facts]
+    rows = [[(total_odds(proposal), proposal["right"], weight(one)) for proposal in one["proposals"]] for one in facts]
     read = [np.array([row for row in some if row[0] is not None], dtype=np.float64) for some in rows]
 
     def statistic(drawn: Rows) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pellucid.completion.edits import next_edits
+from pellucid.completion.edits.candidate import NEUTRAL, Candidate
 from pellucid.completion.edits.edit_gate import LEAST, default_gate
 from pellucid.completion.edits.edit_history import Edit, EditHistory, joined
 from pellucid.completion.edits.edit_judge import NOT_CALIBRATED
@@ -134,8 +135,8 @@ async def test_the_proposal_is_suggested() -> None:
     found = await made.suggest(A, NEW, cursor=CURSOR)
     assert places(found) == [SCALE, LABEL]
     assert [(one.log_odds, one.probability) for one in found] == [
-        (2.0, default_gate().probability(2.0)),
-        (0.0, default_gate().probability(0.0)),
+        (2.0, default_gate().probability(2.0 + found[0].change.nats)),
+        (0.0, default_gate().probability(found[1].change.nats)),
     ]
     assert made.memory.note == NOT_CALIBRATED.format("coder")
     assert made.memory.find(found[0].id) == found[0]
@@ -231,7 +232,8 @@ async def test_levels(level: GateLevel) -> None:
     """The quieter the level, the more probable a suggested proposal is."""
     for logprob in (-3.0, -1.0, 2.0):
         found = await edits(Proposer(answer(), {"scale = 1\n": logprob})).suggest(A, NEW, level, CURSOR)
-        assert (SCALE in places(found)) == (default_gate().probability(logprob + 1) >= LEAST[level])
+        nats = Candidate(A, 0, (), (), NEUTRAL).nats
+        assert (SCALE in places(found)) == (default_gate().probability(logprob + 1 + nats) >= LEAST[level])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,111 @@
+"""A document's code without strings and comments, and the blocks of functions and classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from functools import cached_property
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+from pellucid.code.language_syntax import code_parts, find_syntax, indentation
+
+STRING, COMMENT = "\0", "\1"
+"""The characters that stand for those of strings and comments."""
+
+_EMBEDDED = re.compile(r"(?<=\{)[^{}\n]+(?=\})")
+"""Code in a template string, or in the messages of Rust's macros."""
+
+_CONTROL = re.compile(
+    r"\W*(?:(?:async|else)\s+)?(?:if|for|while|elif|else|try|except|finally|with|switch|case|catch|do|match|loop|unsafe)\b"
+)
+_CLASS = re.compile(
+    r"\s*(?:\w+\s+|\([^)]*\)\s*)*?(?:class|struct|interface|enum|trait|impl|union|record|object|namespace|module|mod|type"
+    r"|extension|protocol|CREATE\s+TABLE)\b(?!\s*[=(])",
+    re.IGNORECASE,
+)
+_CONTINUES = re.compile(r"\s*[)\]].*[:{(]\s*$|\s*\{\s*$|\s*\)?\s*->")
+"""A line that belongs to the header above although it is not further in."""
+
+
+class Role(StrEnum):
+    CODE = "code"
+    STRING = "string"
+    COMMENT = "comment"
+
+
+class CodeView:
+    """The lines of a document in the language of its name."""
+
+    def __init__(self, lines: Sequence[str], uri: str) -> None:
+        self.lines = lines
+        self.language = PurePosixPath(uri).suffix.removeprefix(".").lower()
+
+    @cached_property
+    def code(self) -> list[str]:
+        """The lines with ``STRING`` and ``COMMENT`` instead of the characters in these."""
+        syntax = find_syntax(self.language)
+        marks = (*syntax.comments, *(begin for begin, _ in syntax.spans if begin in ("/*", "<!--", "--[[")))
+        text = "\n".join(self.lines)
+        pieces: list[str] = []
+        parts = [*code_parts(text, syntax), (len(text), len(text))]
+        for (begin, end), (following, _) in pairwise([(0, 0), *parts]):
+            gap, before = text[end:following], text[end - 1 : end]
+            sign = COMMENT if gap.startswith(marks) else STRING
+            pieces += [text[begin:end], _masked(gap, sign, self.language, before)]
+        return "".join(pieces).split("\n")
+
+    def role(self, line: int, column: int) -> Role:
+        return role_of(self.code[line][column : column + 1])
+
+    def block(self, header: int) -> range:
+        """Return the lines of a header and of the block below."""
+        outer, end = indentation(self.lines[header]), header + 1
+        for index in range(header + 1, len(self.lines)):
+            line = self.lines[index]
+            if not line.strip():
+                continue
+            if indentation(line) <= outer and not (indentation(line) == outer and _CONTINUES.match(line)):
+                return range(header, index + 1 if line.strip()[0] in "})]" else end)
+            end = index + 1
+        return range(header, end)
+
+    def enclosing(self, line: int) -> int | None:
+        """Return the header of the function or class around a line; None at the top of the file."""
+        level = indentation(self.lines[line])
+        for index in range(line - 1, -1, -1):
+            text = self.code[index]
+            if not text.strip() or indentation(text) >= level:
+                continue
+            if text.strip() == "{":  # The header above is no further out
+                level = indentation(text) + 1
+                continue
+            level = indentation(text)
+            if not _CONTROL.match(text) and text.strip()[0] not in ")]}":
+                return index
+        return None
+
+    def is_class(self, header: int) -> bool:
+        return _CLASS.match(self.code[header]) is not None
+
+    def occurrences(self, name: str) -> Iterator[tuple[int, int]]:
+        """Yield the lines and columns of a whole word, in strings and comments, too."""
+        pattern = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
+        for index, line in enumerate(self.lines):
+            if name in line:
+                yield from ((index, match.start()) for match in pattern.finditer(line))
+
+
+def role_of(sign: str) -> Role:
+    """Return the role of a character of ``CodeView.code``."""
+    return {STRING: Role.STRING, COMMENT: Role.COMMENT}.get(sign, Role.CODE)
+
+
+def _masked(text: str, sign: str, language: str, before: str) -> str:
+    """Return a string or comment masked, except for the code embedded in a template string."""
+    masked = re.sub(r"[^\n]", sign, text)
+    if sign == STRING and (text.startswith("`") or before in ("f", "F", "$") or language == "rs"):
+        for match in _EMBEDDED.finditer(text):
+            masked = masked[: match.start()] + match[0] + masked[match.end() :]
+    return masked
