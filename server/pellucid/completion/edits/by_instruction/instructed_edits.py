@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
+from dataclasses import replace
 from math import exp, log
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -16,6 +15,7 @@ from pellucid.code.language_syntax import find_syntax
 from pellucid.completion.edits.by_instruction.answer_reader import AnswerReader
 from pellucid.completion.edits.by_instruction.edit_prompt import EditPrompt
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit, NewLines
+from pellucid.completion.edits.by_instruction.line_changes import LineChanges, line_changes
 from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines, select_lines
 from pellucid.completion.edits.reading import text_log_odds
 from pellucid.completion.shaping.branches import alternatives, force_alternative
@@ -93,15 +93,6 @@ async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines |
     yield InstructedEdit(selected.first, selected.text, changes.text, tuple(read), selected.newline, usage, reason)
 
 
-@dataclass(frozen=True, slots=True)
-class _Changes:
-    """The new text of a selection, its hunks, and the answer's lines where the hunks begin."""
-
-    text: str
-    hunks: Sequence[Hunk] = ()
-    starts: Sequence[int] = ()
-
-
 class _Answer:
     """A full answer, or a continuation after tokens of an earlier answer."""
 
@@ -144,17 +135,20 @@ class _Answer:
                 if self.reader.closed or self.reader.is_prose:
                     break
 
-    def changes(self) -> tuple[_Changes, str | None]:
+    def changes(self) -> tuple[LineChanges, str | None]:
         """Return the changes, and a sentence if there are no changes, else None.
 
         Raise PellucidError if the answer failed.
         """
         reason = _refusal(self._finish, self.reader, self._selected, self._prompt)
         if reason is not None:
-            return _Changes(self._selected.text), reason
+            return LineChanges(self._selected.text), reason
         self.reader.drop(*_repeated(self._selected, self.reader.lines))
-        changes = _changes(self._selected, self.reader, self._query.top_logprobs)
+        changes = line_changes(self._selected, self.reader.lines, self._tokens)
         return changes, None if changes.hunks else UNCHANGED
+
+    def _tokens(self, start: int, stop: int) -> tuple[Token, ...]:
+        return tuple(_cut(token, self._query.top_logprobs) for token in self.reader.tokens(start, stop))
 
     def _note(self, so_far: Usage) -> None:
         self.usage = so_far
@@ -232,67 +226,6 @@ def _shared(new: list[str], above: list[str], old: list[str]) -> int:
         if new[:count] == near != old[:count] and any(map(_WORD.search, near)):
             return count
     return 0
-
-
-def _changes(selected: SelectedLines, answer: AnswerReader, top: int) -> _Changes:
-    """Return an answer's changes, with ``top`` alternatives per token.
-
-    Unchanged lines keep their line ends. Models omit or add blank lines between functions, so
-    changes of blank lines count only without any other change.
-    """
-    core = () if selected.inserted else selected.core
-    kept = selected.raw[selected.leading : selected.leading + len(core)]
-    raw: list[str] = [] if selected.inserted else list(selected.raw[: selected.leading])
-    hunks: list[Hunk] = []
-    starts: list[int] = []
-    first = selected.first + (0 if selected.inserted else selected.leading)
-    old, new = [line if line.strip() else "" for line in core], answer.lines
-    steps = list(_steps(old, new))
-    is_blank = [not any(map(str.strip, (*old[begin:end], *new[start:stop]))) for _, begin, end, start, stop in steps]
-    only_blank = all(blank for blank, step in zip(is_blank, steps, strict=True) if step[0] != "equal")
-    for blank, (kind, begin, end, start, stop) in zip(is_blank, steps, strict=True):
-        if kind == "equal" or (blank and not only_blank):
-            raw += kept[begin:end]
-        else:
-            # The last line of a document, with new lines below.
-            if raw and stop > start and not raw[-1].endswith(("\n", "\r")):
-                raw[-1] += selected.newline
-            raw += [line + selected.newline for line in new[start:stop]]
-            replaced = selected.lines if selected.inserted else core[begin:end]
-            tokens = tuple(_cut(token, top) for token in answer.tokens(start, stop))
-            hunks.append(Hunk(first + begin, tuple(replaced), tuple(new[start:stop]), tokens))
-            starts.append(start)
-    raw += [] if selected.inserted else selected.raw[len(selected.raw) - selected.trailing :]
-    text = "".join(raw)
-    if selected.raw and not selected.raw[-1].endswith(("\n", "\r")):
-        text = text.removesuffix(selected.newline)
-    elif selected.raw and not text.endswith(("\n", "\r")) and text:
-        text += selected.newline
-    return _Changes(text, hunks, starts)
-
-
-def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
-    """Yield difflib's steps from old to new lines, with separate steps for outer blank lines."""
-    for kind, begin, end, start, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind != "replace" or not any(map(str.strip, old[begin:end])) or not any(map(str.strip, new[start:stop])):
-            yield kind, begin, end, start, stop
-            continue
-        first, last = _trimmed(old, begin, end)
-        one, other = _trimmed(new, start, stop)
-        yield from (
-            ("replace", begin, first, start, one),
-            ("replace", first, last, one, other),
-            ("replace", last, end, other, stop),
-        )
-
-
-def _trimmed(lines: Sequence[str], begin: int, end: int) -> tuple[int, int]:
-    """Return a range of lines without its outer blank lines. One line must have text."""
-    while not lines[begin].strip():
-        begin += 1
-    while not lines[end - 1].strip():
-        end -= 1
-    return begin, end
 
 
 async def _read(
