@@ -1,4 +1,4 @@
-// Bundles the extension for Node and the token view for the browser into dist/. --watch rebuilds on change, --minify for release.
+// Bundles the extension for Node and the views for the browser into dist/. --watch rebuilds on change, --minify for release.
 
 import * as esbuild from "esbuild";
 
@@ -6,7 +6,13 @@ const watch = process.argv.includes("--watch");
 const shared = { bundle: true, minify: process.argv.includes("--minify"), sourcemap: watch, logLevel: "warning", outdir: "dist" };
 const bundles = [
   { ...shared, entryPoints: ["src/extension.ts"], platform: "node", format: "cjs", target: "node20", external: ["vscode"] },
-  { ...shared, entryPoints: ["src/view/tokens.ts", "src/view/tokens.css"], platform: "browser", format: "iife", target: "es2022" },
+  {
+    ...shared,
+    entryPoints: ["tokens.ts", "tokens.css", "chat.ts", "chat.css"].map((name) => `src/view/${name}`),
+    platform: "browser",
+    format: "iife",
+    target: "es2022",
+  },
 ];
 
 for (const bundle of bundles) {

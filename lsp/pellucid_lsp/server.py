@@ -168,6 +168,7 @@ class Pellucid(LanguageServer):
         ring = self._session.ring
         await self._session.change_settings(self.settings)
         self.note_open_documents(new_ring=self._session.ring is not ring)
+        self.show_status()
 
     def note_open_documents(self, *, new_ring: bool) -> None:
         """Record the open documents again, because the session may have lost the documents."""

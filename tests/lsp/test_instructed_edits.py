@@ -362,3 +362,19 @@ async def test_explain_nothing(connect: Connect, assistant: ScriptedAssistant) -
         with pytest.raises(JsonRpcException, match=sentence):
             await editor.request("pellucid/explainCode", {"textDocument": {"uri": URI}, "range": range})
     assert not assistant.calls
+
+
+async def test_code_of_a_chat(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """A code block becomes hunks, in the lines that it changes or in a range, without the model."""
+    editor = await connect(text=TEXT)
+
+    async def apply(code: str, **fields: Any) -> Any:
+        return await editor.request("pellucid/applyCode", {"textDocument": {"uri": URI}, "code": code, **fields})
+
+    (hunk,) = (await apply("class A:\n    x = '😀'\n    y = 5\n")).hunks
+    assert (shown(hunk.range), hunk.newText, hunk.logOdds) == ((2, 0, 2, 9), "    y = 5", None)
+    (hunk,) = (await apply("w = 1", range=RANGE)).hunks
+    assert (hunk.first, hunk.new) == (1, ["    w = 1"])
+    nothing = await apply("other = 1")
+    assert (nothing.hunks, "select the lines that the code replaces" in nothing.reason) == ([], True)
+    assert assistant.calls == []

@@ -294,6 +294,17 @@ async def test_a_killed_server_comes_back(world: World) -> None:
 
 
 @pytest.mark.process
+async def test_an_address_is_that_of_a_server_that_answers(world: World) -> None:
+    """The address is that of a running server, also after the known server has exited."""
+    launcher = world.launcher(api_key="key-of-editor")
+    assert (await launcher.address()).key == "key-of-editor"
+    end(world.starts()[0][0])
+
+    assert (await launcher.address()).url == world.url
+    assert len(world.starts()) == 2
+
+
+@pytest.mark.process
 async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
     """After failed requests the server is checked and used by a new client, without a new start."""
     launcher = world.launcher()

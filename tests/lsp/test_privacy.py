@@ -150,3 +150,22 @@ async def test_nothing_of_our_own_requests_is_sent_when_off(connect: Connect, as
     explained = await editor.request("pellucid/explain", {"id": id_of(item)})
     assert (explained.shown, explained.prompt.text) == ("urn a", None)
     assert len(assistant.calls) == sent
+
+
+async def test_attachments_of_a_chat(connect: Connect, tmp_path: Path) -> None:
+    """A file has its path in the workspace as name; a secret or ignored one has a refusal."""
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("local.py\n")
+    editor = await connect(folder=tmp_path, options={"enabled": False})
+
+    async def told(name: str, text: str = TEXT) -> tuple[str, str | None]:
+        given = {"textDocument": {"uri": (tmp_path / name).as_uri()}, "text": text}
+        answer = await editor.request("pellucid/attachment", given)
+        return answer.name, answer.refusal
+
+    assert await told("src/add.py") == ("src/add.py", None)
+    for name, reason in ((".env", "may hold secrets"), ("local.py", "ignores it")):
+        _, refusal = await told(name)
+        assert refusal is not None
+        assert reason in refusal
+    assert (await told("data.bin", "\0"))[1] == "data.bin is never sent to the model: it is not text."

@@ -2,12 +2,16 @@
 
 import * as vscode from "vscode";
 import { acceptSure } from "./acceptSure";
+import { addFiles, addSelection } from "./attachments";
+import { CHAT_VIEW, ChatView } from "./chatView";
 import { Explanations } from "./explanation";
 import { InstructedEdits } from "./instructedEdits";
+import { LanguageModels } from "./languageModels";
 import { LanguageServer, reason } from "./languageServer";
 import { showMenu } from "./menu";
+import { ModelServer } from "./modelServer";
 import { NextEdits } from "./nextEdits";
-import { ExplainEditsRequest, ExplainRequest, ServerCommand, type Status } from "./protocol";
+import { AddressRequest, ExplainEditsRequest, ExplainRequest, ServerCommand, type Status } from "./protocol";
 import { SECTION } from "./settings";
 import { StatusBar } from "./statusBar";
 import { clearSurprises, markSurprises } from "./surprises";
@@ -24,6 +28,9 @@ export function activate(context: vscode.ExtensionContext): void {
   const tokens = new TokensView(context.extensionUri, running, last);
   const edits = new NextEdits(context.extensionUri, running);
   const instructed = new InstructedEdits(running, context.workspaceState);
+  const models = new ModelServer(() => running.request(AddressRequest, {}));
+  const chat = new ChatView(context.extensionUri, running, models, instructed);
+  const languageModels = new LanguageModels(running, models);
   let status: Status | undefined;
 
   const explain = async (id?: string): Promise<void> => {
@@ -53,8 +60,15 @@ export function activate(context: vscode.ExtensionContext): void {
     tokens,
     edits,
     instructed,
+    chat,
+    languageModels,
     running.onDidChangeStatus((changed) => statusBar.show((status = changed))),
     vscode.window.registerWebviewViewProvider(VIEW, tokens),
+    vscode.window.registerWebviewViewProvider(CHAT_VIEW, chat, { webviewOptions: { retainContextWhenHidden: true } }),
+    vscode.lm.registerLanguageModelChatProvider(SECTION, languageModels),
+    command("openChat", () => vscode.commands.executeCommand(`${CHAT_VIEW}.focus`)),
+    command("addSelectionToChat", () => addSelection(running, chat)),
+    command("addFileToChat", (chosen?: vscode.Uri, all?: vscode.Uri[]) => addFiles(running, chat, chosen, all)),
     command("toggleEverywhere", () => running.execute(ServerCommand.toggle)),
     command("toggleHere", () => running.execute(ServerCommand.toggleWorkspace)),
     command("restartServer", () => running.restart()),

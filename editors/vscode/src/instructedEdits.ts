@@ -5,7 +5,7 @@ import type { Position } from "vscode-languageclient/node";
 import { chosenInstruction, type MarkedItem, matching } from "./chosenInstruction";
 import { choices, type HunkChoice } from "./hunkChoices";
 import { DOCUMENTS, type LanguageServer, reason } from "./languageServer";
-import { type Hunk, type InstructedEdit, InstructedEditRequest } from "./protocol";
+import { ApplyCodeRequest, type Hunk, type InstructedEdit, InstructedEditRequest } from "./protocol";
 
 const SCHEME = "pellucid-edit";
 
@@ -13,6 +13,7 @@ const SCHEME = "pellucid-edit";
 const MAX_HISTORY = 50;
 const HISTORY = "instructions";
 
+const APPLIED = "Code from the chat";
 const ASK_AGAIN = "Ask Again";
 const ANOTHER: vscode.QuickInputButton = { iconPath: new vscode.ThemeIcon("refresh"), tooltip: "Ask again with another seed" };
 
@@ -32,6 +33,36 @@ export class InstructedEdits implements vscode.Disposable {
 
   /** Asks for an instruction, and edits the selected lines by it. */
   async instruct(): Promise<void> {
+    const selected = this.selected();
+    const instruction = await this.ask(selected.range);
+    if (instruction !== undefined) {
+      await this.edit(selected, instruction);
+    }
+  }
+
+  /** Compares code of a chat with the active editor's document, or with what is selected there, and makes the changes that the user chooses. */
+  async apply(code: string): Promise<void> {
+    const selected = this.selected();
+    const { document, range } = selected;
+    const where = range.isEmpty ? {} : { range: { start: place(range.start), end: place(range.end) } };
+    const made = await this.server.request(ApplyCodeRequest, { textDocument: { uri: document.uri.toString() }, code, ...where });
+    if (made.reason !== null) {
+      throw new Error(made.reason);
+    }
+    await this.make(selected, async () => {
+      await this.preview.open(selected, APPLIED);
+      this.preview.show(replaced(document, made.hunks));
+      const chosen = await pick(APPLIED, made, []);
+      return chosen === "another" ? [] : chosen;
+    });
+  }
+
+  dispose(): void {
+    this.preview.dispose();
+  }
+
+  /** Returns what is selected in the active editor. Throws an Error with a sentence if it cannot be edited. */
+  private selected(): Selection {
     const editor = vscode.window.activeTextEditor;
     if (editor === undefined) {
       throw new Error("Open a file and select the lines to change.");
@@ -41,22 +72,18 @@ export class InstructedEdits implements vscode.Disposable {
     if (vscode.languages.match(DOCUMENTS, document) === 0) {
       throw new Error("Pellucid edits files and untitled documents only: save this document as a file first.");
     }
-    const selected = { document, version: document.version, range: new vscode.Range(selection.start, selection.end) };
-    const instruction = await this.ask(selection);
-    if (instruction !== undefined) {
-      await this.edit(selected, instruction);
-    }
-  }
-
-  dispose(): void {
-    this.preview.dispose();
+    return { document, version: document.version, range: new vscode.Range(selection.start, selection.end) };
   }
 
   /** Shows the edit, and makes the changes that the user chooses. */
-  private async edit(selected: Selection, instruction: string, seed?: number): Promise<void> {
+  private edit(selected: Selection, instruction: string, seed?: number): Promise<void> {
+    return this.make(selected, () => this.choose(selected, instruction, seed));
+  }
+
+  private async make(selected: Selection, choose: () => Promise<readonly Hunk[]>): Promise<void> {
     let chosen: readonly Hunk[];
     try {
-      chosen = await this.choose(selected, instruction, seed);
+      chosen = await choose();
     } finally {
       await this.preview.close();
     }
@@ -78,7 +105,7 @@ export class InstructedEdits implements vscode.Disposable {
       }
       requireUnchanged(selected);
       this.preview.show(replaced(selected.document, made.hunks));
-      const chosen = await pick(instruction, made);
+      const chosen = await pick(instruction, made, [ANOTHER]);
       if (chosen !== "another") {
         return chosen;
       }
@@ -141,7 +168,7 @@ export class InstructedEdits implements vscode.Disposable {
   }
 
   /** Returns an instruction that is typed, or chosen from earlier ones. */
-  private ask(selection: vscode.Selection): Promise<string | undefined> {
+  private ask(selection: vscode.Range): Promise<string | undefined> {
     const earlier = this.memory.get<string[]>(HISTORY, []);
     const input = vscode.window.createQuickPick();
     input.title = selection.isEmpty ? "Insert code here" : `Change ${count(lastLine(selection) - selection.start.line + 1, "line")}`;
@@ -223,14 +250,18 @@ class Preview implements vscode.TextDocumentContentProvider, vscode.Disposable {
 }
 
 /** Returns the changes that the user marks, and "another" for an edit with another seed. What breaks the syntax has no mark yet. */
-function pick(instruction: string, { hunks, note }: InstructedEdit): Promise<readonly Hunk[] | "another"> {
+function pick(
+  title: string,
+  { hunks, note }: InstructedEdit,
+  buttons: readonly vscode.QuickInputButton[],
+): Promise<readonly Hunk[] | "another"> {
   const input = vscode.window.createQuickPick<HunkChoice>();
-  input.title = instruction;
+  input.title = title;
   input.placeholder = `${note === null ? "" : `${note} `}Space marks a change or not, Enter makes the marked ones, Escape makes none`;
   input.canSelectMany = true;
   input.items = choices(hunks);
   input.selectedItems = input.items.filter(({ picked }) => picked);
-  input.buttons = [ANOTHER];
+  input.buttons = buttons;
   input.ignoreFocusOut = true;
   return new Promise((resolve) => {
     input.onDidTriggerButton(() => {

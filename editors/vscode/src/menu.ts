@@ -36,6 +36,7 @@ function choices(status: Status | undefined): Choice[] {
     command("$(graph) Show its tokens", "pellucid.showTokens"),
     command("$(question) Explain it", "pellucid.explainLast"),
     heading("Server"),
+    command("$(comment-discussion) Chat", "pellucid.openChat"),
     command("$(debug-restart) Restart", "pellucid.restartServer"),
     command("$(globe) Open its page", "pellucid.openServerPage"),
     command("$(output) Show the log", "pellucid.showLog"),

@@ -101,6 +101,12 @@ export interface Instruction {
   partialResultToken?: string;
 }
 
+/** The address of the model server, and the key for it. */
+export interface Address {
+  url: string;
+  key: string | null;
+}
+
 /** The number of marks that a search for surprising words has shown, and a sentence about it. */
 export interface Surprises {
   marks: number;
@@ -130,6 +136,15 @@ export const ExplainEditsRequest = new RequestType<{ textDocument: { uri: string
 export const ExplainCodeRequest = new RequestType<{ textDocument: { uri: string }; range: Range }, { text: string }, void>(
   "pellucid/explainCode",
 );
+export const ApplyCodeRequest = new RequestType<{ textDocument: { uri: string }; code: string; range?: Range }, InstructedEdit, void>(
+  "pellucid/applyCode",
+);
+export const AddressRequest = new RequestType<object, Address, void>("pellucid/server");
+export const AttachmentRequest = new RequestType<
+  { textDocument: { uri: string }; text: string },
+  { name: string; refusal: string | null },
+  void
+>("pellucid/attachment");
 export const StatusRequest = new RequestType0<Status, void>("pellucid/status");
 
 export const DidPartiallyAcceptNotification = new NotificationType<{ id: string; acceptedLength: number }>("pellucid/didPartiallyAccept");

@@ -13,6 +13,9 @@ from lsprotocol import types
 
 from pellucid.completion.document_cursor import DocumentCursor, normalize_newlines
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit
+from pellucid.completion.edits.by_instruction.hunk_syntax import check_hunks
+from pellucid.completion.edits.by_instruction.placed_code import placed_code
+from pellucid.completion.edits.by_instruction.selected_lines import split_lines
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.finish import Usage
 from pellucid.vocabulary.query import Priority, Terms
@@ -51,6 +54,12 @@ def register(server: Pellucid) -> None:
         instruction = params.required("instruction", params.text("instruction"))
         made = await _edit(server, uri, range, instruction, params.number("seed"), _token(given))
         return _report(server, uri, made)
+
+    @server.own_request("pellucid/applyCode")
+    async def apply_code(given: Any) -> Json:
+        """Return the edit that puts a code block of a chat into a document. No model is asked."""
+        params = Params(given, "pellucid/applyCode")
+        return _applied(server, params.document(), params.required("code", params.text("code")), params.part("range"))
 
     @server.own_request("pellucid/explainCode")
     async def explain(given: Any) -> Json:
@@ -118,6 +127,20 @@ async def _edit(
     return made if same else _dropped(query, made)
 
 
+def _applied(server: Pellucid, uri: str, code: str, range: Params | None) -> Json:
+    _require_open(server, uri)
+    selected = None
+    if range is not None:
+        start, end = (range.required(name, range.position(name)) for name in ("start", "end"))
+        selected = (start.line, _end(types.Range(start, end)))
+    text = server.documents.text(uri)
+    language = server.documents.get_text_document(uri).language_id or ""
+    hunks, note = check_hunks(split_lines(text), placed_code(text, code, selected), "\n", language)
+    name = server.session.policy.filename(uri)
+    why = f"{name} already has this code, or no line of it: select the lines that the code replaces."
+    return _report(server, uri, InstructedEdit(0, text, text, tuple(hunks), Usage(), None if hunks else why, note))
+
+
 async def _explain(server: Pellucid, uri: str, range: types.Range) -> str:
     await _require_on(server)
     query, cursor = _query(server, uri, range, EXPLAIN, "explain")
@@ -139,10 +162,7 @@ def _query(
 
     A newer query with the same verb replaces this query.
     """
-    if uri not in server.documents.text_documents:
-        raise InvalidRequestError(
-            f"{uri} is not open in this editor, or not as a file: open it first.", param="textDocument"
-        )
+    _require_open(server, uri)
     start, end = server.documents.cursor(uri, range.start), server.documents.cursor(uri, range.end)
     if not end.before.startswith(start.before):
         raise InvalidRequestError("The range ends before it begins.", param="range")
@@ -159,6 +179,13 @@ def _query(
     terms = Terms(Priority.CHAT, key=f"lsp-{os.getpid()}:{verb}:{uri}")
     path = server.session.policy.filename(uri)
     return EditQuery(before, selection, after, instruction, path=path, language=start.language, terms=terms), start
+
+
+def _require_open(server: Pellucid, uri: str) -> None:
+    if uri not in server.documents.text_documents:
+        raise InvalidRequestError(
+            f"{uri} is not open in this editor, or not as a file: open it first.", param="textDocument"
+        )
 
 
 def _same_lines(before: str, now: str, query: EditQuery) -> bool:

@@ -106,6 +106,24 @@ def _register_requests(server: Pellucid) -> None:
     def status(_: Any) -> Json:
         return server.session.status()
 
+    @server.own_request("pellucid/server")
+    async def model_server(_: Any) -> Json:
+        """Return the address of the model server, started if necessary, and the key.
+
+        Raise UnavailableError if there is no server.
+        """
+        await server.settings_known.wait()
+        address = await server.session.launcher.address()
+        return {"url": address.url, "key": address.key}
+
+    @server.own_request("pellucid/attachment")
+    async def attachment(given: Any) -> Json:
+        """Return a text's name in a chat, and why the text is never sent, or null."""
+        params = Params(given, "pellucid/attachment")
+        await server.settings_known.wait()
+        uri, text, policy = params.document(), _needed(params, "text", "text"), server.session.policy
+        return {"name": policy.filename(uri), "refusal": policy.privacy.refusal(None, text, uri)}
+
     @server.feature(types.TEXT_DOCUMENT_HOVER)
     def hover(params: types.HoverParams) -> types.Hover | None:
         accepted = _accepted_at(server, params.text_document.uri, params.position)

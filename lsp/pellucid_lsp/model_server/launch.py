@@ -71,6 +71,7 @@ class Launcher:
         self._environment = environment or LauncherDependencies()
         self._backoff = Backoff(self._environment.clock)
         self._client: Client | None = None
+        self._address: ServerAddress | None = None
         self._retired: list[Client] = []
         self._attempt: asyncio.Task[Client] | None = None
         self._cancelled_attempts: set[asyncio.Task[Client]] = set()
@@ -100,6 +101,15 @@ class Launcher:
                     raise
                 # A restart has replaced this attempt.
         raise UnavailableError("The language server is shutting down.")
+
+    async def address(self) -> ServerAddress:
+        """Return the address of a server that answers now, started if necessary."""
+        client = await self.client()
+        if (await client.server_health(verified=False)).status is HealthStatus.ABSENT:
+            self.lost(client)
+            await self.client()
+        assert self._address is not None, "a connected client has an address"
+        return self._address
 
     def lost(self, client: Assistant | None) -> None:
         """Discard the current client after a missing answer; ignore former clients."""
@@ -191,7 +201,7 @@ class Launcher:
         except PellucidError as error:
             self._set_status(LauncherState.FAILED, self._known_url(), str(error))
             raise UnavailableError(str(error)) from error
-        self._client = client
+        self._client, self._address = client, address
         self._backoff.ready()
         reconnected = restart and not stopped and server.process is None
         self._ready_message = _ready_message(address, reconnected=reconnected)

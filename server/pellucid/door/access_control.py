@@ -69,7 +69,7 @@ class Door:
         self._check_origin(headers, scope)
         if self.keys is None or scope["path"] in PUBLIC or _is_preflight(scope, headers):
             return None
-        return self._owner_of_key(headers, self.keys, address_of(scope))
+        return owner_of_key(headers, self.keys, self.rate_limit, address_of(scope))
 
     def _check_host(self, hosts: list[str]) -> None:
         if len(hosts) != 1:
@@ -119,16 +119,6 @@ class Door:
         Any IP address is accepted, as DNS rebinding needs a name.
         """
         return name in ("localhost", self.host.lower(), *self.allowed_hosts) or _is_address(name)
-
-    def _owner_of_key(self, headers: Headers, keys: Keys, address: str) -> str:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
-        if given is None:
-            raise AuthenticationError("This server needs an API key: send the header Authorization: Bearer KEY.")
-        owner = self.rate_limit.owner_of(keys, given, address)
-        if owner is None:
-            raise AuthenticationError("The API key is wrong: send a key that this server accepts.")
-        return owner
 
 
 class Security:
@@ -187,6 +177,18 @@ async def _refuse(error: PellucidError, scope: Scope, receive: Receive, send: Se
         await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:120]})
         return
     await error_response(error, scope["path"])(scope, receive, send)
+
+
+def owner_of_key(headers: Headers, keys: Keys, rate_limit: LoginRateLimit, address: str) -> str:
+    """Return the owner of a request's key, or raise AuthenticationError or TooManyAttemptsError."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
+    if given is None:
+        raise AuthenticationError("This server needs an API key: send the header Authorization: Bearer KEY.")
+    owner = rate_limit.owner_of(keys, given, address)
+    if owner is None:
+        raise AuthenticationError("The API key is wrong: send a key that this server accepts.")
+    return owner
 
 
 def address_of(scope: Scope) -> str:

@@ -23,9 +23,10 @@ export async function stop() {
 }
 
 /** Starts a model server; its address. */
-export async function serve(folder) {
-  const port = await freePort();
-  start([PELLUCID, "serve", "--port", String(port)], process.env, path.join(folder, "serve.log"));
+export async function serve(folder, given = undefined, variables = {}) {
+  const port = given ?? (await freePort());
+  const options = ["--port", String(port), "--data", path.join(folder, "served")];
+  start([PELLUCID, "serve", ...options], { ...process.env, ...variables }, path.join(folder, "serve.log"));
   const url = `http://127.0.0.1:${port}`;
   await answers(`${url}/health`);
   return url;
@@ -131,7 +132,7 @@ async function answers(url) {
   }
 }
 
-function freePort() {
+export function freePort() {
   return new Promise((resolve) => {
     const server = createServer().listen(0, "127.0.0.1", () => {
       const { port } = server.address();

@@ -28,4 +28,5 @@ if [ "$(cat installed 2>/dev/null)" != "$versions" ]; then
 fi
 export PATH="$build/bin:$PATH"
 rm -rf screenshots
-exec node --test --test-reporter=spec "$here/drive.mjs"
+[ $# -gt 0 ] || set -- "$here/drive.mjs" "$here/chat.mjs"
+exec node --test --test-concurrency=1 --test-reporter=spec "$@"

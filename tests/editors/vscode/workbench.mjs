@@ -53,6 +53,7 @@ export class Workbench {
     this.actions = page.locator(".action-widget").first();
     this.marks = page.locator(".monaco-editor .squiggly-info");
     const view = page.frameLocator("iframe.webview.ready").frameLocator("#active-frame");
+    this.chat = page.frameLocator("iframe.webview.ready").frameLocator("#active-frame");
     this.tokens = view.locator("#tokens");
     this.chips = view.locator("#tokens .chip");
     this.alternatives = view.locator("#alternatives");
@@ -99,8 +100,11 @@ export class Workbench {
     await this.page.locator(".quick-input-widget").waitFor({ state: "hidden" });
   }
 
-  /** Opens a file of the project and sets the cursor to its end. */
-  async edit(name) {
+  /** Opens a file of the project, in a folder of the tree if given, and sets the cursor to its end. */
+  async edit(name, folder = undefined) {
+    if (folder !== undefined) {
+      await this.page.getByRole("treeitem", { name: folder }).click();
+    }
     await this.page.getByRole("treeitem", { name }).dblclick();
     await this.page.locator(".monaco-editor .view-line").first().click();
     await this.press("Control+End");

@@ -41,6 +41,8 @@ def test_a_message_that_ends_inside_code() -> None:
         ("a.unknown", "text"),
         ("a", "text"),
         ("a.JSON", "json"),
+        ("src/a.py:4-6", "python"),
+        ("a.c:4", "c"),
     ],
 )
 def test_languages(name: str, language: str) -> None:
@@ -52,6 +54,8 @@ def test_languages(name: str, language: str) -> None:
     ("name", "shown"),
     [
         ("/etc/passwd", "passwd"),
+        ("../a.txt", "a.txt"),
+        ("src/a.txt", "src/a.txt"),
         ("..\\secret\\a.txt", "a.txt"),
         ("a`b.txt", "a_b.txt"),
         ("a\nb.txt", "a_b.txt"),
@@ -99,7 +103,7 @@ def test_it_is_shown_by_its_name() -> None:
 def test_what_is_text(content: bytes, text: str | None) -> None:
     """UTF-8 and UTF-16 with a byte order mark are accepted; other content is refused by name."""
     if text is None:
-        with pytest.raises(InvalidRequestError, match=r"^photo\.png is not UTF-8 text: choose a text file\.$"):
+        with pytest.raises(InvalidRequestError, match=r"^folder/photo\.png is not UTF-8 text: choose a text file\.$"):
             text_of("folder/photo.png", content)
     else:
         assert text_of("a.txt", content) == text

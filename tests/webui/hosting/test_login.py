@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sqlite3
 import threading
@@ -100,6 +101,19 @@ def test_logging_in(locked: PagedServer) -> None:
     assert "gradio_config" in text
 
 
+def test_a_key_instead_of_a_login(locked: PagedServer) -> None:
+    """A program sends a key with each request: the key names the owner, and begins no session."""
+    with browser(locked).http as http:
+        right, wrong = [
+            http.post("/page/whose", json={}, headers={"authorization": f"Bearer {key}"})
+            for key in ("key-of-ben", "wrong")
+        ]
+    assert json.loads(right.text.removeprefix("data: ")) == {"owner": "ben"}
+    assert "set-cookie" not in right.headers
+    assert wrong.status_code == 401
+    assert wrong.json()["error"]["message"] == "The API key is wrong: send a key that this server accepts."
+
+
 def test_cookie_is_secure_over_https(locked: PagedServer, tmp_path: Path) -> None:
     """Behind a configured proxy with https, the cookie is restricted to https."""
     over_https = {"x-forwarded-proto": "https"}
@@ -150,7 +164,7 @@ def test_logging_out(locked: PagedServer) -> None:
 
 
 def test_cookie_is_not_for_the_api(locked: PagedServer) -> None:
-    """The API accepts no cookie, and a key in the header does not open the page."""
+    """The API accepts no cookie, and a key in the header does not open the page's frame."""
     for path in ("/v1/models", "/metrics", "/openapi.json", "/nowhere"):
         assert locked.http.get(path).status_code == 401, path
         assert locked.http.get(path, headers={"authorization": "Bearer key-of-ben"}).status_code in (200, 404), path

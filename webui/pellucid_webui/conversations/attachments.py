@@ -35,13 +35,16 @@ _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codec
 _UNSAFE_IN_INFO = re.compile(r"[`\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 """Characters not allowed in the first line of a fence, and surrogates (no UTF-8 encoding)."""
 
+_LINES = re.compile(r":\d+(-\d+)?\Z")
+"""The lines that an editor names after a file."""
+
 
 def content_of(file: object) -> tuple[str, bytes]:
     """Return the name and content of a file read by the page's script."""
     name, data = (file.get("name"), file.get("data")) if isinstance(file, Mapping) else (None, None)
     try:
         if isinstance(name, str) and isinstance(data, str):
-            return _base(name), b64decode(data, validate=True)
+            return _safe(name), b64decode(data, validate=True)
     except ValueError:
         pass
     raise InvalidRequestError(
@@ -79,24 +82,25 @@ def attach(message: str, files: Sequence[tuple[str, bytes]]) -> str:
         total += len(content)
         if total > MAX_MESSAGE_BYTES:
             raise InvalidRequestError(
-                f"With {_base(name)} the files exceed {MAX_MESSAGE_BYTES // 1000} kB together: remove some."
+                f"With {_safe(name)} the files exceed {MAX_MESSAGE_BYTES // 1000} kB together: remove some."
             )
     return "\n\n".join(parts)
 
 
 def block(name: str, content: bytes) -> str:
     """Return a file as a fenced block with language and name."""
-    name, text = _base(name), text_of(name, content)
+    name, text = _safe(name), text_of(name, content)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     end = "" if not text or text.endswith("\n") else "\n"
-    lexer = find_lexer_class_for_filename(name) or find_lexer_class_for_filename(name.lower())
+    file = PurePosixPath(_LINES.sub("", name)).name
+    lexer = find_lexer_class_for_filename(file) or find_lexer_class_for_filename(file.lower())
     language = lexer.aliases[0] if lexer is not None and lexer.aliases else "text"
     return f"{fence}{language} {name}\n{text}{end}{fence}"
 
 
 def text_of(name: str, content: bytes, limit: int = MAX_FILE_BYTES) -> str:
     """Return a file's text with line feeds as line ends."""
-    name = _base(name)
+    name = _safe(name)
     if len(content) > limit:
         raise InvalidRequestError(f"{name} is larger than {limit // 1000} kB: use only the relevant part of it.")
     encoding = next((encoding for mark, encoding in _ENCODINGS.items() if content.startswith(mark)), "utf-8")
@@ -113,5 +117,9 @@ def _not_text(name: str) -> InvalidRequestError:
     return InvalidRequestError(f"{name} is not UTF-8 text: choose a text file.")
 
 
-def _base(name: str) -> str:
-    return _UNSAFE_IN_INFO.sub("_", PureWindowsPath(PurePosixPath(name).name).name) or "file"
+def _safe(name: str) -> str:
+    """Return a file's name, with folders only if relative: an editor names files in a workspace."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        path = PurePosixPath(PureWindowsPath(path.name).name)
+    return _UNSAFE_IN_INFO.sub("_", path.as_posix() if path.name else "") or "file"

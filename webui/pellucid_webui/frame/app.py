@@ -80,20 +80,24 @@ def early_head() -> str:
     """Return theme, layout and viewport, needed before Gradio's scripts run."""
     return (
         '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">\n'
-        f"<script>\n{_asset(EARLY_THEME)}</script>\n<style>\n{_asset('frame/frame.css')}</style>\n"
+        f"<script>\n{_asset(EARLY_THEME)}</script>\n<style>\n{early_style()}</style>\n"
     )
 
 
-def module() -> str:
-    """Return the page's ES modules as a single module."""
+def early_style() -> str:
+    return _asset("frame/frame.css")
+
+
+def module(main: str = MAIN_MODULE) -> str:
+    """Return the page's ES modules that ``main`` needs as a single module."""
     names = sorted(path.relative_to(ASSETS).as_posix() for path in ASSETS.rglob("*.js"))
-    return bundle({name: _asset(name) for name in names if name != EARLY_THEME}, MAIN_MODULE)
+    return bundle({name: _asset(name) for name in names if name != EARLY_THEME}, main)
 
 
-def css() -> str:
+def css(*more: str) -> str:
     return "\n".join(
         [
-            *(_asset(f"{name}.css") for name in STYLES),
+            *(_asset(f"{name}.css") for name in (*STYLES, *more)),
             styles(".pl-code", "xcode"),
             styles(".dark .pl-code", "github-dark"),
         ]

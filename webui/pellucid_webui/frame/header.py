@@ -7,10 +7,12 @@ import gradio as gr
 from pellucid.door.plain_page import MARK
 from pellucid_webui.frame.controls import chat_model_menu
 
-BRAND = f"""
+SIDE_TOGGLE = """
 <button type="button" class="pl-icon-button" id="pl-side-toggle" aria-controls="pl-side" aria-label="Conversations"
   title="Show or hide the conversations">\
-<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M3 5h18v14H3zM9 5v14"/></svg></button>
+<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M3 5h18v14H3zM9 5v14"/></svg></button>"""
+
+BRAND = f"""{SIDE_TOGGLE}
 {MARK}
 <h1>Pellucid</h1>
 """

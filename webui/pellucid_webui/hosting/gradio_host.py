@@ -78,7 +78,7 @@ class BuiltPage:
 def pellucid_view(
     assistant_for: AssistantFor, store: ConversationStore, turns: Turns, loads: ModelLoads | None = None
 ) -> GradioPage:
-    from pellucid_webui.frame import app
+    from pellucid_webui.frame import app, editor_frame
 
     chat = ChatRoute(store, assistant_for, turns)
     continuations = ContinuationsRoute(store, assistant_for, turns)
@@ -96,6 +96,7 @@ def pellucid_view(
             "turn": chat.follow,
             "continuations": continuations.grow,
             "experts": continuations.experts,
+            "editor": editor_frame.answer,
             "conversations": ConversationListRoute(store, assistant_for, turns).act,
             "models": ModelsRoute(assistant_for).act,
             "loads": load_route.act,

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pellucid.door.access_control import address_of
+from pellucid.door.access_control import address_of, owner_of_key
 from pellucid.door.api_keys import LOCAL, Keys
 from pellucid.door.error_replies import BodyTooLargeError, MethodError, status_of
 from pellucid.door.login_rate_limit import LoginRateLimit
@@ -16,6 +16,7 @@ from pellucid.door.plain_page import document
 from pellucid.door.request_body import BodyReader
 from pellucid.errors import TooManyAttemptsError
 from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions
+from pellucid_webui.hosting.page_routes import ROUTES
 from pellucid_webui.hosting.session_list_page import SESSIONS, answer_sessions
 from pellucid_webui.page_threads import in_page_thread
 
@@ -42,9 +43,14 @@ class LoginGate:
         self._bodies = bodies or BodyReader(MAX_FORM_BYTES)
 
     async def owner_of(self, request: Request) -> str | None:
-        """Return the user of a request, or None if a login is required."""
-        if self._sessions is None:
+        """Return the user of a request, or None if a login is required.
+
+        A program such as an editor sends the key itself to the page's routes, as to the API.
+        """
+        if self._keys is None or self._sessions is None:
             return LOCAL
+        if "authorization" in request.headers and request.scope["path"].startswith(ROUTES):
+            return owner_of_key(request.headers, self._keys, self._rate_limit, address_of(request.scope))
         id = request.cookies.get(cookie_name(request))
         return None if id is None else await in_page_thread(self._sessions.owner_of, id)
 

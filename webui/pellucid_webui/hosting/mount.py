@@ -46,6 +46,9 @@ SINGLE_FILES = frozenset({CONFIG, "/theme.css", "/manifest.json", "/favicon.ico"
 ALIVE = "/page/alive"
 """Polled by an open page to check that the same process is still running."""
 
+EDITOR = f"{ROUTES}editor"
+"""The chat's frame for an editor, which opens no other part of the page first."""
+
 FINAL_UPDATES_SECONDS = 1.0
 """Time for showing the last updates of stopped answers."""
 
@@ -145,7 +148,9 @@ class Page:
             return login_form()
         if owner is None:
             raise AuthenticationError("You are not logged in, or your session has ended: reload the page.")
-        notice = await self._notice() if path == FRONT else None
+        notice = await self._notice() if path in (FRONT, EDITOR) else None
+        if notice is not None and path == EDITOR:
+            raise UnavailableError(notice.sentence)
         if notice is not None:
             return plain_page(notice, self._server.about())
         if self._page is None or self._routes is None:

@@ -1,6 +1,7 @@
 // A message of the chat: its text, tokens, versions and actions.
 
 import { make, button, announce, copy, memory, nameOf, typed } from "../shared/dom.js";
+import { isInEditor } from "../shared/editor.js";
 import { tipIconButton } from "../shared/icons.js";
 import { HeatMap } from "../tokens/heatmap.js";
 import { branchWords } from "../tokens/rendered_answer.js";
@@ -242,8 +243,8 @@ export class Message {
     if (answer) {
       tools.push(tipIconButton("regenerate", "Regenerate", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"));
       tools.push(tipIconButton("options", RETRY.name, { "data-needs": "idle", onclick: () => this.retryWith() }, "Generate another version with another model or temperature"));
-      tools.push(tipIconButton("compare", COMPARE.name, { "data-needs": "end", onclick: () => this.compareWith() }, "Compare this answer with that of another model or temperature"));
-      if (this.afterPictures) tools.push(tipIconButton("picture", "With and without the picture", { "data-needs": "end", onclick: () => chat.compare([{ answer: node }, { answer: node, pictures: false }]) }, "Show how the pictures change the probability of each token"));
+      if (!isInEditor()) tools.push(tipIconButton("compare", COMPARE.name, { "data-needs": "end", onclick: () => this.compareWith() }, "Compare this answer with that of another model or temperature"));
+      if (this.afterPictures && !isInEditor()) tools.push(tipIconButton("picture", "With and without the picture", { "data-needs": "end", onclick: () => chat.compare([{ answer: node }, { answer: node, pictures: false }]) }, "Show how the pictures change the probability of each token"));
       tools.push(tipIconButton("details", "Details", { "aria-pressed": String(areDetailsShown()), class: "pl-button pl-details-button", onclick: () => toggleDetails(chat) }, "Show the settings and costs of all answers"));
       if (!isUnfinished(data)) tools.push(tipIconButton("continue", "Continue", { "data-needs": "idle", onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"));
     } else if (this.isLast) {

@@ -2,7 +2,8 @@
 
 import { choicesOf, formControls } from "../shared/form_controls.js";
 
-const NAMES = ["model", "system", "temperature", "top_p", "min_p", "top_k", "seed", "max_tokens", "answer_format", "schema", "tools", "tool_choice", "reasoning"];
+/** The names of the controls, in their order. */
+export const NAMES = ["model", "system", "temperature", "top_p", "min_p", "top_k", "seed", "max_tokens", "answer_format", "schema", "tools", "tool_choice", "reasoning"];
 
 const controls = formControls("chat");
 

@@ -1,8 +1,9 @@
 // The chat: the conversation's messages, and the field for a new one.
 
 import { compareFromChat } from "../compare/compare_from_chat.js";
-import { mountCodeBlocks, markWrapped } from "../shared/code_blocks.js";
+import { mountCodeBlocks, completeCodeBlocks } from "../shared/code_blocks.js";
 import { make, button, announce, nameTab, nameOf } from "../shared/dom.js";
+import { reload } from "../shared/editor.js";
 import { mount } from "../shared/mounts.js";
 import { follow, provide, publish } from "../shared/page_state.js";
 import { Inspection } from "../tokens/inspection.js";
@@ -163,11 +164,14 @@ class Chat {
     this.feed.inspect(nodes, open);
   }
 
-  /** @param {{ verb: "open", id: string | null } | { verb: "refresh" } | { verb: "toggleTokens", node: number } | { verb: "model", model: string }} asked by another part of the page */
+  /** @param {{ verb: "open", id: string | null } | { verb: "refresh" } | { verb: "toggleTokens", node: number } | { verb: "model", model: string } | { verb: "attach", files: File[] }} asked by another part of the page */
   actFor(asked) {
     if (asked.verb === "open") this.open(asked.id);
     else if (asked.verb === "toggleTokens") this.toggleTokens(asked.node);
-    else if (asked.verb === "model") this.feed.settings.choose(asked.model);
+    else if (asked.verb === "attach") {
+      this.composer.files.add(asked.files);
+      this.focusField();
+    } else if (asked.verb === "model") this.feed.settings.choose(asked.model);
     else this.feed.show();
   }
 
@@ -208,7 +212,7 @@ class Chat {
 
   /** @param {Page.HeaderValue} header */
   takeHeader(header) {
-    if (this.header && this.header.owner !== header.owner) location.reload(); // another user has logged in
+    if (this.header && this.header.owner !== header.owner) reload(); // another user has logged in
     this.header = header;
     this.pictureButton.hidden = !this.seesImages;
     this.composer.belongTo(header.owner);
@@ -381,7 +385,7 @@ class Chat {
     this.list.classList.toggle("pl-empty", !data.length);
     const shown = data.map((one) => this.messages.get(one.node)?.element).filter((one) => one !== undefined);
     this.contextNotice.mark(this.value?.context ?? null, shown);
-    markWrapped(this.list);
+    completeCodeBlocks(this.list);
   }
 }
 

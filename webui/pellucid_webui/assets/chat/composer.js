@@ -1,6 +1,7 @@
 // The field for a new message: its drafts, attached files, and a message on its way to the server.
 
 import { make, memory, tabMemory, typed } from "../shared/dom.js";
+import { reload } from "../shared/editor.js";
 import { AttachedFiles } from "./attached_files.js";
 
 /**
@@ -74,7 +75,7 @@ export class Composer {
     memory.set(OWNER_KEY, owner);
     if (before && before !== owner) {
       tabMemory.change(before, owner);
-      location.reload(); // the page's other tabs show what the user before has written
+      reload(); // the page's other tabs show what the user before has written
     }
     tabMemory.set(OWNER_KEY, owner);
     if (before === owner) return;

@@ -1,6 +1,7 @@
 // The versions of a conversation as a picture: a tree from the first message down, to walk, to go to a version, and to compare some.
 
 import { make, makeSvg, button, announce, hasModifier, isTabOpen, takesKeys } from "../shared/dom.js";
+import { isInEditor } from "../shared/editor.js";
 import { versionLayout } from "./version_tree_layout.js";
 import { versionRow, drawVersionLines } from "./version_tree_rows.js";
 
@@ -301,7 +302,7 @@ const rowOf = (target) => Number(/** @type {HTMLElement | null} */ (/** @type {E
 
 document.addEventListener("keydown", (event) => {
   const target = /** @type {Element} */ (event.target);
-  if (event.key !== "v" || hasModifier(event) || event.defaultPrevented || !isTabOpen("Chat")) return;
+  if (event.key !== "v" || hasModifier(event) || event.defaultPrevented || !(isInEditor() || isTabOpen("Chat"))) return;
   if (takesKeys(target) || target.closest("dialog") || document.querySelector("dialog:modal")) return;
   event.preventDefault();
   mounted?.show();

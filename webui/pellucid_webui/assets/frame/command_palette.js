@@ -2,6 +2,7 @@
 
 import { showVersions } from "../chat/version_tree.js";
 import { make, pageTabs, isTabOpen, openTab, chatField } from "../shared/dom.js";
+import { isInEditor } from "../shared/editor.js";
 import { follow, actOn } from "../shared/page_state.js";
 import * as drawers from "./drawers.js";
 import { showKeys } from "./keyboard_help.js";
@@ -170,7 +171,7 @@ export function showPalette() {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
+  if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey || isInEditor()) return;
   event.preventDefault();
   showPalette();
 });

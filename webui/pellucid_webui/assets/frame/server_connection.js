@@ -1,6 +1,7 @@
 // The connection to the server: waits while the server does not answer, and reloads the page for a new process.
 
 import { announce } from "../shared/dom.js";
+import { reload } from "../shared/editor.js";
 import { report } from "../shared/server_banner.js";
 
 const CHECK_MS = 3000; // between two checks
@@ -29,7 +30,7 @@ async function check() {
       document.body.dataset.locked = "";
       document.dispatchEvent(new Event("pellucid-locked"));
     }
-    if (serverProcess !== null && process !== serverProcess) location.reload();
+    if (serverProcess !== null && process !== serverProcess) reload();
     serverProcess = process;
     if (failures >= SILENT_FAILURES) announce("The server is back.");
     if (failures) document.dispatchEvent(new Event("pellucid-server-back"));

@@ -1,7 +1,8 @@
-// The buttons of code blocks: copy, wrap long lines, and put the code into the Infill tab.
+// The buttons of code blocks: copy, wrap long lines, and put the code into the Infill tab or into the editor.
 
 import { insertIntoInfill } from "../infill_tab.js";
-import { copy, memory, announce } from "./dom.js";
+import { button, copy, memory, announce } from "./dom.js";
+import { isInEditor, tellEditor } from "./editor.js";
 
 const WRAP_KEY = "wrap"; // in `memory`
 
@@ -21,6 +22,7 @@ export function mountCodeBlocks(list) {
     if (pressed.classList.contains("pl-copy")) copy(code, pressed);
     else if (pressed.classList.contains("pl-wrap")) wrap(list);
     else if (pressed.classList.contains("pl-to-infill")) insertIntoInfill(code);
+    else if (pressed.dataset.verb) tellEditor({ kind: "code", verb: /** @type {"insert" | "apply"} */ (pressed.dataset.verb), code });
   });
 }
 
@@ -37,9 +39,17 @@ function wrap(list) {
 }
 
 /**
- * Show on the buttons of new code blocks that their lines are wrapped.
+ * Show on the buttons of new code blocks that their lines are wrapped, and in an editor what the editor can do with the code.
  * @param {HTMLElement} list
  */
-export function markWrapped(list) {
+export function completeCodeBlocks(list) {
+  if (isInEditor()) {
+    for (const one of list.querySelectorAll(".pl-to-infill")) {
+      one.replaceWith(
+        button("Insert at cursor", { class: null, "data-verb": "insert" }),
+        button("Apply as diff", { class: null, "data-verb": "apply" }, "Compare with the file, and choose the changes to make"),
+      );
+    }
+  }
   if (isWrapped()) for (const one of list.querySelectorAll('.pl-wrap[aria-pressed="false"]')) one.setAttribute("aria-pressed", "true");
 }

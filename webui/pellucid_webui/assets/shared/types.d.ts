@@ -423,6 +423,12 @@ declare namespace Page {
     folderMenu: (id: string) => MenuItem[];
   }
 
+  /** What the chat tells the editor that shows it. */
+  type ToEditor =
+    | { kind: "ready" | "reload" | "openPage" }
+    | { kind: "opened"; id: string | null }
+    | { kind: "code"; verb: "insert" | "apply"; code: string };
+
   /** What a menu of Gradio's shows: names and values, the chosen value, and a hint. */
   interface MenuUpdate {
     choices: [name: string, value: string][];

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from difflib import SequenceMatcher
 from math import exp, log
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -17,6 +16,7 @@ from pellucid.completion.edits.by_instruction.answer_reader import AnswerReader
 from pellucid.completion.edits.by_instruction.edit_prompt import EditPrompt
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.hunk_syntax import apply_hunks, check_hunks
+from pellucid.completion.edits.by_instruction.line_changes import line_changes
 from pellucid.completion.edits.by_instruction.requested_tests import INSTRUCTION as TESTS
 from pellucid.completion.edits.by_instruction.requested_tests import (
     NOTHING_TO_TEST,
@@ -167,7 +167,7 @@ class _Answer:
         imports = take_imports(self._selected, self.reader, self._prompt.language)
         found = [] if imports is None else [imports]
         if self.reader.lines or not count:  # An answer of imports only leaves the selection as it is.
-            found += _hunks(self._selected, self.reader)
+            found += line_changes(self._selected, self.reader.lines, self.reader.tokens)
         top = self._query.top_logprobs
         return [_with_alternatives(hunk, top) for hunk in found], None if found else UNCHANGED
 
@@ -255,46 +255,3 @@ def _shared(new: list[str], above: list[str], old: list[str]) -> int:
         if new[:count] == near != old[:count] and any(map(_WORD.search, near)):
             return count
     return 0
-
-
-def _hunks(selected: SelectedLines, answer: AnswerReader) -> list[Hunk]:
-    """Return an answer's changes.
-
-    Models omit or add blank lines between functions, so changes of blank lines count only without
-    any other change.
-    """
-    core = () if selected.inserted else selected.core
-    hunks: list[Hunk] = []
-    first = selected.first + (0 if selected.inserted else selected.leading)
-    old, new = [line if line.strip() else "" for line in core], answer.lines
-    steps = [step for step in _steps(old, new) if step[0] != "equal"]
-    is_blank = [not any(map(str.strip, (*old[begin:end], *new[start:stop]))) for _, begin, end, start, stop in steps]
-    for blank, (_, begin, end, start, stop) in zip(is_blank, steps, strict=True):
-        if not blank or all(is_blank):
-            replaced = selected.lines if selected.inserted else core[begin:end]
-            hunks.append(Hunk(first + begin, tuple(replaced), tuple(new[start:stop]), answer.tokens(start, stop)))
-    return hunks
-
-
-def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
-    """Yield difflib's steps from old to new lines, with separate steps for outer blank lines."""
-    for kind, begin, end, start, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind != "replace" or not any(map(str.strip, old[begin:end])) or not any(map(str.strip, new[start:stop])):
-            yield kind, begin, end, start, stop
-            continue
-        first, last = _trimmed(old, begin, end)
-        one, other = _trimmed(new, start, stop)
-        yield from (
-            ("replace", begin, first, start, one),
-            ("replace", first, last, one, other),
-            ("replace", last, end, other, stop),
-        )
-
-
-def _trimmed(lines: Sequence[str], begin: int, end: int) -> tuple[int, int]:
-    """Return a range of lines without its outer blank lines. One line must have text."""
-    while not lines[begin].strip():
-        begin += 1
-    while not lines[end - 1].strip():
-        end -= 1
-    return begin, end
