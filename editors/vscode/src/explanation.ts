@@ -89,7 +89,10 @@ export function markdown(explanation: Explanation): string {
     escaped(reason),
     facts(explanation),
     section("Suggested", fenced(explanation.shown)),
-    section("Answer of the model", explanation.answer && explanation.answer === explanation.shown ? "The same." : fenced(explanation.answer)),
+    section(
+      "Answer of the model",
+      explanation.answer && explanation.answer === explanation.shown ? "The same." : fenced(explanation.answer),
+    ),
     section("Gate", gate(explanation)),
     section("Time", table(["stage", "ms"], entries(explanation.milliseconds, 1))),
     section("Tokens", tokens(explanation)),
