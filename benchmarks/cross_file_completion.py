@@ -1,6 +1,7 @@
 """Measure the value of text from other files for completing identifiers, in several languages.
 
-    python benchmarks/cross_file_completion.py --folder FOLDER --positions 30 --json cross.json
+    python benchmarks/cross_file_completion.py --folder FOLDER --positions 30 --json cross.json \\
+        --language-server "python=basedpyright-langserver --stdio"
 
 ``--folder`` has a subfolder for each language, with a subfolder for each package. A cursor is
 before a name that is defined in a different file of the package, and not in the cursor's file. The
@@ -8,8 +9,11 @@ first word of the answer is compared with the name, and the first line with the 
 "seen" means that the model reads the name in the text around the cursor. At the control cursors, in
 files without names of other files, context should not hurt.
 
-Contexts, of the same size: none; the first definitions of files of the same folder, as if just
-opened; related pieces, as found by the language server.
+Contexts: none; the first definitions of files of the same folder, as if just opened; related pieces
+of the same size, as found by Pellucid's language server; with ``--language-server``, related pieces
+and the definitions of the names near the cursor, as found by that server in the text without the
+rest of the line. After each answer a key is typed: "keystroke" is the time until the next answer's
+end, and "computed" the prompt's tokens that were not in the KV cache.
 """
 
 from __future__ import annotations
@@ -19,27 +23,37 @@ import asyncio
 import json
 import random
 import re
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from common.definition_servers import DefinitionServer
 from common.machine import about
 from common.markdown_tables import table
 from common.packages import documents_of, folders_in
+from common.quantiles import quantile
+from pellucid.completion.context import uris
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, CHUNKS_PER_BUDGET, cut
+from pellucid.completion.context.definition_reader import DefinitionReader, FoundDefinition
+from pellucid.completion.context.definitions import Definitions
 from pellucid.completion.context.prompt_context import window_end, window_start
 from pellucid.completion.context.repository_index import PIECE_LINES, RepositoryIndex
+from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import ContextSettings
 from pellucid.config import load_settings
+from pellucid.learn.calibrate.cursors import LANGUAGES
 from pellucid.learn.metrics import Interval, bootstrap
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.serving.assemble import assemble
 from pellucid.terminal.progress_bars import Bars
 from pellucid.text.assistant import LocalAssistant
+from pellucid.vocabulary.finish import Usage
 from pellucid.vocabulary.query import CompletionQuery, Extra, SamplingParams
 from pellucid.vocabulary.token import Token
 
@@ -93,6 +107,10 @@ class CrossFileAnswer:
     """True if the context has the name."""
     name_right: bool
     line_right: bool
+    keystroke: float
+    """Milliseconds of the answer after a further key."""
+    computed: int
+    """The tokens of the prompt that were computed for that answer."""
 
 
 def main() -> None:
@@ -102,16 +120,37 @@ def main() -> None:
     parser.add_argument(
         "--positions", type=int, default=30, help="cursors per language; a third as many control cursors are added"
     )
+    parser.add_argument(
+        "--language-server",
+        action="append",
+        default=[],
+        metavar="LANGUAGE=COMMAND",
+        help="a language server that finds definitions; other languages are left out then",
+    )
+    parser.add_argument(
+        "--not-seen", action="store_true", help="only the cursors without the name in the text around; no controls"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="file to write every answer to")
     options = parser.parse_args()
+    servers = dict(one.split("=", 1) for one in options.language_server)
+    drawn = [
+        _around(package, cursor, suffix=number % 2 == 0)
+        for number, (package, cursor) in enumerate(draw(options.folder, options.positions, servers))
+    ]
+    if options.not_seen:
+        drawn = [one for one in drawn if not one.cursor.control and one.cursor.name not in "".join(one.near)]
+    random.Random(1).shuffle(drawn)  # A run that is ended early has cursors of all languages.
+
+    def save(answers: list[CrossFileAnswer]) -> None:
+        if options.json:
+            options.json.write_text(json.dumps([asdict(one) for one in answers], indent=1), encoding="utf-8")
+
     with Bars() as bars:
         engine, assistant = assemble(load_settings().model_copy(update={"prefix_memory": 0}), [options.model], bars)
     try:
-        answers = asyncio.run(ask_all(assistant, options.folder, options.positions))
+        answers = asyncio.run(ask_all(assistant, drawn, servers, save))
     finally:
         engine.close()
-    if options.json:
-        options.json.write_text(json.dumps([asdict(one) for one in answers], indent=1), encoding="utf-8")
     print(about(), report(answers), sep="\n")
 
 
@@ -170,10 +209,14 @@ class Package:
         return None
 
 
-def draw(folder: Path, positions: int) -> list[tuple[Package, CrossFileCursor]]:
-    """Return the cursors of all languages, with a fixed seed."""
+def draw(
+    folder: Path, positions: int, languages: Container[str] | None = None
+) -> list[tuple[Package, CrossFileCursor]]:
+    """Return the cursors of all languages, or of some, with a fixed seed."""
     dice, drawn = random.Random(0), []
     for language in folders_in(folder):
+        if languages and language.name not in languages:
+            continue
         packages = [Package(language.name, package) for package in folders_in(language)]
         found = [(package, cursor) for package in packages for cursor in package.cursors(dice)]
         dice.shuffle(found)
@@ -182,92 +225,171 @@ def draw(folder: Path, positions: int) -> list[tuple[Package, CrossFileCursor]]:
     return drawn
 
 
-async def ask_all(assistant: LocalAssistant, folder: Path, positions: int) -> list[CrossFileAnswer]:
+@dataclass(frozen=True, slots=True)
+class Around:
+    """The text around a cursor, and what was found for it."""
+
+    package: Package
+    cursor: CrossFileCursor
+    before: str
+    after: str
+    index: RepositoryIndex
+    found: Mapping[str, Sequence[FoundDefinition]]
+
+    @property
+    def near(self) -> tuple[str, str]:
+        """The text before and after the cursor in the prompt."""
+        settings = ContextSettings()
+        start = window_start(self.before, int(settings.prefix_tokens * CHARACTERS_PER_TOKEN))
+        end = window_end(self.after, int(settings.suffix_tokens * CHARACTERS_PER_TOKEN))
+        return self.before[start:], self.after[:end]
+
+    @property
+    def document(self) -> DocumentCursor:
+        path = self.package.folder / self.cursor.file
+        return DocumentCursor(path.as_uri(), self.before, self.after, LANGUAGES.get(path.suffix.removeprefix("."), ""))
+
+
+async def ask_all(
+    assistant: LocalAssistant,
+    drawn: Sequence[Around],
+    servers: Mapping[str, str],
+    save: Callable[[list[CrossFileAnswer]], None],
+) -> list[CrossFileAnswer]:
+    """Return the answers of all contexts; ``save`` is called after each cursor."""
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    answers = []
-    indexes: dict[Path, RepositoryIndex] = {}
+    answers: list[CrossFileAnswer] = []
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        for number, (package, cursor) in enumerate(progress.track(draw(folder, positions), description="cursors")):
-            if package.folder not in indexes:
-                indexes[package.folder] = RepositoryIndex([package.folder], lambda uri, text: True)
-                indexes[package.folder].walk()
-                indexes[package.folder].read()
-            for context, choose in CONTEXTS.items():
-                answers.append(
-                    await ask(
-                        assistant, package, cursor, context, choose, indexes[package.folder], suffix=number % 2 == 0
-                    )
-                )
+        if servers:
+            drawn = await _with_definitions(drawn, servers, progress)
+        for number, around in enumerate(progress.track(drawn, description="cursors")):
+            contexts = list(CONTEXTS if servers else CONTEXTS_WITHOUT_SERVER)
+            # In turns, so that no context has the warmer processor.
+            first = number % len(contexts)
+            answers += [await ask(assistant, around, one) for one in contexts[first:] + contexts[:first]]
+            save(answers)
     return answers
 
 
-Choose = Callable[[Package, CrossFileCursor, str, str, RepositoryIndex], list[Extra]]
+_indexes: dict[Path, RepositoryIndex] = {}
 
 
-async def ask(
-    assistant: LocalAssistant,
-    package: Package,
-    cursor: CrossFileCursor,
-    context: str,
-    choose: Choose,
-    index: RepositoryIndex,
-    *,
-    suffix: bool,
-) -> CrossFileAnswer:
-    settings, text = ContextSettings(), package.files[cursor.file]
-    lines = text.split("\n")
-    rest = lines[cursor.line][cursor.column :]
+def _around(package: Package, cursor: CrossFileCursor, *, suffix: bool) -> Around:
+    if package.folder not in _indexes:
+        index = _indexes[package.folder] = RepositoryIndex([package.folder], lambda uri, text: True)
+        index.walk()
+        index.read()
+    lines = package.files[cursor.file].split("\n")
     before = "\n".join([*lines[: cursor.line], lines[cursor.line][: cursor.column]])
     after = "\n" + "\n".join(lines[cursor.line + 1 :]) if suffix else ""
-    prefix = before[window_start(before, int(settings.prefix_tokens * CHARACTERS_PER_TOKEN)) :]
-    below = after[: window_end(after, int(settings.suffix_tokens * CHARACTERS_PER_TOKEN))]
-    extra = choose(package, cursor, before, after, index)
-    answer = ""
-    async for item in assistant.complete(
-        CompletionQuery(prefix, below, tuple(extra), SamplingParams(max_tokens=MAX_TOKENS))
-    ):
-        answer += item.text if isinstance(item, Token) else ""
-        if "\n" in answer:
-            break
-    line = answer.partition("\n")[0]
+    return Around(package, cursor, before, after, _indexes[package.folder], {})
+
+
+async def _with_definitions(drawn: Sequence[Around], servers: Mapping[str, str], progress: Progress) -> list[Around]:
+    """Return the cursors with the definitions that a language server of each package finds."""
+    task = progress.add_task("definitions", total=len(drawn))
+    found: dict[int, Around] = {}
+    for folder in dict.fromkeys(one.package.folder for one in drawn):
+        own = [(number, one) for number, one in enumerate(drawn) if one.package.folder == folder]
+        async with DefinitionServer.start(servers[own[0][1].package.language], folder) as server:
+            for number, one in own:
+                found[number] = replace(one, found=await server.find(one.document))
+                progress.advance(task)
+    return [found[number] for number in range(len(drawn))]
+
+
+async def ask(assistant: LocalAssistant, around: Around, context: str) -> CrossFileAnswer:
+    cursor = around.cursor
+    rest = around.package.files[cursor.file].split("\n")[cursor.line][cursor.column :]
+    prefix, below = around.near
+    extra = tuple(CONTEXTS[context](around, prefix + below))
+    line, _, _ = await _first_line(assistant, CompletionQuery(prefix, below, extra, PARAMS))
+    _, keystroke, computed = await _first_line(assistant, CompletionQuery(prefix + rest[:1], below, extra, PARAMS))
     word = _NAME.match(line)
     return CrossFileAnswer(
         context,
         cursor.language,
-        f"{package.folder.name}/{cursor.file}",
+        f"{around.package.folder.name}/{cursor.file}",
         cursor.control,
         cursor.name in prefix + below,
         any(cursor.name in one.text for one in extra),
         word is not None and word[0] == cursor.name,
         line.rstrip() == rest.rstrip(),
+        keystroke,
+        computed,
     )
 
 
-def none(package: Package, cursor: CrossFileCursor, before: str, after: str, index: RepositoryIndex) -> list[Extra]:
+async def _first_line(assistant: LocalAssistant, query: CompletionQuery) -> tuple[str, float, int]:
+    """Return the answer's first line, its milliseconds, and the computed tokens of the prompt."""
+    usages: list[Usage] = []
+    answer = ""
+    begun = time.perf_counter()
+    async with aclosing(assistant.complete(query, on_usage=usages.append)) as items:
+        async for item in items:
+            answer += item.text if isinstance(item, Token) else ""
+            if "\n" in answer:
+                break
+    return answer.partition("\n")[0], 1000 * (time.perf_counter() - begun), usages[0].computed
+
+
+def none(around: Around, near: str) -> list[Extra]:
     return []
 
 
-def opened(package: Package, cursor: CrossFileCursor, before: str, after: str, index: RepositoryIndex) -> list[Extra]:
+def opened(around: Around, near: str) -> list[Extra]:
+    cursor, package = around.cursor, around.package
     folder = cursor.file.rpartition("/")[0]
     others = [file for file in package.files if file != cursor.file]
-    near = [file for file in others if file.rpartition("/")[0] == folder] or others
-    chosen = random.Random(f"{cursor.file}:{cursor.line}").sample(near, min(CHUNKS_PER_BUDGET, len(near)))
+    near_files = [file for file in others if file.rpartition("/")[0] == folder] or others
+    chosen = random.Random(f"{cursor.file}:{cursor.line}").sample(near_files, min(CHUNKS_PER_BUDGET, len(near_files)))
     return [Extra(file, cut(package.files[file], -1, CHUNK)) for file in chosen]
 
 
-def related(package: Package, cursor: CrossFileCursor, before: str, after: str, index: RepositoryIndex) -> list[Extra]:
-    pieces = index.related(before, after, package.folder / cursor.file)[:CHUNKS_PER_BUDGET]
-    names = [piece.path.relative_to(package.folder).as_posix() for piece in pieces]
+def related(around: Around, near: str) -> list[Extra]:
+    folder = around.package.folder
+    pieces = around.index.related(around.before, around.after, folder / around.cursor.file)[:CHUNKS_PER_BUDGET]
+    names = [piece.path.relative_to(folder).as_posix() for piece in pieces]
     return [
         Extra(name, cut(piece.text, piece.line + PIECE_LINES // 2, CHUNK))
         for name, piece in zip(names, pieces, strict=True)
     ][::-1]
 
 
+def with_definitions(around: Around, near: str) -> list[Extra]:
+    """Return the related pieces and the definitions, as ``PromptContext`` joins both."""
+    folder, document = around.package.folder, around.document
+    definitions = Definitions(ContextSettings())
+    reader = DefinitionReader(
+        [folder],
+        lambda uri, text: True,
+        lambda uri: Path(uris.read(uri).path).relative_to(folder).as_posix(),
+        definitions.most_characters,
+    )
+    definitions.note(
+        document.uri,
+        {name: [made for one in many if (made := reader.read(one))] for name, many in around.found.items()},
+    )
+    definitions.prepare(document)
+    pieces = related(around, near)
+    known = "\n".join((near, *(piece.text for piece in pieces)))
+    return [*pieces, *definitions.chunks(known, document.uri, prepared=True)]
+
+
 CHUNK = int(ContextSettings().files_tokens / CHUNKS_PER_BUDGET * CHARACTERS_PER_TOKEN)
 """Characters of each piece."""
 
-CONTEXTS: Mapping[str, Choose] = {"none": none, "opened files": opened, "related pieces": related}
+PARAMS = SamplingParams(max_tokens=MAX_TOKENS)
+
+Choose = Callable[[Around, str], list[Extra]]
+
+CONTEXTS_WITHOUT_SERVER: Mapping[str, Choose] = {"none": none, "opened files": opened, "related pieces": related}
+
+CONTEXTS: Mapping[str, Choose] = {
+    "none": none,
+    "related pieces": related,
+    "related pieces and definitions": with_definitions,
+}
 
 
 def report(answers: Sequence[CrossFileAnswer]) -> str:
@@ -293,18 +415,29 @@ def report(answers: Sequence[CrossFileAnswer]) -> str:
         "name right",
         "line right",
         "name right, more than none (95 %)",
+        "keystroke, ms p50 / p95",
+        "computed p50 / most",
     )
     return table(titles, [row for name, group in groups.items() if group for row in _rows(name, group)]) + "\n"
 
 
 def _rows(name: str, group: Sequence[CrossFileAnswer]) -> Iterator[list[str]]:
-    for context in CONTEXTS:
+    for context in dict.fromkeys(one.context for one in group):
         own = [one for one in group if one.context == context]
         shares = [
             f"{sum(held) / len(own):.1%}"
             for held in zip(*((one.given, one.name_right, one.line_right) for one in own), strict=True)
         ]
-        yield [name, context, str(len(own)), *shares, "" if context == "none" else _change(difference(group, context))]
+        times, computed = sorted(one.keystroke for one in own), sorted(one.computed for one in own)
+        yield [
+            name,
+            context,
+            str(len(own)),
+            *shares,
+            "" if context == "none" else _change(difference(group, context)),
+            f"{quantile(times, 0.5):.0f} / {quantile(times, 0.95):.0f}",
+            f"{quantile(computed, 0.5):.0f} / {computed[-1]}",
+        ]
 
 
 def difference(group: Sequence[CrossFileAnswer], context: str) -> Interval:

@@ -73,6 +73,10 @@ class EditorSettings:
         False,
         "send the doubtful rest of a suggestion with it; only for clients that accept the sure beginning by itself",
     )
+    find_definitions: bool = setting(
+        False,
+        "ask the client where names near the cursor are defined; only for clients that answer pellucid/findDefinitions",
+    )
     log_level: LogLevel = setting(LogLevel.WARNING, "log level on stderr: error, warning, info or debug")
 
     @classmethod

@@ -47,6 +47,13 @@ class Params:
         value = getattr(self._given, name, None)
         return None if value is None else Params(value, f"{self._method}: {name}")
 
+    def parts(self, name: str) -> list[Params]:
+        """Return a list of objects. Raise InvalidRequestError also for a missing field."""
+        value = self.required(name, getattr(self._given, name, None))
+        if not isinstance(value, list):
+            raise self.wrong(name, "a list of objects")
+        return [Params(one, f"{self._method}: {name}") for one in value]
+
     def document(self) -> str:
         """Return the URI of the required ``textDocument``."""
         uri = self.required("textDocument", self.part("textDocument")).text("uri")

@@ -21,6 +21,7 @@ from pellucid_lsp.tolerant_protocol import Protocol
 from pellucid_lsp.user_messages import UserMessages
 
 if TYPE_CHECKING:
+    from pellucid_lsp.definition_lookup import Ask
     from pellucid_lsp.session import EditorSession
 
 NEOVIM = "Neovim"
@@ -57,6 +58,7 @@ class Pellucid(LanguageServer):
         self.opened_texts: dict[str, str] = {}
         """The texts of documents when opened, because users may type before the settings are known.
         """
+        self.ask_definitions: Ask | None = None
         self._session: EditorSession | None = None
         self.messages = UserMessages(self)
 
@@ -65,7 +67,9 @@ class Pellucid(LanguageServer):
         if self._session is None:
             from pellucid_lsp.session import EditorSession
 
-            self._session = EditorSession(self.settings, self.documents.folder_paths, self.show_status)
+            self._session = EditorSession(
+                self.settings, self.documents.folder_paths, self.show_status, self.ask_definitions
+            )
         return self._session
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from pellucid.client.address_settings import APPLICATION, CONFIG_FILE
 from pellucid.completion.answers import Answers
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
+from pellucid.completion.context.definition_reader import FoundDefinition
+from pellucid.completion.context.definitions import Definitions
 from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.context.workspace_files import WorkspaceFiles
@@ -37,6 +39,7 @@ from pellucid.completion.trust.session_adjustment import SessionAdjustment
 from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 from pellucid.errors import UnavailableError
 from pellucid.system.power_source import PowerSource
+from pellucid_lsp.definition_lookup import Ask, DefinitionLookup
 from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.model_server.launch import Launcher
 from pellucid_lsp.model_server.outcome_reports import OutcomeReports
@@ -49,12 +52,19 @@ from pellucid_lsp.surprise_marks import MarkedText
 class EditorSession:
     """The state shared by all requests of one editor.
 
-    ``on_change`` is called after each change of the launcher's status. Requests return an empty
+    ``on_change`` is called after each change of the launcher's status; ``ask_definitions`` asks the
+    client where names are defined. Requests return an empty
     result if a newer request replaces the request, and raise a PellucidError with the remedy if the
     model is unavailable.
     """
 
-    def __init__(self, settings: EditorSettings, folders: Sequence[Path], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: EditorSettings,
+        folders: Sequence[Path],
+        on_change: Callable[[], None],
+        ask_definitions: Ask | None = None,
+    ) -> None:
         self.settings = settings
         self.answers = Answers()
         self.suggestions = SuggestionMemory()
@@ -69,6 +79,7 @@ class EditorSession:
         self._offers = ShownOnce(user_state_path("pellucid") / "calibration-offers")
         self._folders = tuple(folders)
         self._on_change = on_change
+        self._ask_definitions = ask_definitions
         self._requests: SharedRequests[list[Suggestion]] = SharedRequests()
         self._history = EditHistory()
         self._reaction_log = ReactionLog(_suggestion_log)
@@ -92,13 +103,14 @@ class EditorSession:
         self.answers.forget()
         self._privacy = Privacy(self._folders, self.settings.context.exclude)
         self.ring = ChunkRing(self.settings.context, self._privacy.permits)
+        self.definitions = Definitions(self.settings.context, self._privacy.permits)
         self._files = WorkspaceFiles(self._folders, self.settings.context)
 
     def _use_settings(self) -> None:
         """Make the parts that are new after every change of the settings or folders."""
         settings = self.settings.completion
         self.policy = SendingPolicy(self.switch, self._privacy, self._folders, settings.languages_off)
-        self.context = PromptContext(self.settings.context, self.ring)
+        self.context = PromptContext(self.settings.context, self.ring, self.definitions)
         self._power = PowerSource()
         self.completer = Completer(
             settings,
@@ -111,13 +123,18 @@ class EditorSession:
             doubtful_rests=self.settings.doubtful_rests and settings.doubtful_rest,
             saves_power=self._power.on_battery,
         )
+        self._lookup = DefinitionLookup(
+            self.definitions, self._ask_definitions if self.settings.find_definitions else None
+        )
         edits = NextEdits(self._history, self.models, self.edit_memory, self._privacy.permits)
         self.next_edits = NextEditRequests(edits, self.policy, self._files, settings.level)
         self.instructed = InstructedRequests(self.models, self.policy)
         self.surprises = Surprises(self.models)
         log = self._reaction_log if settings.log else None
         self.reactions = ReactionRecord(self.suggestions, self.journal, self._adjustment, self._outcomes, log)
-        self._idle = IdlePrefill(self.policy, self.ring, self._files, self.completer, self._power.on_battery)
+        self._idle = IdlePrefill(
+            self.policy, self.ring, self.definitions, self._files, self.completer, self._power.on_battery
+        )
 
     async def suggest(
         self, cursor: DocumentCursor, version: int | None, *, invoked: bool = False, parts: bool = False
@@ -136,6 +153,7 @@ class EditorSession:
         )
         self._adjustment.note_cursor(cursor)
         self._idle.restart(cursor)
+        self._lookup.restart(cursor)
         start = partial(self.completer.suggest, cursor, invoked=invoked, parts=parts)
         with self.launcher.waiting():
             return await self._requests.run(cursor.uri, (cursor, version, invoked, parts), start) or []
@@ -148,8 +166,20 @@ class EditorSession:
         """Have the model read other files for an opened document, before the first key."""
         if self.policy.suggestion_refusal(cursor) is None:
             self._idle.restart(cursor, at_once=True)
+            self._lookup.restart(cursor)
+
+    async def note_definitions(self, uri: str, found: Mapping[str, Sequence[FoundDefinition]]) -> None:
+        """Remember the definitions of names in a document, for the prompts after the next pause."""
+        if not any(found.values()):
+            found = {}  # The language servers are not ready, or there is none: the names stay unknown.
+        definitions = self.definitions
+        read = await self._files.definitions(found, self.policy.filename, definitions.most_characters)
+        definitions.note(uri, read)
+        self._lookup.note_answer(uri, [*found])
+        self._idle.continue_in(uri)
 
     def note_edited(self, uri: str, text: str, line: int) -> None:
+        self.definitions.note_edited(uri)
         if self.policy.may_send(uri, text):
             self.ring.note_edit(uri, self.policy.filename(uri), text, line)
         else:
@@ -161,6 +191,8 @@ class EditorSession:
         self.instructed.cancel(uri)
         self._idle.stop_in(uri)
         self.context.forget(uri)
+        self.definitions.forget(uri)
+        self._lookup.forget(uri)
         self.journal.explanations.forget(uri)
         self._adjustment.forget(uri)
 
@@ -244,6 +276,7 @@ class EditorSession:
             "counts": vars(self.journal.counts).copy(),
             "gate": {"by": gate, "reason": reason},
             "log": self._reaction_log.failure,
+            "definitions": self._lookup.report(),
         }
 
     def calibration_offer(self) -> str | None:
@@ -258,6 +291,7 @@ class EditorSession:
         self.searches.cancel_all()
         self.instructed.cancel_all()
         self._idle.stop()
+        self._lookup.stop()
 
 
 def _suggestion_log() -> SuggestionLog:

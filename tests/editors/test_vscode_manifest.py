@@ -19,7 +19,9 @@ PROPERTIES: dict[str, dict[str, Any]] = {
 OWN = {f"{SECTION}.command"}
 """Settings for the extension alone."""
 
-DECIDED = {f"{SECTION}.statusNotifications", f"{SECTION}.partialSuggestions", f"{SECTION}.doubtfulRests"}
+DECIDED = {
+    f"{SECTION}.{name}" for name in ("statusNotifications", "partialSuggestions", "doubtfulRests", "findDefinitions")
+}
 """Decided by the extension, not by the user: the extension needs the status, and accepts doubtful
 rests but no unfinished answers.
 """

@@ -21,10 +21,13 @@ import {
   type StateChangeEvent,
 } from "vscode-languageclient/node";
 import { type Command, findCommand } from "./executable";
+import { findDefinitions } from "./definitions";
 import {
+  DefinitionsNotification,
   DidChangeStatusNotification,
   DidShowNotification,
   ExplainCodeRequest,
+  FindDefinitionsNotification,
   InstructedEditRequest,
   ServerCommand,
   type Status,
@@ -195,6 +198,12 @@ export class LanguageServer implements vscode.Disposable {
     this.log.info(`Starting ${[command.program, ...command.args].join(" ")}`);
     this.lastWords = "";
     const client = (this.client = new QuietClient(SECTION, "Pellucid", () => this.spawn(command), this.options()));
+    client.onNotification(FindDefinitionsNotification, async (asked) => {
+      const found = await findDefinitions(asked);
+      if (client.isRunning()) {
+        await client.sendNotification(DefinitionsNotification, found);
+      }
+    });
     client.onNotification(DidChangeStatusNotification, (status) => this.statusChanged.fire(status));
     client.onDidChangeState((change) => {
       if (client === this.client) {
@@ -375,7 +384,20 @@ export class LanguageServer implements vscode.Disposable {
 function statusOf(state: Status["state"], message: string): Status {
   const counts = { shown: 0, accepted: 0, hidden: 0, typed: 0 };
   const gate = { by: "thresholds", reason: "The language server is not running." } as const;
-  return { state, message, progress: null, model: null, url: "", enabled: true, enabledHere: true, latency: null, counts, gate, log: null };
+  return {
+    state,
+    message,
+    progress: null,
+    model: null,
+    url: "",
+    enabled: true,
+    enabledHere: true,
+    latency: null,
+    counts,
+    gate,
+    log: null,
+    definitions: "",
+  };
 }
 
 /** The server ended before it answered. */

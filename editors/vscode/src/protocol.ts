@@ -70,6 +70,20 @@ export interface Status {
   counts: { shown: number; accepted: number; hidden: number; typed: number };
   gate: { by: "calibration" | "thresholds"; reason: string };
   log: string | null;
+  /** A sentence about the definitions that were looked up. */
+  definitions: string;
+}
+
+/** The names of a document whose definitions are asked for. */
+export interface FindDefinitions {
+  textDocument: { uri: string; version: number | null };
+  names: { name: string; position: Position }[];
+}
+
+/** Where names are defined. The description, in Markdown, is for places outside of the workspace. */
+export interface FoundDefinitions {
+  textDocument: { uri: string };
+  names: { name: string; definitions: { uri: string; range: Range; description?: string }[] }[];
 }
 
 /** A change of an edit by instruction: the lines `old` become `new`, which is `newText` in place of a range. */
@@ -149,6 +163,8 @@ export const StatusRequest = new RequestType0<Status, void>("pellucid/status");
 
 export const DidPartiallyAcceptNotification = new NotificationType<{ id: string; acceptedLength: number }>("pellucid/didPartiallyAccept");
 export const DidShowNotification = new NotificationType<{ id: string }>("pellucid/didShow");
+export const FindDefinitionsNotification = new NotificationType<FindDefinitions>("pellucid/findDefinitions");
+export const DefinitionsNotification = new NotificationType<FoundDefinitions>("pellucid/definitions");
 export const DidChangeStatusNotification = new NotificationType<Status>("pellucid/didChangeStatus");
 
 /** The commands that the server runs, by `workspace/executeCommand`. */

@@ -9,13 +9,13 @@ const OWN = ["command", "trace"];
 
 /**
  * Returns all settings of the server. `statusNotifications` is always on, because the status bar needs `pellucid/didChangeStatus`, and so is
- * `doubtfulRests`, because Tab accepts the sure beginning of a suggestion by itself.
+ * `doubtfulRests`, because Tab accepts the sure beginning of a suggestion by itself, and `findDefinitions`, which definitions.ts answers.
  */
 export function serverSettings(resource?: vscode.Uri): Record<string, unknown> {
   const all = vscode.workspace.getConfiguration(SECTION, resource ?? null);
   const given = JSON.parse(JSON.stringify(all)) as Record<string, unknown>;
   const entries = Object.entries(given).filter(([name]) => !OWN.includes(name));
-  return { ...Object.fromEntries(entries), statusNotifications: true, doubtfulRests: true };
+  return { ...Object.fromEntries(entries), statusNotifications: true, doubtfulRests: true, findDefinitions: true };
 }
 
 export function commandSetting(): string[] {

@@ -61,6 +61,7 @@ function tooltip(status: Status): vscode.MarkdownString {
     ["Model", status.model],
     ["Server", status.url],
     ["Last suggestion", status.latency === null ? null : `${Math.round(status.latency)} ms`],
+    ["Definitions", status.definitions],
     ["Suggestions", `${shown} shown, ${accepted} accepted, ${typed} typed, ${hidden} hidden`],
   ];
   const table = rows.flatMap(([name, value]) => (value ? `| ${name} | ${escaped(value)} |` : []));

@@ -92,11 +92,11 @@ _PROSE = Syntax(prose=True)
 _OTHER = Syntax((), _BLOCK_COMMENT, (_DOUBLE, _CHARACTER))
 
 _LANGUAGES = {
-    "python py python3 starlark gdscript": _PYTHON,
-    "c cpp c++ objective-c objective-cpp cuda csharp cs rust rs scala zig dart": _C,
-    "javascript js jsx javascriptreact typescript ts tsx typescriptreact": _SCRIPT,
+    "python py pyi python3 starlark gdscript": _PYTHON,
+    "c h cc cpp hpp c++ objective-c objective-cpp cuda csharp cs rust rs scala zig dart": _C,
+    "javascript js mjs cjs jsx javascriptreact typescript ts mts cts tsx typescriptreact": _SCRIPT,
     "go golang": _GO,
-    "java kotlin swift groovy php": _JAVA,
+    "java kotlin kt swift groovy php": _JAVA,
     "yaml yml toml makefile dockerfile r perl nix ini conf properties": _HASH,
     "ruby rb elixir julia crystal shellscript sh bash zsh fish": _WORDS,
     "lua": _LUA,

@@ -151,9 +151,12 @@ class Completer:
             request = AnswerRequest(parsed, choose_shape(parsed, invoked=True), forced, f"branch-{index}-{alternative}")
             return self._present(parsed, await self._generator.generate(request, explanation), explanation, None)
 
-    async def prefill(self, cursor: DocumentCursor) -> None:
-        """Have the model read the prompt at a cursor, for a fast start of the next answer."""
-        await self._generator.prefill(cursor)
+    async def prefill(self, cursor: DocumentCursor, *, prepared: bool = False) -> None:
+        """Have the model read the prompt at a cursor, for a fast start of the next answer.
+
+        ``prepared``: with the prepared definitions.
+        """
+        await self._generator.prefill(cursor, prepared=prepared)
 
     async def aclose(self) -> None:
         await self.answers.stop()

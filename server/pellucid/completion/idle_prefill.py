@@ -1,4 +1,4 @@
-"""Prefill of the prompt of an opened document and in pauses, with new chunks of other files."""
+"""Prefill of the prompt of an opened document and in pauses, with new chunks and definitions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
+from pellucid.completion.context.definitions import Definitions
 from pellucid.completion.context.workspace_files import WorkspaceFiles
 from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.sending_policy import SendingPolicy
@@ -17,6 +18,9 @@ from pellucid.errors import PellucidError
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 3.0
+
+DEFINITIONS_SECONDS = 1.0
+"""The pause before definitions are read: less, because a keystroke meanwhile costs nothing."""
 
 CHUNK_SECONDS = 1.0
 
@@ -32,12 +36,14 @@ class IdlePrefill:
         self,
         policy: SendingPolicy,
         ring: ChunkRing,
+        definitions: Definitions,
         files: WorkspaceFiles,
         completer: Completer,
         saves_power: Callable[[], bool] = lambda: False,
     ) -> None:
         self._policy = policy
         self._ring = ring
+        self._definitions = definitions
         self._files = files
         self._completer = completer
         self._saves_power = saves_power
@@ -50,6 +56,11 @@ class IdlePrefill:
         self._cursor = cursor
         self._task = asyncio.create_task(self._run(cursor, 0 if at_once else IDLE_SECONDS))
 
+    def continue_in(self, uri: str) -> None:
+        """Prefill after a pause if the cursor is in a document whose definitions have come."""
+        if self._cursor is not None and self._cursor.uri == uri:
+            self.restart(self._cursor)
+
     def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
@@ -60,10 +71,13 @@ class IdlePrefill:
             self.stop()
 
     async def _run(self, cursor: DocumentCursor, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        pause = min(seconds, DEFINITIONS_SECONDS)
+        await asyncio.sleep(pause)
         if self._saves_power():
             return
         with suppress(PellucidError):  # No caller waits for the task; the next request reports the failure
+            await self._adopt_definitions(cursor)
+            await asyncio.sleep(seconds - pause)
             await self._promote_all(cursor)
             if self._policy.refusal(cursor) is None:
                 try:
@@ -74,6 +88,16 @@ class IdlePrefill:
                 except Exception:  # Suggestions work without the chunks
                     logger.exception("Looking for related files failed.")
                 await self._promote_all(cursor)
+
+    async def _adopt_definitions(self, cursor: DocumentCursor) -> None:
+        """Have the model read new definitions before suggestions use them.
+
+        A keystroke that comes first ends this, and its prompt has the former definitions, which are
+        in the KV cache. The next pause continues with what the model has read.
+        """
+        if self._policy.refusal(cursor) is None and self._definitions.prepare(cursor):
+            await self._completer.prefill(cursor, prepared=True)
+            self._definitions.adopt()
 
     async def _promote_all(self, cursor: DocumentCursor) -> None:
         while self._policy.refusal(cursor) is None and self._ring.promote(cursor.uri):

@@ -86,4 +86,10 @@ class ContextSettings:
         least=0,
         most=100_000,
     )
+    definitions_tokens: int = setting(
+        512,
+        "tokens of definitions of the names near the cursor, which the editor's other language servers find; 0: none",
+        least=0,
+        most=100_000,
+    )
     exclude: tuple[str, ...] = setting((), "patterns of additional files that are never sent, as in .gitignore")

@@ -93,10 +93,10 @@ class AnswerGenerator:
             return UsableAnswer(answer, trimmed, stream.final)
         raise AssertionError("the last attempt returns or raises")
 
-    async def prefill(self, cursor: DocumentCursor) -> None:
+    async def prefill(self, cursor: DocumentCursor, *, prepared: bool = False) -> None:
         client = await self._models.provider.client()
         model = await self._models.find(client)
-        prompt = self._context.prompt(cursor)
+        prompt = self._context.prepared_prompt(cursor) if prepared else self._context.prompt(cursor)
         terms = Terms(Priority.BACKGROUND, key=f"{CLIENT_NAME}:prefill")
         extra = prompt.extra if model.files else ()
         params = SamplingParams(max_tokens=0)

@@ -27,9 +27,11 @@ class Work:
         self.found: list[DocumentCursor] = []
         self.more = 0
         self.broken = False
+        self.definitions = self.adopted = 0
+        self.may_finish = asyncio.Event()
         work = cast("Any", self)
         self.on_battery = False
-        self.idle = IdlePrefill(work, work, work, work, saves_power=lambda: self.on_battery)
+        self.idle = IdlePrefill(work, work, work, work, work, saves_power=lambda: self.on_battery)
 
     def refusal(self, _: DocumentCursor) -> str | None:
         return None if self.allowed else "The document is secret."
@@ -47,8 +49,16 @@ class Work:
         self.chunks -= 1
         return self.chunks >= 0
 
-    async def prefill(self, cursor: DocumentCursor) -> None:
+    def prepare(self, _: DocumentCursor) -> bool:
+        return self.definitions is not self.adopted
+
+    def adopt(self) -> None:
+        self.adopted = self.definitions
+
+    async def prefill(self, cursor: DocumentCursor, *, prepared: bool = False) -> None:
         self.read.append(cursor)
+        if prepared:
+            await self.may_finish.wait()
         if self.error is not None:
             raise self.error
 
@@ -99,6 +109,38 @@ async def test_what_is_queued_comes_first() -> None:
     work.idle.restart(HERE)
     await settle()
     assert len(work.read) == 3
+
+
+async def test_definitions_are_read_before_they_are_used() -> None:
+    """Definitions are adopted once the model has read all; a keystroke ends the reading."""
+    work = Work(chunks=1)
+    work.definitions = 1
+    work.idle.restart(HERE)
+    await settle()
+    assert (work.read, work.adopted, work.chunks) == ([HERE], 0, 1)
+
+    work.idle.restart(HERE)
+    await settle()
+    assert (work.read, work.adopted) == ([HERE, HERE], 0)
+
+    work.may_finish.set()
+    await settle()
+    assert (work.read, work.adopted, work.chunks) == ([HERE] * 3, 1, -1)
+
+
+async def test_definitions_that_come_later() -> None:
+    """Definitions that come after the pause are read after a further pause."""
+    work = Work(chunks=0)
+    work.may_finish.set()
+    work.idle.restart(HERE)
+    await settle()
+    work.definitions = 1
+    work.idle.continue_in("file:///b.py")
+    await settle()
+    assert work.adopted == 0
+    work.idle.continue_in(HERE.uri)
+    await settle()
+    assert (work.read, work.adopted) == ([HERE], 1)
 
 
 async def test_a_failed_search_is_logged(caplog: pytest.LogCaptureFixture) -> None:

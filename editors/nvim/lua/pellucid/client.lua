@@ -2,9 +2,10 @@
 
 local options = require("pellucid.options")
 
-local M = { status = nil, crashed = false }
-
 local NAME = "pellucid"
+
+local M = { status = nil, crashed = false, NAME = NAME }
+
 local TERMINATED = 15 -- the signal by which Neovim stops a server
 local NEW = vim.fn.has("nvim-0.11") == 1 -- since then the methods of a client are called with a colon
 
@@ -161,6 +162,7 @@ local function configuration(root)
     statusNotifications = true,
     partialSuggestions = not options.uses_builtin(), -- which does not request the rest of a suggestion
     doubtfulRests = not options.uses_builtin(), -- which draws and accepts all of a suggestion alike
+    findDefinitions = true,
   })
   return {
     name = NAME,
@@ -180,6 +182,9 @@ local function configuration(root)
     handlers = {
       ["pellucid/didChangeStatus"] = function(_, status)
         note(status)
+      end,
+      ["pellucid/findDefinitions"] = function(_, params)
+        require("pellucid.definitions").find(params)
       end,
       ["$/progress"] = function(failure, params, ...)
         if not require("pellucid.instruct").progress(params) then

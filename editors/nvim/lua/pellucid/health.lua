@@ -55,6 +55,7 @@ local function check_server()
   end
   local say = status.state == "failed" and vim.health.error or vim.health.ok
   say(("Model server: %s. %s"):format(status.state, status.message))
+  vim.health.info(status.definitions)
   if not client.enabled() then
     vim.health.warn("Suggestions are off.", ":Pellucid toggle switches them on everywhere, :Pellucid toggle! in this workspace.")
   end

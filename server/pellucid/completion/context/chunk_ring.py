@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from pellucid.completion.context import uris
+from pellucid.completion.context.uris import document_of
 from pellucid.completion.settings import ContextSettings
 from pellucid.vocabulary.query import Extra
 
@@ -73,7 +73,7 @@ class ChunkCandidate:
     @property
     def document(self) -> str:
         """The document's URI, without the cell of a notebook."""
-        return _document(self.uri)
+        return document_of(self.uri)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +87,7 @@ class ContextChunk:
 
     @property
     def document(self) -> str:
-        return _document(self.uri)
+        return document_of(self.uri)
 
     @property
     def tokens(self) -> float:
@@ -148,7 +148,7 @@ class ChunkRing:
         known: list[ChunkCandidate | ContextChunk] = [*self._queue, *self._chunks]
         better = {one.document for one in known if one.priority > ChunkPriority.RELATED}
         for uri, filename, text, line in reversed(list(pieces)):
-            if _document(uri) not in better:
+            if document_of(uri) not in better:
                 self._enqueue(ChunkCandidate(uri, filename, text, line, ChunkPriority.RELATED))
 
     def promote(self, uri: str) -> bool:
@@ -157,7 +157,7 @@ class ChunkRing:
         Call this while idle, at most once a second. Candidates in the document ``uri`` wait,
         because chunks of a document are not sent with the document.
         """
-        here = _document(uri)
+        here = document_of(uri)
         for candidate in sorted(self._queue, key=lambda one: one.priority, reverse=True):
             if candidate.document == here:
                 continue
@@ -174,7 +174,7 @@ class ChunkRing:
         has jumped or the version has changed, not on each keystroke.
         """
         self.check()
-        document, local = _document(exclude), _distinctive_lines(around)
+        document, local = document_of(exclude), distinctive_lines(around)
         return tuple(
             chunk.extra
             for chunk in self._chunks
@@ -186,7 +186,7 @@ class ChunkRing:
         self._keep([chunk for chunk in self._chunks if self._may_send(chunk.uri, chunk.extra.text)])
 
     def forget(self, uri: str) -> None:
-        document = _document(uri)
+        document = document_of(uri)
         self._queue = [candidate for candidate in self._queue if candidate.document != document]
         if self._here is not None and self._here.document == document:
             self._here = None
@@ -206,7 +206,7 @@ class ChunkRing:
         most = int(self._budget / CHUNKS_PER_BUDGET * CHARACTERS_PER_TOKEN) - len(candidate.filename)
         text = cut(candidate.text, candidate.line, most)
         chunk = ContextChunk(
-            candidate.uri, Extra(candidate.filename, text), candidate.priority, _distinctive_lines(text)
+            candidate.uri, Extra(candidate.filename, text), candidate.priority, distinctive_lines(text)
         )
         if len(chunk.lines) < MIN_CHUNK_LINES or any(
             _similarity(chunk.lines, old.lines) > DUPLICATE_SIMILARITY for old in self._chunks
@@ -294,13 +294,7 @@ def _near(one: ChunkCandidate, other: ChunkCandidate) -> bool:
     return one.document == other.document and abs(one.line - other.line) <= NEAR_LINES
 
 
-def _document(uri: str) -> str:
-    """Return the shared part of a document's URIs. Notebook cells differ only after ``#``."""
-    address = uris.read(uri)
-    return f"{address.host}{address.path}"
-
-
-def _distinctive_lines(text: str) -> frozenset[str]:
+def distinctive_lines(text: str) -> frozenset[str]:
     return frozenset(line for line in map(str.strip, text.split("\n")) if any(map(str.isalnum, line)))
 
 

@@ -1,12 +1,13 @@
-"""Prompts from the lines around the cursor and chunks of other files."""
+"""Prompts from the lines around the cursor, chunks of other files, and definitions."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN, ChunkRing
+from pellucid.completion.context.definitions import Definitions
 from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import ContextSettings
 from pellucid.completion.suggestion import Prompt
@@ -31,8 +32,8 @@ _END_OF_LINE = re.compile(r"\r\n|\r|\n")
 class ContextWindow:
     """The prefix's start, the document's length at that time, and the sent chunks.
 
-    ``landmark``: the character before the window and the window's beginning. ``version``: the
-    ring's.
+    ``landmark``: the character before the window and the window's beginning. ``version``: of the
+    chunks.
     """
 
     start: int
@@ -52,16 +53,17 @@ class PromptContext:
     not change.
     """
 
-    def __init__(self, settings: ContextSettings, ring: ChunkRing) -> None:
+    def __init__(self, settings: ContextSettings, ring: ChunkRing, definitions: Definitions | None = None) -> None:
         self._prefix = int(settings.prefix_tokens * CHARACTERS_PER_TOKEN)
         self._suffix = int(settings.suffix_tokens * CHARACTERS_PER_TOKEN)
         self._ring = ring
+        self._definitions = definitions or Definitions(settings)
         self._windows: dict[str, tuple[ContextWindow, ...]] = {}
 
     @property
     def version(self) -> int:
         """The number of changes of the chunks of other files."""
-        return self._ring.version
+        return self._ring.version + self._definitions.version
 
     def prompt(self, cursor: DocumentCursor) -> Prompt:
         """Return the prompt at a cursor: after typing, the last prompt with a longer prefix.
@@ -69,15 +71,12 @@ class PromptContext:
         Chunks that must no longer be sent are always dropped.
         """
         self._ring.check()
-        before, after, version = cursor.before, cursor.after, self._ring.version
+        self._definitions.check()
+        before, after, version = cursor.before, cursor.after, self.version
         known = self._windows.pop(cursor.uri, ())
-        last, start = self._find_window(known, cursor) or (None, window_start(before, self._prefix))
-        prefix, suffix = before[start:], after[: window_end(after, self._suffix)]
-        extra = (
-            last.extra
-            if last is not None and last.version == version
-            else self._ring.chunks(prefix + suffix, cursor.uri)
-        )
+        last, prompt = self._around(known, cursor)
+        extra = last.extra if last is not None and last.version == version else self._extra(prompt, cursor.uri)
+        start = len(before) - len(prompt.prefix)
         window = ContextWindow(
             start, len(before) + len(after), before[max(start - 1, 0) : start + LANDMARK_CHARACTERS], extra, version
         )
@@ -85,7 +84,24 @@ class PromptContext:
         self._windows[cursor.uri] = (window, *others)[:MAX_WINDOWS]
         if len(self._windows) > MAX_DOCUMENTS:
             del self._windows[next(iter(self._windows))]
-        return Prompt(prefix, suffix, extra)
+        return replace(prompt, extra=extra)
+
+    def prepared_prompt(self, cursor: DocumentCursor) -> Prompt:
+        """Return the prompt as it will be when the prepared definitions are adopted."""
+        _, prompt = self._around(self._windows.get(cursor.uri, ()), cursor)
+        return replace(prompt, extra=self._extra(prompt, cursor.uri, prepared=True))
+
+    def _around(self, known: Sequence[ContextWindow], cursor: DocumentCursor) -> tuple[ContextWindow | None, Prompt]:
+        """Return the last window at a cursor, if any, and the prompt without chunks."""
+        before, after = cursor.before, cursor.after
+        last, start = self._find_window(known, cursor) or (None, window_start(before, self._prefix))
+        return last, Prompt(before[start:], after[: window_end(after, self._suffix)], ())
+
+    def _extra(self, prompt: Prompt, uri: str, *, prepared: bool = False) -> tuple[Extra, ...]:
+        around = prompt.prefix + prompt.suffix
+        chunks = self._ring.chunks(around, uri)
+        around = "\n".join((around, *(chunk.text for chunk in chunks)))
+        return (*chunks, *self._definitions.chunks(around, uri, prepared=prepared))
 
     def forget(self, uri: str) -> None:
         self._windows.pop(uri, None)

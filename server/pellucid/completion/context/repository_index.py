@@ -6,7 +6,6 @@ memory and holds only names: sent text is read again from the file.
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
 import threading
@@ -16,11 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.completion.context.ignore_files import Stamp, repository
+from pellucid.completion.context.permitted_files import is_code, read_content, read_text
 from pellucid.completion.context.search_budget import SearchBudget
 from pellucid.completion.context.workspace_walk import Walk
-from pellucid.completion.document_cursor import normalize_newlines
-from pellucid.errors import InvalidRequestError
-from pellucid.system.regular_files import read_bytes
 
 PIECE_LINES = 16
 """Pieces overlap by half, so related lines share a piece."""
@@ -62,17 +59,6 @@ CANDIDATES = 24
 """Number of ranked pieces. Of overlapping pieces, only the best is returned."""
 
 MAX_FOUND = 400
-
-SUFFIXES = frozenset({
-    ".c", ".cc", ".cpp", ".cs", ".dart", ".el", ".ex", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js", ".jsx", ".kt",
-    ".lua", ".mjs", ".php", ".pl", ".py", ".pyi", ".r", ".rb", ".rs", ".scala", ".sh", ".swift", ".ts", ".tsx", ".vue",
-    ".zig",
-})  # fmt: skip
-
-_SECRETS = re.compile(
-    r"(?:.*[._-])?(?:secrets?|credentials?|passwords?|env|service[_-]?account)(?:[._-].*)?", re.IGNORECASE
-)
-"""Stems of files never sent unless opened: even code with these names may hold secrets."""
 
 _NAME = re.compile(r"[A-Za-z_$][\w$]{2,}", re.ASCII)
 
@@ -131,7 +117,7 @@ class RepositoryIndex:
                 and may_continue()
             )
 
-        walks += [Walk(folder, repository(folder) or folder, _is_wanted, has_time) for folder in self._folders]
+        walks += [Walk(folder, repository(folder) or folder, is_code, has_time) for folder in self._folders]
         for entry in (entry for walk in walks for entry in walk.files()):
             try:
                 status = entry.stat(follow_symlinks=False)
@@ -218,7 +204,7 @@ class RepositoryIndex:
             if self._closed or not budget.may_continue():
                 return
             budget.searched += path in found
-            if path in likely or any(map(self._content(path).__contains__, spelled)):
+            if path in likely or any(map(read_content(Path(path), MAX_BYTES).__contains__, spelled)):
                 text = self._read(Path(path))
                 if text:
                     yield Path(path), text
@@ -232,20 +218,7 @@ class RepositoryIndex:
             self._database.close()
 
     def _read(self, path: Path) -> str:
-        """Return a file's text, empty if unreadable, of a different kind, or not to be sent."""
-        if not any(Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)) for folder in self._folders):
-            return ""
-        try:
-            text = normalize_newlines(self._content(str(path)).decode())
-        except UnicodeDecodeError:
-            return ""
-        return text if text and self._may_send(path.as_uri(), text) else ""
-
-    def _content(self, path: str) -> bytes:
-        try:
-            return read_bytes(Path(path), MAX_BYTES, follow_links=False)
-        except (OSError, InvalidRequestError):
-            return b""
+        return read_text(path, self._folders, self._may_send, MAX_BYTES)
 
     def _replace(self, path: str, stamp: Stamp | None, text: str) -> None:
         pieces = list(_pieces(text))
@@ -261,12 +234,6 @@ class RepositoryIndex:
             for line, names in pieces:
                 cursor.execute("INSERT INTO pieces (path, line, names) VALUES (?, ?, ?)", (path, line, len(set(names))))
                 cursor.execute("INSERT INTO search (rowid, names) VALUES (?, ?)", (cursor.lastrowid, " ".join(names)))
-
-
-def _is_wanted(name: str) -> bool:
-    path = Path(name)
-    # A name that is not printable has an invalid encoding.
-    return path.suffix in SUFFIXES and not _SECRETS.fullmatch(path.stem) and name.isprintable()
 
 
 def _pieces(text: str) -> Iterable[tuple[int, list[str]]]:

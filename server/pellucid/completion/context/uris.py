@@ -65,6 +65,12 @@ def same_document(uri: str, other: str) -> bool:
     return uri == other or read(uri) == read(other)
 
 
+def document_of(uri: str) -> str:
+    """Return the shared part of a document's URIs. Notebook cells differ only after ``#``."""
+    address = read(uri)
+    return f"{address.host}{address.path}"
+
+
 def file_path(uri: str) -> Path | None:
     """Return the path of a URI's file; None if not a file or on another machine."""
     address = read(uri)

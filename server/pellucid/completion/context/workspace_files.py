@@ -9,6 +9,8 @@ from threading import Event
 
 from pellucid.completion.context import uris
 from pellucid.completion.context.chunk_ring import CHUNKS_PER_BUDGET
+from pellucid.completion.context.definition_reader import DefinitionReader, FoundDefinition
+from pellucid.completion.context.definitions import Definition
 from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.repository_index import RelatedPiece, RepositoryIndex
 from pellucid.completion.context.search_budget import FindFiles, SearchBudget
@@ -61,6 +63,17 @@ class WorkspaceFiles:
         await self._reading.wait(index.read)
         here = Path(uris.read(cursor.uri).path)
         return (await asyncio.to_thread(index.related, cursor.before, cursor.after, here))[:CHUNKS_PER_BUDGET]
+
+    async def definitions(
+        self, found: Mapping[str, Sequence[FoundDefinition]], filename: Callable[[str], str], most_characters: int
+    ) -> dict[str, list[Definition]]:
+        """Return the outlines of definitions by name."""
+        reader = DefinitionReader(self._folders, self._privacy().permits, filename, most_characters)
+
+        def read() -> dict[str, list[Definition]]:
+            return {name: [made for one in many if (made := reader.read(one))] for name, many in found.items()}
+
+        return await asyncio.to_thread(read)
 
     async def finder(self, documents: Mapping[str, Sequence[str]]) -> FindFiles:
         """Return a function that yields URIs and texts with any of the given names.
