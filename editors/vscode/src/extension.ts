@@ -2,6 +2,7 @@
 
 import * as vscode from "vscode";
 import { acceptSure } from "./acceptSure";
+import { writeCommitMessage } from "./commitMessage";
 import { Explanations } from "./explanation";
 import { InstructedEdits } from "./instructedEdits";
 import { LanguageServer, reason } from "./languageServer";
@@ -67,6 +68,7 @@ export function activate(context: vscode.ExtensionContext): void {
     command("dismissEdit", () => edits.dismiss()),
     command("listEdits", () => edits.list()),
     command("editByInstruction", () => instructed.instruct()),
+    command("commitMessage", (view?: { rootUri?: vscode.Uri }) => writeCommitMessage(running, view)),
     command("markSurprises", () => markSurprises(running, ServerCommand.showSurprise)),
     command("markSurprisesInChanges", () => markSurprises(running, ServerCommand.showSurpriseInChanges)),
     command("clearSurprises", () => clearSurprises(running)),

@@ -101,6 +101,12 @@ export interface Instruction {
   partialResultToken?: string;
 }
 
+/** Messages for staged changes, the likeliest first, and sentences on what the model did not read. */
+export interface CommitMessages {
+  messages: { text: string; probability: number }[];
+  notes: string[];
+}
+
 /** The number of marks that a search for surprising words has shown, and a sentence about it. */
 export interface Surprises {
   marks: number;
@@ -130,6 +136,7 @@ export const ExplainEditsRequest = new RequestType<{ textDocument: { uri: string
 export const ExplainCodeRequest = new RequestType<{ textDocument: { uri: string }; range: Range }, { text: string }, void>(
   "pellucid/explainCode",
 );
+export const CommitMessageRequest = new RequestType<{ uri: string; alternatives?: number }, CommitMessages, void>("pellucid/commitMessage");
 export const StatusRequest = new RequestType0<Status, void>("pellucid/status");
 
 export const DidPartiallyAcceptNotification = new NotificationType<{ id: string; acceptedLength: number }>("pellucid/didPartiallyAccept");

@@ -10,7 +10,13 @@ from pygls.exceptions import JsonRpcException
 
 from pellucid_lsp.documents import install_documents
 from pellucid_lsp.editor_settings import SECTION
-from pellucid_lsp.methods import instructed_edits, next_edit_methods, pellucid_methods, surprise_methods
+from pellucid_lsp.methods import (
+    commit_methods,
+    instructed_edits,
+    next_edit_methods,
+    pellucid_methods,
+    surprise_methods,
+)
 from pellucid_lsp.server import NEOVIM, Pellucid
 from pellucid_lsp.suggestion_items import completion_item, inline_item, word_before
 
@@ -36,7 +42,8 @@ def register(server: Pellucid) -> None:
     """Add the handlers except for inline completion, which depends on the client's dialect."""
     _register_lifecycle(server)
     _register_documents(server)
-    for methods in (pellucid_methods, next_edit_methods, instructed_edits, surprise_methods):
+    own = (pellucid_methods, next_edit_methods, instructed_edits, surprise_methods, commit_methods)
+    for methods in own:
         methods.register(server)
     _register_code_actions(server)
 

@@ -50,6 +50,9 @@ local subcommands = {
   tokens = function()
     require("pellucid.tokens").open()
   end,
+  commit = function()
+    require("pellucid.commit").open()
+  end,
   edit = function()
     require("pellucid.next_edits").next()
   end,
