@@ -47,6 +47,13 @@ class Params:
         value = getattr(self._given, name, None)
         return None if value is None else Params(value, f"{self._method}: {name}")
 
+    def parts(self, name: str) -> list[Params]:
+        """Return a list of objects. Raise InvalidRequestError also for a missing field."""
+        value = self.required(name, getattr(self._given, name, None))
+        if not isinstance(value, list):
+            raise self.wrong(name, "a list of objects")
+        return [Params(one, f"{self._method}: {name}") for one in value]
+
     def document(self) -> str:
         """Return the URI of the required ``textDocument``."""
         uri = self.required("textDocument", self.part("textDocument")).text("uri")
@@ -75,6 +82,23 @@ class Params:
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
             raise self.wrong(name, rule)
         return value
+
+
+def place_of(params: Params) -> tuple[str, types.Range]:
+    """Return the required ``textDocument`` and ``range``."""
+    document, range = (params.required(name, params.part(name)) for name in ("textDocument", "range"))
+    start, end = (range.required(name, range.position(name)) for name in ("start", "end"))
+    return document.required("uri", document.text("uri")), types.Range(start, end)
+
+
+def result_token(given: Any, method: str) -> int | str | None:
+    """Return the ``partialResultToken`` for progress, if any."""
+    token = getattr(given, "partialResultToken", None)
+    if token is not None and not isinstance(token, int | str):
+        raise InvalidRequestError(
+            f"{method}: partialResultToken should be a text or a number.", param="partialResultToken"
+        )
+    return token
 
 
 def with_error_responses(handler: Handler) -> Handler:

@@ -134,6 +134,7 @@ end
 --- Handle the end of the language server's process. Neovim reports it itself; :checkhealth says what to do.
 local function ended(code, signal)
   require("pellucid.instruct").clear()
+  require("pellucid.chat").ended()
   require("pellucid.explanation_window").forget()
   require("pellucid.next_edits").clear()
   note(nil)
@@ -183,7 +184,7 @@ local function configuration(root)
         note(status)
       end,
       ["$/progress"] = function(failure, params, ...)
-        if not require("pellucid.instruct").progress(params) then
+        if not require("pellucid.instruct").progress(params) and not require("pellucid.chat").progress(params) then
           return vim.lsp.handlers["$/progress"](failure, params, ...)
         end
       end,

@@ -2,8 +2,8 @@
 
 local M = {}
 
---- `keys` are those of insert mode, `edit_keys` those of normal mode, and `instruct_keys` those of normal mode while an edit by
---- instruction is shown; false disables one.
+--- `keys` are those of insert mode, `edit_keys` those of normal mode, `instruct_keys` those of normal mode while an edit by
+--- instruction is shown, and `chat_keys` those of the chat's buffer; false disables one.
 M.defaults = {
   cmd = { "pellucid", "lsp" },
   filetypes = { ["*"] = true, help = false, qf = false, gitrebase = false },
@@ -30,6 +30,13 @@ M.defaults = {
     take_all = "<M-a>",
     again = "<M-r>",
     cancel = "<Esc>",
+  },
+  chat_keys = {
+    send = "<C-s>",
+    cancel = "<C-c>",
+    tokens = "<M-t>",
+    insert = "ga",
+    yank = "gy",
   },
   settings = {}, -- for the language server, which checks them
 }
