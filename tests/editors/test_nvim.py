@@ -622,6 +622,22 @@ def test_why_there_is_no_commit_message(served: Neovim, tmp_path: Path) -> None:
     assert len(served.api.windows) == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("enew!", "this buffer has no name"),
+        ("enew! | file a.py | set buftype=nofile", "this buffer is not a file"),
+        ("enew! | file a.txt | set filetype=qf", "the option filetypes is false for qf"),
+    ],
+)
+def test_why_nothing_is_suggested_in_a_buffer(bare: Neovim, command: str, reason: str) -> None:
+    """`:Pellucid explain` says why a buffer has no suggestions at all."""
+    bare.api.command(command)
+    bare.keys(":Pellucid explain<CR>")
+    until(lambda: reason in messages(bare), "the reason")
+    bare.api.command("bwipeout!")
+
+
 def test_explained_code(served: Neovim, assistant: ScriptedAssistant) -> None:
     """The code action Explain opens a window with an explanation, and changes no text."""
     say(assistant, "It adds", " two numbers.\n")
