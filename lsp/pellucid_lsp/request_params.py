@@ -84,6 +84,23 @@ class Params:
         return value
 
 
+def place_of(params: Params) -> tuple[str, types.Range]:
+    """Return the required ``textDocument`` and ``range``."""
+    document, range = (params.required(name, params.part(name)) for name in ("textDocument", "range"))
+    start, end = (range.required(name, range.position(name)) for name in ("start", "end"))
+    return document.required("uri", document.text("uri")), types.Range(start, end)
+
+
+def result_token(given: Any, method: str) -> int | str | None:
+    """Return the ``partialResultToken`` for progress, if any."""
+    token = getattr(given, "partialResultToken", None)
+    if token is not None and not isinstance(token, int | str):
+        raise InvalidRequestError(
+            f"{method}: partialResultToken should be a text or a number.", param="partialResultToken"
+        )
+    return token
+
+
 def with_error_responses(handler: Handler) -> Handler:
     """Return a handler that raises PellucidErrors as errors of the protocol."""
     if asyncio.iscoroutinefunction(handler):

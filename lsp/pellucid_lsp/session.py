@@ -12,6 +12,8 @@ from platformdirs import user_config_path, user_state_path
 
 from pellucid.client.address_settings import APPLICATION, CONFIG_FILE
 from pellucid.completion.answers import Answers
+from pellucid.completion.chat_requests import ChatRequests
+from pellucid.completion.commit_message.commit_requests import CommitRequests
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.definition_reader import FoundDefinition
@@ -129,6 +131,8 @@ class EditorSession:
         edits = NextEdits(self._history, self.models, self.edit_memory, self._privacy.permits)
         self.next_edits = NextEditRequests(edits, self.policy, self._files, settings.level)
         self.instructed = InstructedRequests(self.models, self.policy)
+        self.commits = CommitRequests(self.models, self.policy)
+        self.chats = ChatRequests(self.models, self.policy)
         self.surprises = Surprises(self.models)
         log = self._reaction_log if settings.log else None
         self.reactions = ReactionRecord(self.suggestions, self.journal, self._adjustment, self._outcomes, log)
@@ -290,6 +294,8 @@ class EditorSession:
         self.next_edits.cancel_all()
         self.searches.cancel_all()
         self.instructed.cancel_all()
+        self.commits.cancel_all()
+        self.chats.cancel_all()
         self._idle.stop()
         self._lookup.stop()
 

@@ -18,6 +18,7 @@ from support.editors.language_server_in_neovim import LanguageServerInNeovim
 from support.editors.neovim import PLUGIN, Neovim
 from support.editors.polling import until
 from support.servers.http_servers import LiveServer, ScriptedAssistant, live, scripted_state, spoken
+from support.staged_repository import repository, stage
 
 HEAD = "def add(a, b):\n    "
 TAIL = "\n\n\nprint(add(1, 2))"
@@ -600,6 +601,56 @@ def test_written_tests(real: Neovim) -> None:
     assert real.text.startswith(f"{function}\n\n\ndef test_add():\n    assert add(")
     assert real.text.endswith(f"\n\n\n{rest}")
     ast.parse(real.text)
+
+
+@pytest.mark.model
+def test_a_commit_message(real: Neovim, tmp_path: Path) -> None:
+    """The message of the real model is in a scratch buffer, or in an empty commit's buffer."""
+    folder = repository(tmp_path, {"cart.py": "def total(a, b):\n    return a - b\n"}, "Add a cart")
+    stage(folder, {"cart.py": "def total(a, b):\n    return a + b\n", ".env": "PASSWORD = 1\n"})
+    real.api.command(f"only! | edit! {folder}/cart.py")
+    until(lambda: real.lua("return require('pellucid.client').attached(0)"), "the language server")
+    real.keys(":Pellucid commit<CR>")
+    until(lambda: real.api.current.buffer.options["filetype"] == "gitcommit", "the message", 120)
+    message, blank, note = real.text.split("\n")
+    assert 10 <= len(message) <= 72
+    assert message[0].isupper()
+    assert (blank, note.startswith("# .env is never sent to the model")) == ("", True)
+    real.keys(":Pellucid tokens<CR>")
+    until(lambda: "rank" in real.screen, "the window with the tokens")
+    assert real.text.split()[0].strip("·") == message.split()[0]
+    real.keys("q")
+
+    real.api.command(f"only! | edit! {folder}/.git/COMMIT_EDITMSG | %delete | call setline(1, ['', '# Changes:'])")
+    until(lambda: real.lua("return require('pellucid.client').attached(0)"), "the language server")
+    real.keys(":Pellucid commit<CR>")
+    real.until_text(f"{message}\n# Changes:")
+
+
+def test_why_there_is_no_commit_message(served: Neovim, tmp_path: Path) -> None:
+    """Without staged changes, the reason is shown and no buffer is opened."""
+    folder = repository(tmp_path, {"cart.py": "x = 1\n"}, "Add a cart")
+    served.api.command(f"only! | edit! {folder}/cart.py")
+    until(lambda: served.lua("return require('pellucid.client').attached(0)"), "the language server")
+    served.keys(":Pellucid commit<CR>")
+    until(lambda: "Nothing is staged" in messages(served), "the reason")
+    assert len(served.api.windows) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("enew!", "this buffer has no name"),
+        ("enew! | file a.py | set buftype=nofile", "this buffer is not a file"),
+        ("enew! | file a.txt | set filetype=qf", "the option filetypes is false for qf"),
+    ],
+)
+def test_why_nothing_is_suggested_in_a_buffer(bare: Neovim, command: str, reason: str) -> None:
+    """`:Pellucid explain` says why a buffer has no suggestions at all."""
+    bare.api.command(command)
+    bare.keys(":Pellucid explain<CR>")
+    until(lambda: reason in messages(bare), "the reason")
+    bare.api.command("bwipeout!")
 
 
 def test_explained_code(served: Neovim, assistant: ScriptedAssistant) -> None:

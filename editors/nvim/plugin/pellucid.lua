@@ -10,7 +10,7 @@ vim.api.nvim_create_user_command("Pellucid", function(call)
 end, {
   nargs = "+",
   range = true,
-  desc = "Pellucid: instruct, edit, surprise, toggle, tokens, explain, status, restart, open",
+  desc = "Pellucid: chat, commit, instruct, edit, surprise, toggle, tokens, explain, status, restart, open",
   complete = function(lead, line)
     return require("pellucid.command").complete(lead, line)
   end,

@@ -4,6 +4,7 @@ import * as vscode from "vscode";
 import { acceptSure } from "./acceptSure";
 import { addFiles, addSelection } from "./attachments";
 import { CHAT_VIEW, ChatView } from "./chatView";
+import { writeCommitMessage } from "./commitMessage";
 import { Explanations } from "./explanation";
 import { InstructedEdits } from "./instructedEdits";
 import { LanguageModels } from "./languageModels";
@@ -81,6 +82,7 @@ export function activate(context: vscode.ExtensionContext): void {
     command("dismissEdit", () => edits.dismiss()),
     command("listEdits", () => edits.list()),
     command("editByInstruction", () => instructed.instruct()),
+    command("commitMessage", (view?: { rootUri?: vscode.Uri }) => writeCommitMessage(running, view)),
     command("markSurprises", () => markSurprises(running, ServerCommand.showSurprise)),
     command("markSurprisesInChanges", () => markSurprises(running, ServerCommand.showSurpriseInChanges)),
     command("clearSurprises", () => clearSurprises(running)),

@@ -121,6 +121,12 @@ export interface Address {
   key: string | null;
 }
 
+/** Messages for staged changes, the likeliest first, and sentences on what the model did not read. */
+export interface CommitMessages {
+  messages: { text: string; probability: number }[];
+  notes: string[];
+}
+
 /** The number of marks that a search for surprising words has shown, and a sentence about it. */
 export interface Surprises {
   marks: number;
@@ -159,6 +165,7 @@ export const AttachmentRequest = new RequestType<
   { name: string; refusal: string | null },
   void
 >("pellucid/attachment");
+export const CommitMessageRequest = new RequestType<{ uri: string; alternatives?: number }, CommitMessages, void>("pellucid/commitMessage");
 export const StatusRequest = new RequestType0<Status, void>("pellucid/status");
 
 export const DidPartiallyAcceptNotification = new NotificationType<{ id: string; acceptedLength: number }>("pellucid/didPartiallyAccept");

@@ -21,7 +21,7 @@ from pellucid.vocabulary.finish import Usage
 from pellucid.vocabulary.query import Priority, Terms
 from pellucid_lsp.edit_items import line_change
 from pellucid_lsp.inspection_json import OWN_SOURCE, Json, range_json, tokens_report
-from pellucid_lsp.request_params import Params
+from pellucid_lsp.request_params import Params, place_of, result_token
 from pellucid_lsp.server import Pellucid
 
 INSTRUCT, EXPLAIN_CODE = "pellucid.instruct", "pellucid.explainCode"
@@ -50,9 +50,9 @@ def register(server: Pellucid) -> None:
         New lines are sent as progress if the client gave a token.
         """
         params = Params(given, "pellucid/edit")
-        uri, range = _place(params)
+        uri, range = place_of(params)
         instruction = params.required("instruction", params.text("instruction"))
-        made = await _edit(server, uri, range, instruction, params.number("seed"), _token(given))
+        made = await _edit(server, uri, range, instruction, params.number("seed"), result_token(given, "pellucid/edit"))
         return _report(server, uri, made)
 
     @server.own_request("pellucid/applyCode")
@@ -63,7 +63,7 @@ def register(server: Pellucid) -> None:
 
     @server.own_request("pellucid/explainCode")
     async def explain(given: Any) -> Json:
-        return {"text": await _explain(server, *_place(Params(given, "pellucid/explainCode")))}
+        return {"text": await _explain(server, *place_of(Params(given, "pellucid/explainCode")))}
 
     @server.own_command(INSTRUCT)
     async def instruct(*arguments: Any) -> None:
@@ -299,18 +299,3 @@ def _end(range: types.Range) -> int:
     """Return the line after the last line of a range."""
     within = range.end.character > 0 or range.end.line == range.start.line
     return range.end.line + within
-
-
-def _place(params: Params) -> tuple[str, types.Range]:
-    document, range = (params.required(name, params.part(name)) for name in ("textDocument", "range"))
-    start, end = (range.required(name, range.position(name)) for name in ("start", "end"))
-    return document.required("uri", document.text("uri")), types.Range(start, end)
-
-
-def _token(given: Any) -> int | str | None:
-    token = getattr(given, "partialResultToken", None)
-    if token is not None and not isinstance(token, int | str):
-        raise InvalidRequestError(
-            "pellucid/edit: partialResultToken should be a text or a number.", param="partialResultToken"
-        )
-    return token

@@ -11,6 +11,8 @@ from pygls.exceptions import JsonRpcException
 from pellucid_lsp.documents import install_documents
 from pellucid_lsp.editor_settings import SECTION
 from pellucid_lsp.methods import (
+    chat_methods,
+    commit_methods,
     definition_methods,
     instructed_edits,
     next_edit_methods,
@@ -42,7 +44,8 @@ def register(server: Pellucid) -> None:
     """Add the handlers except for inline completion, which depends on the client's dialect."""
     _register_lifecycle(server)
     _register_documents(server)
-    for methods in (pellucid_methods, definition_methods, next_edit_methods, instructed_edits, surprise_methods):
+    own = (pellucid_methods, definition_methods, next_edit_methods, instructed_edits, surprise_methods)
+    for methods in (*own, commit_methods, chat_methods):
         methods.register(server)
     _register_code_actions(server)
 

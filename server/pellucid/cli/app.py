@@ -266,6 +266,28 @@ def edit(
     edit_file.edit_lines(file, text, (begin, end), query, model, yes=yes, dry_run=dry_run, as_json=json)
 
 
+@app.command(epilog='Example: pellucid commit --edit, in a repository after "git add"')
+def commit(
+    alternatives: Annotated[
+        int, typer.Option(min=1, max=9, help="Number of different messages to print, the likeliest first.")
+    ] = 1,
+    model: ModelOption = None,
+    edit: Annotated[
+        bool, typer.Option("--edit", help="Begin a commit: git opens your editor with the message.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Write a commit message of one line for the staged changes of the current repository.
+
+    Ignored and private files are not read, and a long diff is cut; sentences on stderr say so.
+    """
+    from pellucid.cli.commit_message import write_messages
+
+    if edit and (json or alternatives > 1):
+        raise typer.BadParameter("--edit takes a single message: omit --json and --alternatives.", param_hint="--edit")
+    write_messages(alternatives, model, edit=edit, as_json=json)
+
+
 @app.command(epilog="Example: pellucid score server.py --top-logprobs 5 --json")
 def score(
     file: Annotated[Path, typer.Argument(help="The text to read; - for standard input.")],

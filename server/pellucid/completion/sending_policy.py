@@ -43,6 +43,10 @@ class SendingPolicy:
             return f"{cursor.language} is not code, so it is not searched."
         return self.suggestion_refusal(cursor)
 
+    def require_on(self) -> None:
+        if not self.switch.is_on:
+            raise InvalidRequestError(self.switch.why_off)
+
     def require_sendable(self, cursor: DocumentCursor) -> None:
         refusal = self.refusal(cursor)
         if refusal is not None:

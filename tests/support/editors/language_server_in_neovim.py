@@ -34,6 +34,12 @@ class LanguageServerInNeovim:
         params = {"token": request["params"]["partialResultToken"], "value": {"lines": list(lines)}}
         self.vim.lua("Server.dispatchers.notification('$/progress', ...)", params)
 
+    def speak(self, request: dict[str, Any], *tokens: str) -> None:
+        """Send tokens of an answer in the chat."""
+        value = {"tokens": [{"token": text, "id": 1, "logprob": -0.5, "rank": 1, "top": []} for text in tokens]}
+        params = {"token": request["params"]["partialResultToken"], "value": value}
+        self.vim.lua("Server.dispatchers.notification('$/progress', ...)", params)
+
     def end(self) -> None:
         """End as a killed process does."""
         self.vim.lua("Server.ended = true; Server.dispatchers.on_exit(0, 9)")

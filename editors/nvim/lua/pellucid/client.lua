@@ -7,6 +7,7 @@ local NAME = "pellucid"
 local M = { status = nil, crashed = false, NAME = NAME }
 
 local TERMINATED = 15 -- the signal by which Neovim stops a server
+local START_MS = 10000 -- for the first answer of the server
 local NEW = vim.fn.has("nvim-0.11") == 1 -- since then the methods of a client are called with a colon
 
 --- Error codes of a request that was cancelled or is out of date.
@@ -134,6 +135,7 @@ end
 --- Handle the end of the language server's process. Neovim reports it itself; :checkhealth says what to do.
 local function ended(code, signal)
   require("pellucid.instruct").clear()
+  require("pellucid.chat").ended()
   require("pellucid.explanation_window").forget()
   require("pellucid.next_edits").clear()
   note(nil)
@@ -187,7 +189,7 @@ local function configuration(root)
         require("pellucid.definitions").find(params)
       end,
       ["$/progress"] = function(failure, params, ...)
-        if not require("pellucid.instruct").progress(params) then
+        if not require("pellucid.instruct").progress(params) and not require("pellucid.chat").progress(params) then
           return vim.lsp.handlers["$/progress"](failure, params, ...)
         end
       end,
@@ -221,13 +223,25 @@ function M.join(client, buf)
   call(client, "notify", "workspace/didChangeWorkspaceFolders", { event = { added = { folder }, removed = {} } })
 end
 
+--- Return whether the command of the server is a program, else say what to do: once by itself, and whenever the user `asks`.
+local function has_command(asks)
+  local program = options.current.cmd[1]
+  if vim.fn.executable(program) == 1 then
+    return true
+  end
+  local say = asks and function(sentence)
+    M.say(sentence, vim.log.levels.WARN)
+  end or M.warn
+  say(("%s is not an executable: install Pellucid (make run in its folder) and put its .venv/bin on the PATH, or set cmd."):format(program))
+  return false
+end
+
 --- Attach a buffer to the server, and start the server if it does not run. Returns whether the buffer is attached.
 function M.attach(buf)
   if M.crashed or not options.wants(buf) then
     return false
   end
-  if vim.fn.executable(options.current.cmd[1]) == 0 then
-    M.warn(("%s is not an executable: install Pellucid (make run in its folder) and put its .venv/bin on the PATH, or set cmd."):format(options.current.cmd[1]))
+  if not has_command() then
     return false
   end
   local id = vim.lsp.start(configuration(root_of(buf)), {
@@ -237,6 +251,31 @@ function M.attach(buf)
     end,
   })
   return id ~= nil
+end
+
+--- Return whether the server runs, after starting it without a buffer if necessary: the reason of a failure is shown.
+function M.ensure()
+  if M.get() then
+    return true
+  end
+  if not has_command(true) then
+    return false
+  end
+  if M.crashed then
+    M.say("no language server is running; :Pellucid restart starts it.", vim.log.levels.WARN)
+    return false
+  end
+  local config = configuration(vim.fs.root(0, ".git") or vim.uv.cwd())
+  if NEW then
+    vim.lsp.start(config, { attach = false })
+  else
+    vim.lsp.start_client(config)
+  end
+  vim.wait(START_MS, M.get, 20)
+  if not M.get() then
+    M.say("the language server did not start: :checkhealth pellucid says why.", vim.log.levels.WARN)
+  end
+  return M.get() ~= nil
 end
 
 --- Return whether a buffer is attached.

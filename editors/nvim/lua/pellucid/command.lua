@@ -50,6 +50,12 @@ local subcommands = {
   tokens = function()
     require("pellucid.tokens").open()
   end,
+  ["chat!"] = function()
+    require("pellucid.chat").cancel()
+  end,
+  commit = function()
+    require("pellucid.commit").open()
+  end,
   edit = function()
     require("pellucid.next_edits").next()
   end,
@@ -89,6 +95,9 @@ local subcommands = {
 
 --- Subcommands that are given lines, or text.
 local with_lines = {
+  chat = function(lines, text)
+    require("pellucid.chat").open(lines, text)
+  end,
   instruct = function(lines, text)
     local row = vim.api.nvim_win_get_cursor(0)[1]
     require("pellucid.instruct").open(lines and lines[1] or row, lines and lines[2] or row, text)

@@ -2,6 +2,7 @@
 
 local client = require("pellucid.client")
 local float = require("pellucid.floating_window")
+local options = require("pellucid.options")
 
 local M = {}
 
@@ -64,6 +65,10 @@ end
 
 --- Open the window for the last request in the current buffer.
 function M.open()
+  local reason = options.why_unwanted(vim.api.nvim_get_current_buf())
+  if reason then
+    return client.say(reason)
+  end
   local params = { textDocument = { uri = vim.uri_from_bufnr(0) } }
   local sent = client.request("pellucid/explain", params, nil, function(explanation, failure)
     if failure then

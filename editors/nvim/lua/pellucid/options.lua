@@ -2,8 +2,8 @@
 
 local M = {}
 
---- `keys` are those of insert mode, `edit_keys` those of normal mode, and `instruct_keys` those of normal mode while an edit by
---- instruction is shown; false disables one.
+--- `keys` are those of insert mode, `edit_keys` those of normal mode, `instruct_keys` those of normal mode while an edit by
+--- instruction is shown, and `chat_keys` those of the chat's buffer; false disables one.
 M.defaults = {
   cmd = { "pellucid", "lsp" },
   filetypes = { ["*"] = true, help = false, qf = false, gitrebase = false },
@@ -30,6 +30,13 @@ M.defaults = {
     take_all = "<M-a>",
     again = "<M-r>",
     cancel = "<Esc>",
+  },
+  chat_keys = {
+    send = "<C-s>",
+    cancel = "<C-c>",
+    tokens = "<M-t>",
+    insert = "ga",
+    yank = "gy",
   },
   settings = {}, -- for the language server, which checks them
 }
@@ -90,16 +97,26 @@ function M.uses_builtin()
   return vim.lsp.inline_completion ~= nil and M.current.ghost == "auto"
 end
 
---- Return whether suggestions are wanted in a buffer: normal buffers with a name, by file type.
-function M.wants(buf)
-  if not vim.api.nvim_buf_is_loaded(buf) or vim.bo[buf].buftype ~= "" or vim.api.nvim_buf_get_name(buf) == "" then
-    return false
+--- Return why nothing is suggested in a buffer, as a sentence, or nil: suggestions are for normal buffers with a name, by file type.
+function M.why_unwanted(buf)
+  if not vim.api.nvim_buf_is_loaded(buf) or vim.bo[buf].buftype ~= "" then
+    return "this buffer is not a file, so nothing is suggested here."
+  end
+  if vim.api.nvim_buf_get_name(buf) == "" then
+    return "this buffer has no name, so nothing is suggested here: save it, for example with :write NAME.py."
   end
   local choice = M.current.filetypes[vim.bo[buf].filetype]
   if choice == nil then
     choice = M.current.filetypes["*"]
   end
-  return choice == true
+  if choice ~= true then
+    return ("the option filetypes is false for %s, so nothing is suggested here."):format(vim.bo[buf].filetype)
+  end
+end
+
+--- Return whether suggestions are wanted in a buffer.
+function M.wants(buf)
+  return M.why_unwanted(buf) == nil
 end
 
 return M

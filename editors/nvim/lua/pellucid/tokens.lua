@@ -8,6 +8,8 @@ local session = require("pellucid.current_suggestion")
 
 local M = {}
 
+local sources = {} -- buffer -> function that returns what `open` shows there
+
 local BAR, TEXT = 12, 20 -- columns
 local EIGHTHS = { "▏", "▎", "▍", "▌", "▋", "▊", "▉" }
 local FLOORS = { 0.9, 0.6, 0.3, 0.1 } -- probabilities at which the next highlight group begins
@@ -218,8 +220,35 @@ local function show(answer, inserting)
   end, { buffer = view.float.buf, nowait = true, desc = "Continue from this alternative" })
 end
 
+--- Show tokens that cannot be continued from, with those at `index` (from 0) open: {title, tokens, index}.
+local function inspect(shown)
+  local view = { answer = shown }
+  view.float = float.open(shown.title)
+  render(view, shown.index)
+  vim.api.nvim_win_set_cursor(view.float.win, { shown.index + 1, 0 })
+  vim.api.nvim_create_autocmd("CursorMoved", {
+    buffer = view.float.buf,
+    callback = function()
+      follow(view)
+    end,
+  })
+end
+
+--- Let the window show, in a buffer, what `source` returns: {title, tokens, index}, or nil and a sentence.
+function M.provide(buf, source)
+  sources[buf] = source
+end
+
 --- Open the window for the shown suggestion, else the accepted one under the cursor, else the last one that was shown.
 function M.open()
+  local source = sources[vim.api.nvim_get_current_buf()]
+  if source then
+    local shown, reason = source()
+    if not shown then
+      return client.say(reason)
+    end
+    return inspect(shown)
+  end
   local running = client.get()
   if not running then
     return client.warn("no language server is running; :Pellucid restart starts it.")

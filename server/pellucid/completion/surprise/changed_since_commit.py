@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from difflib import SequenceMatcher
 from io import StringIO
 from itertools import accumulate
@@ -13,9 +11,7 @@ from pellucid.completion.document_cursor import normalize_newlines
 from pellucid.completion.surprise.code_lexer import Part
 from pellucid.errors import InvalidRequestError
 from pellucid.system.common_prefix import common_prefix
-from pellucid.system.safe_git import git_command, git_environment
-
-LIMIT_SECONDS = 20.0
+from pellucid.system.safe_git import run_git
 
 _NEW_FILE = ("exists on disk, but not in", "does not exist in", "invalid object name", "Not a valid object name")
 """Messages of git about an uncommitted file."""
@@ -27,36 +23,14 @@ async def committed_text(path: Path) -> str:
     Raise InvalidRequestError if git fails. The file is printed as stored: no filter of the
     repository runs.
     """
-    command = git_command(path.parent, "cat-file", "blob", f"HEAD:./{path.name}")
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=git_environment(),
-        )
-    except OSError as error:
-        raise InvalidRequestError(f"git cannot be run: {error.strerror}.", param="textDocument") from None
-    try:
-        async with asyncio.timeout(LIMIT_SECONDS):
-            output, complaint = await process.communicate()
-    except BaseException as error:
-        with suppress(ProcessLookupError):  # Git may just have exited
-            process.kill()
-        await process.wait()
-        if isinstance(error, TimeoutError):
-            raise InvalidRequestError(
-                f"git took longer than {LIMIT_SECONDS:.0f} s to print {path.name}.", param="textDocument"
-            ) from None
-        raise
-    if process.returncode == 0:
-        return normalize_newlines(output.decode("utf-8-sig", errors="replace"))
-    reason = complaint.decode(errors="replace").strip()
-    if any(sign in reason for sign in _NEW_FILE):
+    result = await run_git(path.parent, "cat-file", "blob", f"HEAD:./{path.name}")
+    if not result.failure:
+        return normalize_newlines(result.output.decode("utf-8-sig", errors="replace"))
+    if any(sign in result.failure for sign in _NEW_FILE):
         return ""
-    last = reason.rpartition("\n")[2].removeprefix("fatal: ")
-    raise InvalidRequestError(f"git cannot compare {path.name} with its last commit: {last}.", param="textDocument")
+    raise InvalidRequestError(
+        f"git cannot compare {path.name} with its last commit: {result.reason}.", param="textDocument"
+    )
 
 
 def changed_parts(old: str, new: str) -> list[Part]:

@@ -1,0 +1,1 @@
+"""Commit messages that a model writes from the staged changes."""
