@@ -3,16 +3,15 @@
     pellucid serve --port 8437 --no-prefix-save &
     python tests/editors/daily_edits.py --server http://127.0.0.1:8437
 
-Each edit of ``daily_edits.toml`` is opened in an editor with a real language server, which asks once
-at the cursor. An offer is useful if it is a text that a programmer would accept, or the larger part
-of the text's first line; half right if it begins like such a text; else wrong.
+Each edit of ``daily_edits.toml`` is opened in an editor with a real language server, and asked for
+once at the cursor. An offer is useful if the offer is a text that a programmer would accept, or the
+larger part of the text's first line; half right if the beginning is like a wanted text; else wrong.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 import tempfile
 import tomllib
@@ -20,6 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 
 from rich.console import Console
@@ -79,7 +79,7 @@ def judge(offer: str, wanted: Sequence[str]) -> Judged:
 def _judge(offer: str, wanted: str) -> Judged:
     is_open = wanted.endswith(OPEN_END)
     whole, line = _plain(wanted.removesuffix(OPEN_END)), _plain(wanted.removesuffix(OPEN_END).split("\n")[0])
-    common = len(os.path.commonprefix([offer, whole]))
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(offer, whole, strict=False)))
     if offer == whole or (is_open and offer.startswith(whole)):
         return Judged(Verdict.USEFUL, len(offer))
     if whole.startswith(offer) and 2 * len(offer) >= len(line):
@@ -96,7 +96,9 @@ async def offers(server: str, level: str) -> list[str]:
     """Return the offered text of each edit, without replaced text that the offer repeats."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        editor = await start(homes(Path(folder)), {"server": {"url": server, "start": False}, "completion": {"level": level}})
+        editor = await start(
+            homes(Path(folder)), {"server": {"url": server, "start": False}, "completion": {"level": level}}
+        )
         try:
             for edit in edits():
                 before, _, after = edit.text.partition(CURSOR)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_unpacked_archive_is_a_package(tmp_path: Path) -> None:
-    """Unpacked into a package folder, the archive gives Neovim the command, the help and the module."""
+    """Unpacked into a package folder, the archive gives Neovim a command, help and a module."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     built = subprocess.run(["make", "--silent", "nvim-plugin"], cwd=ROOT, check=True, capture_output=True, text=True)
     archive = Path(built.stdout.strip())
@@ -23,7 +23,8 @@ def test_unpacked_archive_is_a_package(tmp_path: Path) -> None:
 
     script = (
         f"set packpath={tmp_path}/site | runtime! plugin/**/*.lua | packloadall | helptags ALL | "
-        "lua io.write(vim.fn.exists(':Pellucid'), type(require('pellucid').setup), #vim.fn.getcompletion('pellucid-', 'help'))"
+        "lua io.write(vim.fn.exists(':Pellucid'), type(require('pellucid').setup), "
+        "#vim.fn.getcompletion('pellucid-', 'help'))"
     )
     shown = subprocess.run(
         ["nvim", "--headless", "-u", "NONE", "-i", "NONE", "-c", script, "-c", "qa!"],

@@ -250,7 +250,7 @@ def _check_kind(of_suggestions: Mapping[str, object], limit: int | None, *, edit
 
 @suggestions_app.command("show", epilog="Example: pellucid suggestions show")
 def show_suggestions(data: DataFolder = None) -> None:
-    """Show by model how much of the suggestions was accepted, for instance with and without an adapter."""
+    """Show by model how much of the suggestions was accepted, with and without an adapter."""
     from pellucid.cli import suggestion_log_commands
 
     suggestion_log_commands.show(data)

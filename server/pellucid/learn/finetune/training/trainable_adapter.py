@@ -29,9 +29,9 @@ class TrainableAdapter:
         generator = torch.Generator().manual_seed(seed)
         # In all layers: the upper half alone would save a third of a step's time, but learns less.
         self._modules = {
-            name: LowRankLinear(base.model.get_submodule(name), rank, self._alpha, generator)
-            for name, _ in base.model.named_modules()
-            if name.rpartition(".")[2] in TARGETS
+            name: LowRankLinear(module, rank, self._alpha, generator)
+            for name, module in base.model.named_modules()
+            if name.rpartition(".")[2] in TARGETS and isinstance(module, nn.Linear)
         }
         for name, module in self._modules.items():
             base.model.set_submodule(name, module)
