@@ -3,9 +3,9 @@
     pellucid serve --port 8437 --no-prefix-save &
     python tests/editors/daily_edits.py --server http://127.0.0.1:8437
 
-Each edit of ``daily_edits.toml`` is opened in an editor with a real language server, and asked for
-once at the cursor. An offer is useful if the offer is a text that a programmer would accept, or the
-larger part of the text's first line; half right if the beginning is like a wanted text; else wrong.
+Each edit of ``daily_edits.toml`` is opened in an editor with a real language server, which is asked
+once. An offer is useful if a programmer would accept the text, or if the offer is the larger part
+of a wanted first line; half right if the beginning is like a wanted text; else wrong.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CURSOR = "¦"
 OPEN_END = "…"
 
 LEAST_COMMON = 8
-"""Fewest common characters of a beginning that is half right."""
+"""Fewest common characters of a half right beginning."""
 
 LANGUAGES = {"py": "python", "js": "javascript", "jsx": "javascriptreact", "ts": "typescript", "rs": "rust"}
 LANGUAGES |= {"sh": "shellscript", "md": "markdown"}
@@ -93,7 +93,7 @@ def _plain(text: str) -> str:
 
 
 async def offers(server: str, level: str) -> list[str]:
-    """Return the offered text of each edit, without replaced text that the offer repeats."""
+    """Return the offered text of each edit, without replaced text at the end of the offer."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         editor = await start(

@@ -51,7 +51,7 @@ class IdlePrefill:
         self._task: asyncio.Task[None] | None = None
 
     def restart(self, cursor: DocumentCursor, *, at_once: bool = False) -> None:
-        """Prefill after a pause or ``at_once``, for a document that was opened."""
+        """Prefill after a pause or ``at_once``, for an opened document."""
         self.stop()
         self._cursor = cursor
         self._task = asyncio.create_task(self._run(cursor, 0 if at_once else IDLE_SECONDS))
@@ -92,8 +92,8 @@ class IdlePrefill:
     async def _adopt_definitions(self, cursor: DocumentCursor) -> None:
         """Have the model read new definitions before suggestions use them.
 
-        A keystroke that comes first ends this, and its prompt has the former definitions, which are
-        in the KV cache. The next pause continues with what the model has read.
+        A keystroke ends the reading. The keystroke's prompt has the former definitions, which the KV
+        cache keeps. The next pause continues where the model stopped.
         """
         if self._policy.refusal(cursor) is None and self._definitions.prepare(cursor):
             await self._completer.prefill(cursor, prepared=True)

@@ -1,4 +1,4 @@
-"""Tests of the adapter in training: gradients, and the folder that peft reads."""
+"""Tests of the adapter in training: gradients, and the folder for peft."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def test_gradients_are_those_of_the_formula(bias: bool) -> None:
 
 @pytest.mark.filterwarnings(
     "ignore:.is_gradient_checkpointing:FutureWarning"
-)  # The library peft uses an attribute that transformers has renamed.
+)  # The library peft uses an attribute with a former name.
 def test_peft_reads_what_is_saved(base: Base, model_folder: Path, tmp_path: Path) -> None:
-    """A saved adapter has the same probabilities in the peft library, and none of them when off."""
+    """A saved adapter has the same probabilities by peft, and is without effect when off."""
     plain = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
     ids = random_ids(30)
     untrained = reference_logprobs(plain, ids)
