@@ -92,8 +92,8 @@ class IdlePrefill:
     async def _adopt_definitions(self, cursor: DocumentCursor) -> None:
         """Have the model read new definitions before suggestions use them.
 
-        A keystroke ends the reading. The keystroke's prompt has the former definitions, which the KV
-        cache keeps. The next pause continues where the model stopped.
+        A keystroke ends the reading. The keystroke's prompt has the former definitions, which the
+        KV cache keeps. The next pause continues where the model stopped.
         """
         if self._policy.refusal(cursor) is None and self._definitions.prepare(cursor):
             await self._completer.prefill(cursor, prepared=True)
