@@ -19,6 +19,7 @@ export class Explanations implements vscode.TextDocumentContentProvider, vscode.
   readonly onDidChange = this.changed.event;
   private readonly registration = vscode.workspace.registerTextDocumentContentProvider(SCHEME, this); // after onDidChange, which is read here
   private readonly texts = new Map<string, string>();
+  private panel: vscode.WebviewPanel | undefined;
 
   provideTextDocumentContent(document: vscode.Uri): string {
     return this.texts.get(document.path) ?? "";
@@ -48,11 +49,26 @@ export class Explanations implements vscode.TextDocumentContentProvider, vscode.
     );
   }
 
-  /** Opens the model's explanation of lines, from `first` on and before `end`. It is not rendered: that could load images from the web. */
+  /** Opens the model's explanation of lines, from `first` on and before `end`. VS Code's preview would load images from the web. */
   async openCode(uri: string, first: number, end: number, text: string): Promise<void> {
     const place = `${vscode.workspace.asRelativePath(vscode.Uri.parse(uri))}:${first + 1}${end > first + 1 ? `-${end}` : ""}`;
-    this.set(OF_CODE, `# ${place}\n\n${text}\n`);
-    await show(OF_CODE);
+    const explanation = `# ${escaped(place)}\n\n${text}\n`;
+    if (vscode.extensions.getExtension(MARKDOWN) === undefined) {
+      this.set(OF_CODE, explanation);
+      await show(OF_CODE);
+      return;
+    }
+    const html = await vscode.commands.executeCommand<string>("markdown.api.render", explanation);
+    const where = { viewColumn: vscode.ViewColumn.Beside, preserveFocus: true };
+    if (this.panel === undefined) {
+      this.panel = vscode.window.createWebviewPanel("pellucid.explainedCode", "Explanation of the code", where);
+      this.panel.onDidDispose(() => {
+        this.panel = undefined;
+      });
+    }
+    this.panel.webview.html = `<!DOCTYPE html><meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+      <style>code { font-family: var(--vscode-editor-font-family); } pre { overflow: auto; }</style>${html}`;
+    this.panel.reveal(where.viewColumn, where.preserveFocus);
   }
 
   private async openRendered(document: vscode.Uri, text: string): Promise<void> {
@@ -70,6 +86,7 @@ export class Explanations implements vscode.TextDocumentContentProvider, vscode.
   }
 
   dispose(): void {
+    this.panel?.dispose();
     this.registration.dispose();
     this.changed.dispose();
   }

@@ -37,6 +37,7 @@ NOTHING: Mapping[str, str] = {
     Ending.LINE: "The line is complete as it is.",
     Ending.SCOPE: "The block is complete as it is.",
     Ending.SUFFIX: "The answer only repeats text that already follows the cursor.",
+    Ending.BRACKET: "The answer only closes a bracket that is not open here.",
     Ending.REWRITE: "The answer writes the rest of the line in other words, so it cannot be inserted.",
     Ending.ABOVE: "The answer only repeats the line above.",
     Ending.REPETITION: "The answer only repeats itself.",

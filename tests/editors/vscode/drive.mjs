@@ -470,10 +470,11 @@ step("code actions write a docstring, which one undo takes back, and explain", a
   await workbench.press("Control+.");
   await workbench.actions.getByText("Pellucid: Explain").waitFor();
   await workbench.press("ArrowDown", "ArrowDown", "ArrowDown", "Enter");
-  await workbench.page.locator(".tab", { hasText: "Explanation of the code.md" }).waitFor();
-  await workbench.page.locator(".view-line", { hasText: /^#\s+actions\.py:1-2$/ }).waitFor();
+  await workbench.page.locator(".tab", { hasText: "Explanation of the code" }).waitFor();
+  const headings = () => Promise.all(workbench.page.frames().map((frame) => frame.locator("h1", { hasText: "actions.py:1-2" }).count()));
+  await eventually(headings, (counts) => counts.includes(1)); // rendered
   await workbench.screenshot("explained-code-dark");
-  await workbench.page.locator(".tab", { hasText: "Explanation of the code.md" }).click();
+  await workbench.page.locator(".tab", { hasText: "Explanation of the code" }).click();
   await workbench.run("View: Close Editor");
 });
 

@@ -149,6 +149,9 @@ local function show(text, title, asked)
   end, vim.split(text, "\r?\n"))
   window = float.open(apart and title .. ": <C-w>w enters, q closes" or title, nil, true, apart)
   float.fill(window, lines)
+  if pcall(vim.treesitter.start, window.buf, "markdown") then -- the parser may be missing: Neovim has it, some packages do not
+    vim.wo[window.win].conceallevel = 2
+  end
 end
 
 --- Explain the lines from `first` on and before `last`, from 0, in a window. A second request cancels the first one.

@@ -132,7 +132,7 @@ class LineScope:
             return ScopeEnd(at, Ending.SUFFIX)
         wrong = self._brackets.follow(line, _marks_from(found, start), keep=False)
         if wrong is not None:
-            return ScopeEnd(_end_before_closing(line, wrong, right), Ending.SUFFIX)
+            return ScopeEnd(_end_before_closing(line, wrong, right), _why(wrong, self._parsed))
         if not whole:
             return None
         repeated = _find_right(line, start, right)
@@ -206,7 +206,7 @@ class BlockScope:
                 return end
         wrong = self._brackets.follow(line, _marks_from(found, start), keep=whole)
         if wrong is not None:
-            return ScopeEnd(wrong.at, Ending.SUFFIX if line[start : wrong.at].strip() else Ending.SCOPE)
+            return ScopeEnd(wrong.at, _why(wrong, self._parsed) if line[start : wrong.at].strip() else Ending.SCOPE)
         return self._judge_whole(line, found, starts_line=starts_line, closes=closes) if whole else None
 
     def _judge_indentation(self, line: str, *, whole: bool) -> ScopeEnd | None:
@@ -309,6 +309,10 @@ def _find_closing(line: str, start: int, right: str) -> int | None:
         if closing in CLOSING:
             depth += (line[at] == OPENING[CLOSING.index(closing)]) - (line[at] == closing)
     return None
+
+
+def _why(closing: BracketMark, parsed: ParsedCursor) -> Ending:
+    return Ending.SUFFIX if closing.closing in parsed.cursor.after else Ending.BRACKET
 
 
 def _end_before_closing(line: str, closing: BracketMark, right: str) -> int:

@@ -13,6 +13,8 @@ class Ending(StrEnum):
     """The block, statement, element or paragraph is complete."""
     SUFFIX = "suffix"
     """The answer continues with text right of or below the cursor."""
+    BRACKET = "bracket"
+    """The answer closes a bracket that is not open at the cursor."""
     REWRITE = "rewrite"
     """The answer rewrites the rest of the line in different words."""
     ABOVE = "above"
