@@ -110,7 +110,7 @@ async def ask_all(folder: Path, steps: Steps) -> list[Question]:
         for change, case in sorted(asked, key=lambda pair: _by_hash(pair[1]))[:PER_PACKAGE]:
             uri = (earlier / change.name).as_uri()
             edit = Edit(uri, case.edit.first, case.edit.old, case.edit.new)
-            found = (await find_elsewhere(edit, uri, partial(_files_with, index), math.inf)).places
+            found = (await find_elsewhere(edit, uri, partial(_files_with, index), seconds=math.inf)).places
             texts = {place.change.uri: "\n".join(place.lines) for place in found}
             places = tuple(place.change for place in found)
             right = frozenset(place for place in places if place.uri in later and later[place.uri].is_right(place))

@@ -372,7 +372,7 @@ async def test_code_of_a_chat(connect: Connect, assistant: ScriptedAssistant) ->
         return await editor.request("pellucid/applyCode", {"textDocument": {"uri": URI}, "code": code, **fields})
 
     (hunk,) = (await apply("class A:\n    x = '😀'\n    y = 5\n")).hunks
-    assert (shown(hunk.range), hunk.newText, hunk.logOdds) == ((2, 0, 2, 9), "    y = 5", None)
+    assert (shown(hunk.range), hunk.newText, hunk.breaksSyntax) == ((2, 0, 2, 9), "    y = 5", False)
     (hunk,) = (await apply("w = 1", range=RANGE)).hunks
     assert (hunk.first, hunk.new) == (1, ["    w = 1"])
     nothing = await apply("other = 1")

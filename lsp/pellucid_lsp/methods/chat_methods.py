@@ -7,7 +7,6 @@ from typing import Any
 
 from lsprotocol import types
 
-from pellucid.completion.chat_requests import why_cut
 from pellucid.errors import InvalidRequestError
 from pellucid.vocabulary.finish import Finish
 from pellucid.vocabulary.message import Message
@@ -39,7 +38,7 @@ def register(server: Pellucid) -> None:
                         value = {"tokens": tokens_report([item], None, codec)}
                         server.protocol.notify("$/progress", types.ProgressParams(token, value))
                 elif isinstance(item, Finish):
-                    note = why_cut(item)
+                    note = server.session.chats.why_cut(item)
                 else:
                     model = item
         return {"text": text, "model": model, "note": note}

@@ -48,11 +48,11 @@ class ChatRequests(CancellableRequests):
         lines = f"line {first}" if last == first else f"lines {first} to {last}"
         return f"{self._policy.filename(cursor.uri)}, {lines}:\n\n{in_fence(selection, cursor.language)}\n"
 
-
-def why_cut(finish: Finish) -> str | None:
-    """Return a sentence for an answer that did not end by itself, else None."""
-    if finish.reason is FinishReason.STOP:
-        return None
-    if finish.reason is FinishReason.LENGTH:
-        return CUT_OFF if finish.usage.generated >= ANSWER_TOKENS else FULL
-    return ENDED_EARLY
+    @staticmethod
+    def why_cut(finish: Finish) -> str | None:
+        """Return a sentence for an answer that did not end by itself, else None."""
+        if finish.reason is FinishReason.STOP:
+            return None
+        if finish.reason is FinishReason.LENGTH:
+            return CUT_OFF if finish.usage.generated >= ANSWER_TOKENS else FULL
+        return ENDED_EARLY

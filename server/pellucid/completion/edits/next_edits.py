@@ -106,7 +106,7 @@ class NextEdits:
         if not edits:
             return []
         edit = edits[-1]
-        search = await find_elsewhere(edit, uri, find_files)
+        search = await find_elsewhere(edit, uri, find_files, edits[:-1])
         nothing = NOT_FOUND
         if not search.budget.is_complete:
             nothing = NOT_ALL_SEARCHED.format(search.budget)

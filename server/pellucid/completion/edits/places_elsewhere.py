@@ -35,19 +35,21 @@ class Search:
     budget: SearchBudget
 
 
-async def find_elsewhere(edit: Edit, uri: str, find_files: FindFiles, seconds: float = SEARCH_SECONDS) -> Search:
+async def find_elsewhere(
+    edit: Edit, uri: str, find_files: FindFiles, earlier: Sequence[Edit] = (), seconds: float = SEARCH_SECONDS
+) -> Search:
     """Find similar places in all documents except ``uri``. Ties are taken round-robin over files.
 
-    The search runs on a thread that ends soon after cancellation.
+    ``earlier``: the edits before. The search runs on a thread that ends soon after cancellation.
     """
     budget = SearchBudget(seconds)
     try:
-        return await asyncio.to_thread(_find, edit, uri, find_files, budget)
+        return await asyncio.to_thread(_find, edit, earlier, uri, find_files, budget)
     finally:
         budget.stopped.set()
 
 
-def _find(edit: Edit, uri: str, find_files: FindFiles, budget: SearchBudget) -> Search:
+def _find(edit: Edit, earlier: Sequence[Edit], uri: str, find_files: FindFiles, budget: SearchBudget) -> Search:
     names = names_to_search(edit)
     ranked: list[tuple[float, int, Place]] = []
     for other, text in find_files(names, budget) if names else ():
@@ -59,7 +61,7 @@ def _find(edit: Edit, uri: str, find_files: FindFiles, budget: SearchBudget) -> 
         lines = text.split("\n")
         ranked += [
             (-change.likeness, turn, Place(change, lines))
-            for turn, change in enumerate(repeated_edits(edit, lines, other, 0))
+            for turn, change in enumerate(repeated_edits(edit, lines, other, 0, earlier))
         ]
         time.sleep(YIELD_SECONDS)
     return Search([place for _, _, place in sorted(ranked, key=lambda one: one[:2])[:MAX_PLACES]], budget)

@@ -5,11 +5,14 @@ In other documents, more must be equal: a replaced name, or all code around the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from pellucid.completion.context.uris import same_document
 from pellucid.completion.edits.argument_changes import argument_changes
+from pellucid.completion.edits.bindings import bindings
 from pellucid.completion.edits.candidate import NEUTRAL, Candidate, Evidence
 from pellucid.completion.edits.code_tokens import IMPORT, code_tokens, is_telling, lines_with, signs
 from pellucid.completion.edits.code_view import CodeView
@@ -99,7 +102,7 @@ def _within_lines(edit: Edit, view: CodeView, uri: str, here: bool) -> Iterator[
         is_import = IMPORT.match(line) is not None
         shadowed = [one for one, ranges in shadows if any(index in lines for lines in ranges)]
         alike = [
-            match
+            match if here or not _imports_renamed(edit, one, line) else replace(match, evidence=Evidence.UNDEFINED)
             for one in left
             if index in found and (one.removes or not edited) and one not in shadowed
             for match in matches(one, signs(line), view.code[index])
@@ -108,6 +111,14 @@ def _within_lines(edit: Edit, view: CodeView, uri: str, here: bool) -> Iterator[
         changed, made = substituted(line, [*places.get(index, ()), *alike])
         if changed != line:
             yield Candidate(uri, index, (line,), (changed,), made[0].likeness, made[0].evidence)
+
+
+def _imports_renamed(edit: Edit, one: Substitution, line: str) -> bool:
+    """Return whether a line imports a name whose definition in the edited document was renamed."""
+    module = PurePosixPath(edit.uri).stem
+    if one.renamed is None or not IMPORT.match(line) or re.search(rf"\b{re.escape(module)}\b", line) is None:
+        return False
+    return any(bindings(CodeView(edit.new, edit.uri), one.renamed[1]))
 
 
 def _renamed(

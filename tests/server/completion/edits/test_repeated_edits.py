@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.context.search_budget import FindFiles, SearchBudget
-from pellucid.completion.edits.candidate import Candidate
+from pellucid.completion.edits.candidate import Candidate, Evidence
 from pellucid.completion.edits.edit_history import MAX_CHARACTERS, MAX_EDITS, Edit, EditHistory, difference
 from pellucid.completion.edits.places_elsewhere import MAX_PLACES, find_elsewhere
 from pellucid.completion.edits.repeated_edits import MAX_CANDIDATES, names_to_search, repeated_edits
@@ -343,3 +343,14 @@ def test_the_history_is_bounded() -> None:
     assert len(made.edits()) == MAX_EDITS
     made.note(EDITED, "x" * (MAX_CHARACTERS + 1))
     assert made.edits() == []
+
+
+@pytest.mark.parametrize(
+    ("line", "evidence"),
+    [("from sums import total", Evidence.UNDEFINED), ("from others import total", Evidence.ALIKE)],
+)
+def test_import_of_a_renamed_definition(line: str, evidence: Evidence) -> None:
+    """An import of a name whose definition was renamed has to follow, in its module only."""
+    edit = Edit("file:///sums.py", 0, ("def total(items):",), ("def amount(items):",))
+    (change,) = repeated_edits(edit, [line, ""], "file:///till.py")
+    assert (change.new, change.evidence) == ((line.replace("total", "amount"),), evidence)
