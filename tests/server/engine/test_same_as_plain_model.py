@@ -190,10 +190,11 @@ class TestLaw:
             actual, expected = with_guesses.run(asked), without.run(asked)
             assert without.worker.status.totals.guessed == 0
             event(f"{min(with_guesses.worker.status.totals.right, 10)} tokens guessed right")
-            assert [(score.id, score.position, score.rank) for score in actual.scores] == [
-                (score.id, score.position, score.rank) for score in expected.scores
+            assert [(score.id, score.position) for score in actual.scores] == [
+                (score.id, score.position) for score in expected.scores
             ]
             for one, other in zip(actual.scores, expected.scores, strict=True):
+                assert one.rank == pytest.approx(other.rank, abs=1)  # Rounding may swap two words.
                 assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
                 assert one.sampled == pytest.approx(other.sampled, abs=1e-4)
             assert actual.finish is not None
