@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pellucid.completion.document_cursor import DocumentCursor
 from pellucid.completion.settings import SuggestionShape
+from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.ghost_text import MAX_EXTRA_INDENT, GhostText, choose_shape
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import TrimmedAnswer
@@ -202,6 +203,14 @@ def test_a_token_is_cut_where_the_suggestion_ends() -> None:
     ghost = GhostText(parse("untitled:1", "", "", "python"), SuggestionShape.LINE)
     trimmed = feed_all(ghost, tokens("x = 1", "  \n\ny"))
     assert [token.text for token in trimmed.tokens] == ["x = 1"]
+
+
+@pytest.mark.parametrize(("after", "ending"), [("", Ending.BRACKET), ("\nf(y)\n", Ending.SUFFIX)])
+def test_closing_bracket(after: str, ending: Ending) -> None:
+    """An answer repeats text that follows only if a closing bracket follows at all."""
+    ghost = GhostText(parse("untitled:1", "x = 1", after, "python"), SuggestionShape.LINE)
+    trimmed = feed_all(ghost, tokens(")"))
+    assert (trimmed.text, trimmed.ending) == ("", ending)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ ENDING_REASONS = {
     Ending.LINE: "The suggestion ends with its line, since only one line is needed here.",
     Ending.SCOPE: "The suggestion ends with its code block.",
     Ending.SUFFIX: "The suggestion ends before text that already follows the cursor.",
+    Ending.BRACKET: "The suggestion ends before a bracket that closes nothing at the cursor.",
     Ending.REWRITE: "The answer would have written the rest of the line in other words.",
     Ending.ABOVE: "The suggestion would have repeated the line above.",
     Ending.REPETITION: "The suggestion ends where the model began to repeat itself.",
