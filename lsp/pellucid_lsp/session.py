@@ -175,7 +175,7 @@ class EditorSession:
     async def note_definitions(self, uri: str, found: Mapping[str, Sequence[FoundDefinition]]) -> None:
         """Remember the definitions of names in a document, for the prompts after the next pause."""
         if not any(found.values()):
-            found = {}  # The language servers are not ready, or there is none: the names stay unknown.
+            found = {}  # No language server is ready: the names stay unknown.
         definitions = self.definitions
         read = await self._files.definitions(found, self.policy.filename, definitions.most_characters)
         definitions.note(uri, read)

@@ -17,9 +17,9 @@ from pellucid.completion.edits.candidate import NEUTRAL, Candidate, Evidence
 from pellucid.completion.edits.code_tokens import IMPORT, code_tokens, is_telling, lines_with, signs
 from pellucid.completion.edits.code_view import CodeView
 from pellucid.completion.edits.edit_history import Edit
-from pellucid.completion.edits.line_changes import deleted_blocks, whole_line_changes
 from pellucid.completion.edits.renames import foreign, uses
 from pellucid.completion.edits.token_changes import Match, Substitution, matches, substituted, substitutions
+from pellucid.completion.edits.whole_line_changes import deleted_blocks, whole_line_changes
 
 MAX_EDIT_LINES = 30
 
