@@ -37,6 +37,11 @@ def answer(server: LanguageServerInNeovim, request: dict[str, Any], *tokens: str
     server.answer(request, {"text": "".join(tokens), "model": "tiny", "note": None})
 
 
+def cancel(server: LanguageServerInNeovim, request: dict[str, Any]) -> None:
+    """Press <C-c> until the request is cancelled: a busy Neovim takes the key as an interrupt."""
+    until(lambda: server.vim.api.input("<C-c>") and server.cancelled == [request["id"]], "the cancellation")
+
+
 def said(vim: Neovim) -> str:
     """Return the text of :messages."""
     return str(vim.lua("return vim.api.nvim_exec2('messages', { output = true }).output"))
@@ -78,8 +83,7 @@ def test_edited_conversations(server: LanguageServerInNeovim) -> None:
     vim.keys("GiMore<Esc>:%s/Hi/Ho/<CR>G<C-s>")
     request = server.request("pellucid/chat")
     assert [one["content"] for one in request["params"]["messages"]] == ["Hello", "Ho\n## You\nthere.", "More"]
-    vim.keys("<C-c>")
-    until(lambda: server.cancelled == [request["id"]], "the cancellation")
+    cancel(server, request)
     vim.keys("gg/Pellucid<CR>V/^More<CR>kd<C-s>")
     request = server.request("pellucid/chat")
     assert request["params"]["messages"] == [{"role": "user", "content": "Hello\n\nMore"}]
@@ -97,7 +101,7 @@ def test_a_message_without_an_answer(server: LanguageServerInNeovim, how: str) -
     elif how == "ended":
         server.end()
     else:
-        vim.keys("<C-c>")
+        cancel(server, request)
     until(lambda: "Pellucid\n" not in vim.text, "the removed heading")
     assert vim.text.split() == ["##", "You", "Hello", "more"]
     reasons = {"refused": "No model server runs.", "ended": "the language server ended", "cancelled": ""}
@@ -108,8 +112,7 @@ def test_a_cancelled_answer_stays(server: LanguageServerInNeovim) -> None:
     """The beginning of a cancelled answer stays, and later tokens are dropped."""
     vim, request = server.vim, asked(server)
     server.speak(request, "Hi", "\nthere.")
-    vim.keys("<C-c>")
-    until(lambda: server.cancelled == [request["id"]], "the cancellation")
+    cancel(server, request)
     server.speak(request, " Late")
     vim.until_text(ANSWERED)
 

@@ -123,7 +123,8 @@ async def test_answers_that_never_begin(engine: LocalEngine, monkeypatch: pytest
         request = Request(
             list(b"def"), SamplingParams(max_tokens=0 if reads else TOKENS), score_from=0 if reads else None
         )
-        with pytest.raises(UnavailableError, match="failed 4 times"):
+        # A slow machine misses the time limit of the check between two attempts, too.
+        with pytest.raises(UnavailableError, match=r"failed(:| 4 times)"):
             _ = [item async for item in standing.fleet.generate(TINY, request)]
         assert standing.fleet.status(TINY).running == 0
 

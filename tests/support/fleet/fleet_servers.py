@@ -65,9 +65,11 @@ async def fleet_of(
         for stand_in in replicas:
             stand_in.bodies.clear()
             stand_in.sessions.clear()
-        yield FleetOfStandIns(fleet, check, members)
-        fleet.close()
-        await fleet.replicas.disconnect()
+        try:
+            yield FleetOfStandIns(fleet, check, members)
+        finally:
+            fleet.close()
+            await fleet.replicas.disconnect()
 
 
 async def wait_for_the_test(event: asyncio.Event, sent: int) -> None:
