@@ -42,7 +42,7 @@ class CompletionSettings:
 
     level: GateLevel = setting(
         GateLevel.NORMAL,
-        "how much is risked: quiet (fewest suggestions, 1 in 8 wrong), normal (1 in 5) or eager (most, 1 in 4)",
+        "how much is risked: quiet (fewest suggestions, 1 in 6 wrong), normal (1 in 4) or eager (most, 2 in 5)",
     )
     doubtful_rest: bool = setting(
         True,
