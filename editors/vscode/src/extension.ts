@@ -6,6 +6,7 @@ import { addFiles, addSelection } from "./attachments";
 import { CHAT_VIEW, ChatView } from "./chatView";
 import { writeCommitMessage } from "./commitMessage";
 import { Explanations } from "./explanation";
+import { fineTune } from "./fineTuning";
 import { InstructedEdits } from "./instructedEdits";
 import { LanguageModels } from "./languageModels";
 import { LanguageServer, reason } from "./languageServer";
@@ -83,6 +84,7 @@ export function activate(context: vscode.ExtensionContext): void {
     command("listEdits", () => edits.list()),
     command("editByInstruction", () => instructed.instruct()),
     command("commitMessage", (view?: { rootUri?: vscode.Uri }) => writeCommitMessage(running, view)),
+    command("fineTune", () => fineTune(models)),
     command("markSurprises", () => markSurprises(running, ServerCommand.showSurprise)),
     command("markSurprisesInChanges", () => markSurprises(running, ServerCommand.showSurpriseInChanges)),
     command("clearSurprises", () => clearSurprises(running)),

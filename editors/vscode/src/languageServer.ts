@@ -20,7 +20,7 @@ import {
   State,
   type StateChangeEvent,
 } from "vscode-languageclient/node";
-import { type Command, findCommand } from "./executable";
+import type { Command } from "./executable";
 import { findDefinitions } from "./definitions";
 import {
   DefinitionsNotification,
@@ -34,7 +34,7 @@ import {
   StatusRequest,
 } from "./protocol";
 import type { Explanations } from "./explanation";
-import { SECTION, commandSetting, openSettings, serverSettings } from "./settings";
+import { SECTION, configuredCommand, openSettings, serverSettings } from "./settings";
 import type { LastSuggestion } from "./lastSuggestion";
 
 /** The documents whose text the server has. */
@@ -183,11 +183,7 @@ export class LanguageServer implements vscode.Disposable {
   }
 
   private async launch(isLast: () => boolean): Promise<void> {
-    const command = await findCommand(commandSetting(), {
-      folders: vscode.workspace.isTrusted ? (vscode.workspace.workspaceFolders ?? []).map((folder) => folder.uri.fsPath) : [],
-      environment: process.env,
-      windows: process.platform === "win32",
-    });
+    const command = await configuredCommand();
     if (!isLast()) {
       return;
     }

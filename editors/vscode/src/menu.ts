@@ -37,6 +37,7 @@ function choices(status: Status | undefined): Choice[] {
     command("$(question) Explain it", "pellucid.explainLast"),
     heading("Server"),
     command("$(comment-discussion) Chat", "pellucid.openChat"),
+    command("$(mortar-board) Fine-tune the model to this workspace", "pellucid.fineTune"),
     command("$(debug-restart) Restart", "pellucid.restartServer"),
     command("$(globe) Open its page", "pellucid.openServerPage"),
     command("$(output) Show the log", "pellucid.showLog"),

@@ -1,6 +1,7 @@
 /** Reads the language server's settings, in the form in which they are sent. */
 
 import * as vscode from "vscode";
+import { type Command, findCommand } from "./executable";
 
 export const SECTION = "pellucid";
 
@@ -18,8 +19,13 @@ export function serverSettings(resource?: vscode.Uri): Record<string, unknown> {
   return { ...Object.fromEntries(entries), statusNotifications: true, doubtfulRests: true, findDefinitions: true };
 }
 
-export function commandSetting(): string[] {
-  return vscode.workspace.getConfiguration(SECTION).get<string[]>("command", []);
+/** Returns the language server's command, or a sentence that says why there is none. */
+export function configuredCommand(): Promise<Command | string> {
+  return findCommand(vscode.workspace.getConfiguration(SECTION).get<string[]>("command", []), {
+    folders: vscode.workspace.isTrusted ? (vscode.workspace.workspaceFolders ?? []).map((folder) => folder.uri.fsPath) : [],
+    environment: process.env,
+    windows: process.platform === "win32",
+  });
 }
 
 export const LEVELS = ["quiet", "normal", "eager"] as const;
