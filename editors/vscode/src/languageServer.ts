@@ -256,7 +256,11 @@ export class LanguageServer implements vscode.Disposable {
     this.ended = new Promise((resolve) => child.once("close", resolve));
     return new Promise((resolve, reject) => {
       child.once("spawn", () => resolve(child));
-      child.once("error", reject);
+      child.once("error", (error: NodeJS.ErrnoException) => {
+        // The program was found: what does not exist is the Python of its environment.
+        const missing = `the Python in the first line of ${program} does not exist: install Pellucid again.`;
+        reject(error.code === "ENOENT" ? new Error(missing) : error);
+      });
     });
   }
 
