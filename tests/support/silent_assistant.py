@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import NoReturn, Self
 
 from pellucid.client.assistant_protocol import Reader
 from pellucid.vocabulary.finish import Finish, OnUsage
@@ -29,6 +30,23 @@ class SilentAssistant(Reader):
 
     async def cards(self) -> list[ModelCard]:
         _fail("cards")
+
+
+@dataclass(kw_only=True)
+class OwnProvider(SilentAssistant):
+    """An assistant and the provider for a completer, with a count of losses."""
+
+    losses: int = 0
+
+    @property
+    def connected(self) -> Self:
+        return self
+
+    async def client(self) -> Self:
+        return self
+
+    def lost(self, client: object) -> None:
+        self.losses += 1
 
 
 def _fail(verb: str) -> NoReturn:

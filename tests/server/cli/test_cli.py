@@ -28,6 +28,7 @@ from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
 from pellucid.vocabulary.message import Image, Message
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, Grammar, Reasoning, SamplingParams, ScoreQuery
 from pellucid.vocabulary.token import Token
+from support.editors.scripted_editor import load_here
 from support.silent_assistant import SilentAssistant
 
 COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["edit"], ["doctor"], ["bench"], ["webui"]]
@@ -84,12 +85,7 @@ class Scripted(SilentAssistant):
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
     """An assistant loaded in this process, without a server."""
     assistant = Scripted()
-
-    async def nobody(client: Client) -> ServerHealth:
-        return ServerHealth(HealthStatus.ABSENT)
-
-    monkeypatch.setattr(Client, "server_health", nobody)
-    monkeypatch.setattr("pellucid.serving.assemble.assemble", lambda settings, names, progress: (assistant, assistant))
+    load_here(monkeypatch, assistant)
     return assistant
 
 

@@ -8,33 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.client.http_client import Client
-from pellucid.client.server_health import HealthStatus, ServerHealth
-from support.editors.scripted_editor import ScriptedEditor
+from support.editors.scripted_editor import LocalEditor, load_here
 from support.staged_repository import git, repository, stage
 
 Run = Callable[..., tuple[int, str, str]]
 OPENING = 'git commit -m "'
 
 
-class LocalWriter(ScriptedEditor):
-    """A scripted model and the engine to close."""
-
-    def close(self) -> None:
-        self.closed += 1
-
-
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> LocalWriter:
+def model(monkeypatch: pytest.MonkeyPatch) -> LocalEditor:
     """A model loaded in this process, without a server."""
     rests = {OPENING: "Fix a total", f"{OPENING}Use": " a total"}
-    writer = LocalWriter("", rests=rests, others={"Fix": "Use"})
-
-    async def nobody(client: Client) -> ServerHealth:
-        return ServerHealth(HealthStatus.ABSENT)
-
-    monkeypatch.setattr(Client, "server_health", nobody)
-    monkeypatch.setattr("pellucid.serving.assemble.assemble", lambda settings, names, progress: (writer, writer))
+    writer = LocalEditor("", rests=rests, others={"Fix": "Use"})
+    load_here(monkeypatch, writer)
     return writer
 
 
@@ -47,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_message(run: Run, model: LocalWriter, folder: Path) -> None:
+def test_a_message(run: Run, model: LocalEditor, folder: Path) -> None:
     """Only the message is on stdout; the model has read the staged lines."""
     code, out, err = run("commit")
     assert (code, out) == (0, "Fix a total\n")
@@ -56,7 +42,7 @@ def test_a_message(run: Run, model: LocalWriter, folder: Path) -> None:
     assert git(folder, "log", "--format=%s") == "First\n"
 
 
-def test_alternatives_and_records(run: Run, model: LocalWriter, folder: Path) -> None:
+def test_alternatives_and_records(run: Run, model: LocalEditor, folder: Path) -> None:
     """`--alternatives` prints a line per message, and `--json` the tokens with alternatives."""
     assert run("commit", "--alternatives", "2")[:2] == (0, "Fix a total\nUse a total\n")
     code, out, _ = run("commit", "--json")
@@ -66,7 +52,7 @@ def test_alternatives_and_records(run: Run, model: LocalWriter, folder: Path) ->
     assert "finish" in last
 
 
-def test_edit_begins_a_commit(run: Run, model: LocalWriter, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edit_begins_a_commit(run: Run, model: LocalEditor, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--edit` opens git's editor with the message, and commits the edited message."""
     for name, value in {"NAME": "A", "EMAIL": "a@example.org"}.items():
         monkeypatch.setenv(f"GIT_AUTHOR_{name}", value)
@@ -78,7 +64,7 @@ def test_edit_begins_a_commit(run: Run, model: LocalWriter, folder: Path, monkey
     assert (code, "--edit takes a single message" in err) == (2, True)
 
 
-def test_what_is_left_out_is_said(run: Run, model: LocalWriter, folder: Path) -> None:
+def test_what_is_left_out_is_said(run: Run, model: LocalEditor, folder: Path) -> None:
     """A private file is named on stderr and not sent; without staged changes the code is 1."""
     stage(folder, {".env": "PASSWORD = 1\n"})
     code, out, err = run("commit")

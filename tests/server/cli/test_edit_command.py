@@ -11,33 +11,19 @@ import pytest
 
 from pellucid.cli import edit_file
 from pellucid.cli.edit_file import lines_of
-from pellucid.client.http_client import Client
-from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.completion.edits.by_instruction.hunk_syntax import BROKEN
 from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
-from support.editors.scripted_editor import ScriptedEditor
+from support.editors.scripted_editor import LocalEditor, load_here
 
 Run = Callable[..., tuple[int, str, str]]
 TEXT = "a = 1\nb = 2\nc = 3\n"
-
-
-class LocalEditor(ScriptedEditor):
-    """A scripted editor and the engine to close."""
-
-    def close(self) -> None:
-        self.closed += 1
 
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> LocalEditor:
     """A model loaded in this process, without a server; the edit sets b to 9."""
     editor = LocalEditor("b = 9\n```\n")
-
-    async def nobody(client: Client) -> ServerHealth:
-        return ServerHealth(HealthStatus.ABSENT)
-
-    monkeypatch.setattr(Client, "server_health", nobody)
-    monkeypatch.setattr("pellucid.serving.assemble.assemble", lambda settings, names, progress: (editor, editor))
+    load_here(monkeypatch, editor)
     return editor
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,6 @@ from support.models.flat_batches import (
     copy_prefix,
     new_storage,
     run_in_chunks,
-    run_parts,
-    run_together,
     states_of,
 )
 from support.models.tiny_models import (
@@ -42,7 +40,16 @@ from support.models.tiny_models import (
     tiny_qwen35,
     to_decoder,
 )
-from support.models.transformers_and_own_models import close, every_model, every_recurrent, every_rewindable, models
+from support.models.transformers_and_own_models import (
+    assert_chunks_agree,
+    assert_only_wanted_rows,
+    assert_sequences_are_apart,
+    close,
+    every_model,
+    every_recurrent,
+    every_rewindable,
+    models,
+)
 from support.models.worker_driver import Job, WorkerDriver, assert_lawful
 
 
@@ -50,19 +57,13 @@ from support.models.worker_driver import Job, WorkerDriver, assert_lawful
 @pytest.mark.parametrize("chunking", CHUNKINGS)
 def test_chunks_agree_with_the_library(name: str, chunking: str) -> None:
     """In any chunks, every token has the probabilities of a single pass without a cache."""
-    model, decoder = models(name)
-    ids = random_ids(30, seed=1)
-    close(run_in_chunks(decoder, new_storage(decoder), 1, ids, CHUNKINGS[chunking]), reference_logprobs(model, ids))
+    assert_chunks_agree(*models(name), chunking)
 
 
 @every_model
 def test_sequences_do_not_see_each_other(name: str) -> None:
     """Texts in flat batches, at different positions and in any slots, keep their probabilities."""
-    model, decoder = models(name)
-    texts = {3: random_ids(20, seed=2), 0: random_ids(13, seed=3), 2: random_ids(9, seed=4)}
-    counts = {3: [11, 1, 1, 7], 0: [1, 10, 1, 1], 2: [9]}
-    for slot, logprobs in run_together(decoder, new_storage(decoder), texts, counts).items():
-        close(logprobs, reference_logprobs(model, texts[slot]))
+    assert_sequences_are_apart(*models(name))
 
 
 @every_rewindable
@@ -112,16 +113,7 @@ def test_a_text_continues_from_a_kept_state(name: str, kept: int) -> None:
 
 def test_only_wanted_rows_come_back_and_in_the_order_asked() -> None:
     """Hidden states are returned for the wanted rows alone; keys are stored for all rows."""
-    model, decoder = models("llama")
-    kv = new_storage(decoder)
-    ids = random_ids(8, seed=9)
-    batch = batch_of(ids, range(8), (BatchSpan(1, 0, 8, 0),), [6, 2])
-    close(decoder.logits(decoder.forward(batch, kv)).values.log_softmax(-1), reference_logprobs(model, ids)[[6, 2]])
-    kv = new_storage(decoder)
-    hidden = decoder.forward(replace(batch, rows=np.empty(0, np.int64)), kv)
-    assert decoder.logits(hidden).values.shape == (0, VOCAB_SIZE)
-    (last,) = run_parts(decoder, kv, [(1, 8, [5])])
-    close(last, reference_logprobs(model, [*ids, 5])[8:])
+    assert_only_wanted_rows(*models("llama"))
 
 
 def test_the_window_matters() -> None:

@@ -14,18 +14,21 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from pellucid.engine.decoders.hf_model import HFModel
-from pellucid.engine.model import BatchSpan, TokenCost
+from pellucid.engine.model import TokenCost
 from pellucid.errors import ModelError
 from support.models.flat_batches import (
     CHUNKINGS,
-    batch_of,
     copy_prefix,
     new_storage,
     run_in_chunks,
-    run_parts,
-    run_together,
 )
 from support.models.tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny, tiny_llama
+from support.models.transformers_and_own_models import (
+    assert_chunks_agree,
+    assert_only_wanted_rows,
+    assert_sequences_are_apart,
+    close,
+)
 
 SHAPE: dict[str, Any] = {
     "vocab_size": VOCAB_SIZE,
@@ -90,27 +93,17 @@ def models(kind: str) -> tuple[PreTrainedModel, HFModel]:
 every_kind = pytest.mark.parametrize("kind", OWN)
 
 
-def close(actual: torch.Tensor, expected: torch.Tensor) -> None:
-    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
-
-
 @every_kind
 @pytest.mark.parametrize("chunking", CHUNKINGS)
 def test_chunks_agree_with_the_library(kind: str, chunking: str) -> None:
     """In any chunks, every token has the probabilities of a single pass without a cache."""
-    model, ours = models(kind)
-    ids = random_ids(30, seed=1)
-    close(run_in_chunks(ours, new_storage(ours), 1, ids, CHUNKINGS[chunking]), reference_logprobs(model, ids))
+    assert_chunks_agree(*models(kind), chunking)
 
 
 @every_kind
 def test_sequences_do_not_see_each_other(kind: str) -> None:
     """Texts in flat batches, at different positions and in any slots, keep their probabilities."""
-    model, ours = models(kind)
-    texts = {3: random_ids(20, seed=2), 0: random_ids(13, seed=3), 2: random_ids(9, seed=4)}
-    counts = {3: [11, 1, 1, 7], 0: [1, 10, 1, 1], 2: [9]}
-    for slot, logprobs in run_together(ours, new_storage(ours), texts, counts).items():
-        close(logprobs, reference_logprobs(model, texts[slot]))
+    assert_sequences_are_apart(*models(kind))
 
 
 @every_kind
@@ -128,16 +121,7 @@ def test_a_copied_prefix_is_as_good_as_a_computed_one(kind: str) -> None:
 @every_kind
 def test_only_wanted_rows_come_back_and_in_the_order_asked(kind: str) -> None:
     """Logits are returned for the wanted rows alone; keys are stored for all rows."""
-    model, ours = models(kind)
-    ids = random_ids(8, seed=9)
-    spans = (BatchSpan(1, 0, 8, 0),)
-    some = ours.forward(batch_of(ids, range(8), spans, [6, 2]), new_storage(ours))
-    close(ours.logits(some).values.log_softmax(-1), reference_logprobs(model, ids)[[6, 2]])
-    kv = new_storage(ours)
-    none = ours.forward(batch_of(ids, range(8), spans, []), kv)
-    assert ours.logits(none).values.shape == (0, VOCAB_SIZE)
-    (last,) = run_parts(ours, kv, [(1, 8, [5])])
-    close(last, reference_logprobs(model, [*ids, 5])[8:])
+    assert_only_wanted_rows(*models(kind))
 
 
 @pytest.mark.parametrize("kind", WINDOWED)

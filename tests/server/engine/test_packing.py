@@ -196,15 +196,6 @@ def test_packed_for_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) 
         build(QWEN2, {}, "int8-native", "cpu")
 
 
-@pytest.fixture(params=TOLERANCES)
-def packing(request: pytest.FixtureRequest) -> str:
-    """A packing for this machine."""
-    name: str = request.param
-    if name.endswith("-native") and not calls.available():
-        pytest.skip(calls.reason())
-    return name
-
-
 def with_every_bias(config: DecoderConfig) -> dict[str, NDArray[Any]]:
     tensors = checkpoint(config)
     biases = {
@@ -215,31 +206,31 @@ def with_every_bias(config: DecoderConfig) -> dict[str, NDArray[Any]]:
     return tensors | biases
 
 
-def refused(config: DecoderConfig, packed: dict[str, NDArray[Any]], packing: str) -> str:
+def refused(config: DecoderConfig, packed: dict[str, NDArray[Any]], scheme: str) -> str:
     """Return the reason why no model is built from the tensors, or an empty string."""
     try:
-        build(config, packed, packing, "cpu")
+        build(config, packed, scheme, "cpu")
     except ModelError as error:
         return str(error)
     return ""
 
 
 @pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
-def test_whatever_is_packed_fits(packing: str, config: DecoderConfig) -> None:
-    """Every packing's own tensors pass, with and without biases, norms, a tied head and blocks."""
-    build(config, pack(config, checkpoint(config).items(), packing), packing, "cpu")
-    build(config, pack(config, with_every_bias(config).items(), packing), packing, "cpu")
-    if packing.endswith("-native"):
-        build(config, pack(config, in_blocks(config).items(), packing), packing, "cpu")
+def test_whatever_is_packed_fits(scheme: str, config: DecoderConfig) -> None:
+    """Every scheme's own tensors pass, with and without biases, norms, a tied head and blocks."""
+    build(config, pack(config, checkpoint(config).items(), scheme), scheme, "cpu")
+    build(config, pack(config, with_every_bias(config).items(), scheme), scheme, "cpu")
+    if scheme.endswith("-native"):
+        build(config, pack(config, in_blocks(config).items(), scheme), scheme, "cpu")
 
 
 @pytest.mark.parametrize("config", [QWEN2, QWEN3], ids=["qwen2", "qwen3"])
-def test_every_tensor_is_checked(packing: str, config: DecoderConfig) -> None:
+def test_every_tensor_is_checked(scheme: str, config: DecoderConfig) -> None:
     """A tensor with a changed shape, dtype or name is refused by name."""
-    packed = pack(config, checkpoint(config).items(), packing)
+    packed = pack(config, checkpoint(config).items(), scheme)
 
     def refusal(name: str, tensor: NDArray[Any]) -> str:
-        return refused(config, packed | {name: tensor}, packing)
+        return refused(config, packed | {name: tensor}, scheme)
 
     for name, tensor in packed.items():
         changes = {
@@ -257,17 +248,17 @@ def test_every_tensor_is_checked(packing: str, config: DecoderConfig) -> None:
         assert refusal(f"{name}.more", tensor) == f"the tensor '{name}.more' is unknown"
 
 
-def test_every_tensor_that_a_model_needs_must_be_there(packing: str) -> None:
+def test_every_tensor_that_a_model_needs_must_be_there(scheme: str) -> None:
     """A model without a required tensor is refused."""
-    packed = pack(QWEN2, checkpoint(QWEN2).items(), packing)
+    packed = pack(QWEN2, checkpoint(QWEN2).items(), scheme)
     for name in packed:
         # Biases are optional, and numbers of four bits have a form without minima.
         if name.endswith((".bias", ".minimum")):
             continue
-        assert refused(QWEN2, {other: tensor for other, tensor in packed.items() if other != name}, packing), name
+        assert refused(QWEN2, {other: tensor for other, tensor in packed.items() if other != name}, scheme), name
 
 
-def test_configuration_of_another_model_is_refused(packing: str) -> None:
+def test_configuration_of_another_model_is_refused(scheme: str) -> None:
     """Weights are never read with the sizes of a different configuration."""
     with pytest.raises(ModelError, match="but must be"):
-        build(QWEN3, pack(QWEN2, checkpoint(QWEN2).items(), packing), packing, "cpu")
+        build(QWEN3, pack(QWEN2, checkpoint(QWEN2).items(), scheme), scheme, "cpu")

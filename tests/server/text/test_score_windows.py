@@ -216,24 +216,6 @@ async def test_a_long_gap_is_trimmed_as_an_infill_is(wide_assistant: LocalAssist
     assert (len(tokens), finish.reason) == (len(IN_GAP.encode()), FinishReason.STOP)
 
 
-@pytest.mark.parametrize(
-    ("query", "message"),
-    [
-        (ScoreQuery([1, 2], gap=GAP), "Only a text can be read between a prefix and a suffix"),
-        (ScoreQuery(IN_GAP, gap=CompletionQuery("a")), "Only a text can be read between a prefix and a suffix"),
-        (
-            ScoreQuery(IN_GAP, gap=CompletionQuery([1, 2], special=True)),
-            "special need a prompt of text, not of token ids",
-        ),
-        (ScoreQuery("", gap=GAP), "There is nothing to score"),
-    ],
-)
-async def test_refused_gaps(wide_assistant: LocalAssistant, query: ScoreQuery, message: str) -> None:
-    """Ids, a gap without a suffix and an empty text are refused."""
-    with pytest.raises(InvalidRequestError, match=message):
-        await collect(wide_assistant.score(query))
-
-
 CHAT = [Message("user", "Add b."), Message("assistant", "```\ndef f(a):\n")]
 CONTINUATION = "\n  return 日\n"
 
@@ -264,12 +246,19 @@ async def test_another_continuation_is_read_from_the_cache(wide_assistant: Local
 @pytest.mark.parametrize(
     ("query", "message"),
     [
+        (ScoreQuery([1, 2], gap=GAP), "Only a text can be read between a prefix and a suffix"),
+        (ScoreQuery(IN_GAP, gap=CompletionQuery("a")), "Only a text can be read between a prefix and a suffix"),
+        (
+            ScoreQuery(IN_GAP, gap=CompletionQuery([1, 2], special=True)),
+            "special need a prompt of text, not of token ids",
+        ),
+        (ScoreQuery("", gap=GAP), "There is nothing to score"),
         (ScoreQuery([1, 2], continued=CHAT), "Only a text can continue a message"),
         (ScoreQuery(CONTINUATION, continued=CHAT[:1]), "Only a last message of the role assistant can be continued"),
         (ScoreQuery("", continued=CHAT), "There is nothing to score"),
     ],
 )
-async def test_refused_continuations(wide_assistant: LocalAssistant, query: ScoreQuery, message: str) -> None:
-    """Ids, a continued user message and an empty text are refused."""
+async def test_refused_queries(wide_assistant: LocalAssistant, query: ScoreQuery, message: str) -> None:
+    """Ids, a gap without a suffix, a continued user message and an empty text are refused."""
     with pytest.raises(InvalidRequestError, match=message):
         await collect(wide_assistant.score(query))

@@ -7,6 +7,10 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+import pytest
+
+from pellucid.client.http_client import Client
+from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.vocabulary.finish import Finish, FinishReason, OnUsage, Usage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery
@@ -65,3 +69,20 @@ class ScriptedEditor(SilentAssistant):
 
     async def cards(self) -> list[ModelCard]:
         return [ModelCard("scripted", 4096)]
+
+
+class LocalEditor(ScriptedEditor):
+    """A scripted editor and the engine to close."""
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def load_here(monkeypatch: pytest.MonkeyPatch, model: object) -> None:
+    """Let commands find no server, and load this model with its engine."""
+
+    async def nobody(client: Client) -> ServerHealth:
+        return ServerHealth(HealthStatus.ABSENT)
+
+    monkeypatch.setattr(Client, "server_health", nobody)
+    monkeypatch.setattr("pellucid.serving.assemble.assemble", lambda settings, names, progress: (model, model))

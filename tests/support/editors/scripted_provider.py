@@ -10,30 +10,19 @@ from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import CompletionQuery
 from pellucid.vocabulary.token import Token
 from support.scripted_answers import Asked, Item, play
-from support.silent_assistant import SilentAssistant
+from support.silent_assistant import OwnProvider
 
 MODEL = "scripted"
 
 
 @dataclass
-class ScriptedProvider(SilentAssistant):
+class ScriptedProvider(OwnProvider):
     """Answers each request with the next script, and reuses the last script."""
 
     scripts: list[Sequence[Item]] = field(default_factory=list)
     asked: list[Asked[CompletionQuery]] = field(default_factory=list)
     files: bool = True
     url: str = "http://127.0.0.1:1"
-    losses: int = 0
-
-    @property
-    def connected(self) -> ScriptedProvider:
-        return self
-
-    async def client(self) -> ScriptedProvider:
-        return self
-
-    def lost(self, client: object) -> None:
-        self.losses += 1
 
     async def cards(self) -> list[ModelCard]:
         return [ModelCard(MODEL, 4096, files=self.files)]

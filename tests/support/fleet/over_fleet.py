@@ -174,14 +174,14 @@ def _engine(models: tuple[str, ...]) -> str:
     atexit.register(process.terminate)
     late = time.monotonic() + LOADING
     url = f"http://127.0.0.1:{port}"
-    while not _answers(url):
+    while not is_healthy(url):
         assert process.poll() is None, "the engine ended"
         assert time.monotonic() < late, "the engine does not answer"
         time.sleep(0.1)
     return url
 
 
-def _answers(url: str) -> bool:
+def is_healthy(url: str) -> bool:
     try:
         return httpx.get(f"{url}/health").status_code == httpx.codes.OK
     except httpx.TransportError:

@@ -10,7 +10,20 @@ import torch
 from transformers import PreTrainedModel
 
 from pellucid.engine.decoders.decoder import Decoder
+from pellucid.engine.model import BatchSpan, Model
+from support.models.flat_batches import (
+    CHUNKINGS,
+    batch_of,
+    new_storage,
+    run_in_chunks,
+    run_parts,
+    run_together,
+    tensor_of,
+)
 from support.models.tiny_models import (
+    VOCAB_SIZE,
+    random_ids,
+    reference_logprobs,
     tiny_dense_hybrid,
     tiny_gemma,
     tiny_gemma2,
@@ -120,3 +133,29 @@ every_recurrent = pytest.mark.parametrize("name", RECURRENT)
 
 def close(actual: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
+
+
+def assert_chunks_agree(reference: PreTrainedModel, model: Model, chunking: str) -> None:
+    ids = random_ids(30, seed=1)
+    close(run_in_chunks(model, new_storage(model), 1, ids, CHUNKINGS[chunking]), reference_logprobs(reference, ids))
+
+
+def assert_sequences_are_apart(reference: PreTrainedModel, model: Model) -> None:
+    """Check texts in flat batches, at different positions and in any slots."""
+    texts = {3: random_ids(20, seed=2), 0: random_ids(13, seed=3), 2: random_ids(9, seed=4)}
+    counts = {3: [11, 1, 1, 7], 0: [1, 10, 1, 1], 2: [9]}
+    for slot, logprobs in run_together(model, new_storage(model), texts, counts).items():
+        close(logprobs, reference_logprobs(reference, texts[slot]))
+
+
+def assert_only_wanted_rows(reference: PreTrainedModel, model: Model) -> None:
+    """Check that a pass returns the wanted rows in their order, and stores all keys."""
+    ids = random_ids(8, seed=9)
+    spans = (BatchSpan(1, 0, 8, 0),)
+    some = model.logits(model.forward(batch_of(ids, range(8), spans, [6, 2]), new_storage(model)))
+    close(tensor_of(some).log_softmax(-1), reference_logprobs(reference, ids)[[6, 2]])
+    kv = new_storage(model)
+    none = model.logits(model.forward(batch_of(ids, range(8), spans, []), kv))
+    assert tensor_of(none).shape == (0, VOCAB_SIZE)
+    (last,) = run_parts(model, kv, [(1, 8, [5])])
+    close(last, reference_logprobs(reference, [*ids, 5])[8:])

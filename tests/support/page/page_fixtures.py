@@ -31,9 +31,9 @@ from playwright.async_api import (
 )
 from playwright.async_api import Error as BrowserError
 
-from support.fleet.over_fleet import serve_command
+from support.fleet.over_fleet import is_healthy, serve_command
 from support.required_programs import require_program
-from support.servers.real_model_server import CODER, is_healthy, real_models
+from support.servers.real_model_server import CODER, real_models
 
 SMALL = "smollm2-135m-instruct"
 

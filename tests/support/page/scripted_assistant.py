@@ -10,6 +10,7 @@ from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import ChatQuery, CompletionQuery, ScoreQuery
 from pellucid.vocabulary.token import Alternative, Token
+from pellucid_webui.conversations.turn import Turn
 from support.scripted_answers import Asked, Item, play
 from support.silent_assistant import SilentAssistant
 
@@ -81,3 +82,9 @@ def last_message(text: Text) -> str:
     last = text[-1]
     assert isinstance(last, Message)
     return last.content
+
+
+async def ended(turn: Turn) -> Turn:
+    async for _ in turn.updates():
+        pass
+    return turn

@@ -9,11 +9,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from pellucid.config import load_settings
-from support.fleet.over_fleet import serve_command
+from support.fleet.over_fleet import is_healthy, serve_command
 
 CODER = "qwen2.5-coder-0.5b-instruct"
 LOADING = 300.0
@@ -47,11 +46,3 @@ def served_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def real_models() -> dict[str, str]:
     """Settings of a server with this machine's models, without saved prefixes."""
     return {"PELLUCID_CACHE": str(load_settings().cache), "PELLUCID_PREFIX_MEMORY": "0"}
-
-
-def is_healthy(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/health").status_code == httpx.codes.OK
-    except httpx.TransportError:
-        # The server does not listen yet, or is busy with loading.
-        return False

@@ -23,7 +23,7 @@ from pellucid_webui.conversations.model_view import messages_of
 from pellucid_webui.conversations.storage.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token, tokens
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, ended, token, tokens
 from support.scripted_answers import Item
 
 SETTINGS = TurnSettings(model=MODEL, seed=1)
@@ -72,12 +72,6 @@ class ScriptedChat:
 def chat(tmp_path: Path) -> Iterator[ScriptedChat]:
     with closing(ConversationStore(tmp_path / "conversations.db")) as store:
         yield ScriptedChat(store)
-
-
-async def ended(turn: Turn) -> Turn:
-    async for _ in turn.updates():
-        pass
-    return turn
 
 
 class TestSend:

@@ -35,7 +35,7 @@ from pellucid_webui.conversations.model_view import (
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from support.page.scripted_assistant import MODEL, token
+from support.page.scripted_assistant import MODEL, ended, token
 from support.silent_assistant import SilentAssistant
 from support.trial_counts import trial_count
 
@@ -97,12 +97,6 @@ class LongChat:
 def chat(tmp_path: Path) -> Iterator[LongChat]:
     with closing(ConversationStore(tmp_path / "conversations.db")) as store:
         yield LongChat(store)
-
-
-async def ended(turn: Turn) -> Turn:
-    async for _ in turn.updates():
-        pass
-    return turn
 
 
 LONG = ("q1" * 10, "a1" * 10, "q2" * 10, "a2" * 10, "q3")

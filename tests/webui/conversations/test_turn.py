@@ -29,7 +29,7 @@ from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import FAILED, UNEXPECTED, Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token, tokens
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, ended, token, tokens
 from support.scripted_answers import Item, usage
 
 OWNER = "ann"
@@ -69,12 +69,6 @@ def setup(tmp_path: Path) -> Iterator[TurnSetup]:
     with closing(ConversationStore(tmp_path / "conversations.db")) as store:
         id = store.create(OWNER, SETTINGS)
         yield TurnSetup(store, id, store.add(OWNER, id, None, ASSISTANT, ""))
-
-
-async def ended(turn: Turn) -> Turn:
-    async for _ in turn.updates():
-        pass
-    return turn
 
 
 async def until(turn: Turn, text: str) -> None:

@@ -152,12 +152,6 @@ ROUTES = [
 
 
 @pytest.fixture
-def by_openai(tiny_server: LiveServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{tiny_server.url}/v1", api_key="unused", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture
 def by_anthropic(tiny_server: LiveServer) -> Iterator[anthropic.Anthropic]:
     with anthropic.Anthropic(base_url=tiny_server.url, api_key="unused", max_retries=0) as client:
         yield client
@@ -242,7 +236,7 @@ def test_the_own_field_is_named(http: httpx.Client, lone_server: LiveServer, rou
         assert sentence == f"tools are not supported together with {route.field}: send only one of them."
 
 
-def test_responses_parse(by_openai: openai.OpenAI) -> None:
+def test_responses_parse(client: openai.OpenAI) -> None:
     """The openai package parses an answer into a pydantic model; the reply repeats the format."""
     asked: Any = {
         "model": TINY,
@@ -251,8 +245,8 @@ def test_responses_parse(by_openai: openai.OpenAI) -> None:
         "max_output_tokens": 150,
         "extra_body": {"seed": 4},
     }
-    answer = by_openai.responses.parse(**asked)
-    with by_openai.responses.stream(**asked) as stream:
+    answer = client.responses.parse(**asked)
+    with client.responses.stream(**asked) as stream:
         streamed = stream.get_final_response()
 
     for response in (answer, streamed):

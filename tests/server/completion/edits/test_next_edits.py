@@ -21,7 +21,7 @@ from pellucid.vocabulary.finish import Finish, FinishReason, Usage
 from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import Priority, ScoreQuery
 from pellucid.vocabulary.token import Token
-from support.silent_assistant import SilentAssistant
+from support.silent_assistant import OwnProvider
 
 A, B, C = "file:///p/a.py", "file:///p/b.py", "file:///p/c.py"
 OLD = "x = total(a)\n\ny = total(b)\n\nz = total(c)\n"
@@ -31,7 +31,7 @@ NATS = Candidate(A, 0, (), (), likeness=2 / 3).nats
 
 
 @dataclass
-class Reader(SilentAssistant):
+class Reader(OwnProvider):
     """Reads a text as a single token with the logprob of a part of the text, else -1."""
 
     logprobs: dict[str, float] = field(default_factory=dict)
@@ -39,19 +39,8 @@ class Reader(SilentAssistant):
     failure: Exception | None = None
     reason: FinishReason = FinishReason.STOP
     read: list[ScoreQuery] = field(default_factory=list)
-    losses: int = 0
     gate: EditGate | None = None
     seconds: float = 0.0
-
-    @property
-    def connected(self) -> Reader:
-        return self
-
-    async def client(self) -> Reader:
-        return self
-
-    def lost(self, client: object) -> None:
-        self.losses += 1
 
     async def cards(self) -> list[ModelCard]:
         return [

@@ -28,7 +28,7 @@ from pellucid.vocabulary.model_card import ModelCard
 from pellucid.vocabulary.query import Priority, ScoreQuery
 from pellucid.vocabulary.token import Alternative, Token
 from support.required_programs import require_program
-from support.silent_assistant import SilentAssistant
+from support.silent_assistant import OwnProvider
 
 URI = "file:///p/a.py"
 TEXT = """\
@@ -42,7 +42,7 @@ def limited(values, limit):
 
 
 @dataclass
-class Reader(SilentAssistant):
+class Reader(OwnProvider):
     """Reads words as tokens, certain unless ``doubts`` has a logprob and alternatives.
 
     Between lines, a text is a single token with the logprob of a part in ``lines``, else -10.
@@ -53,17 +53,6 @@ class Reader(SilentAssistant):
     failure: Exception | None = None
     reason: FinishReason = FinishReason.STOP
     read: list[ScoreQuery] = field(default_factory=list)
-    losses: int = 0
-
-    @property
-    def connected(self) -> Reader:
-        return self
-
-    async def client(self) -> Reader:
-        return self
-
-    def lost(self, client: object) -> None:
-        self.losses += 1
 
     async def cards(self) -> list[ModelCard]:
         return [ModelCard("reader", 4096)]
