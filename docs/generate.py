@@ -15,15 +15,16 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import typer.main
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
 from pellucid.api.app import create_app
 from pellucid.api.server_state import ServerState
 from pellucid.cli.app import app
-from pellucid.config import Settings
-from pellucid.config import settings_table as server_settings
+from pellucid.client.address_settings import ENVIRONMENT_PREFIX
+from pellucid.config import Settings, flag_of
 from pellucid.models.catalog import catalog
 from pellucid.system.atomic_files import human
-from pellucid_lsp.editor_settings import settings_table as editor_settings
+from pellucid_lsp.editor_settings import settings_by_path
 
 FOLDER = Path(__file__).parent
 
@@ -157,7 +158,39 @@ PLACEHOLDERS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT", Secr
 
 
 def settings_page() -> str:
-    return _page(SETTINGS_INTRO, server_settings(), EDITOR_INTRO, editor_settings())
+    return _page(SETTINGS_INTRO, _server_settings(), EDITOR_INTRO, _editor_settings())
+
+
+def _server_settings() -> str:
+    rows = []
+    for name, field in Settings.model_fields.items():
+        flags = f"`{flag_of(name)}`"
+        if field.annotation is bool:
+            flags += f", `--no-{flag_of(name).removeprefix('--')}`"
+        variable = f"`{ENVIRONMENT_PREFIX}{name.upper()}`"
+        rows.append([f"`{name}`", flags, variable, _server_default(name, field), field.description or ""])
+    return _table(["setting", "flag of `serve`", "environment", "default", "description"], rows)
+
+
+def _server_default(name: str, field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return f"the platform's {name} folder"
+    return _shown(field.default, "none")
+
+
+def _editor_settings() -> str:
+    rows = [
+        [f"`{path}`", _shown(one.default, "empty"), one.metadata["description"]] for path, one in settings_by_path()
+    ]
+    return _table(["setting", "default", "description"], rows)
+
+
+def _shown(value: Any, nothing: str) -> str:
+    if value is None or value in ("", ()):
+        return nothing
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{', '.join(value)}`" if isinstance(value, tuple) else f"`{value}`"
 
 
 def models_page(page: str) -> str:

@@ -132,7 +132,7 @@ def _field(base: Any, name: str, value: object, path: str, refuse: Callable[[Con
 
 def _hint(unknown: str) -> str:
     """Suggest a setting with the same name in another group, or with a similar name."""
-    paths = {f"{SECTION}.{path}": path.rpartition(".")[2] for path, _ in _all(EditorSettings)}
+    paths = {f"{SECTION}.{path}": path.rpartition(".")[2] for path, _ in settings_by_path()}
     similar = get_close_matches(unknown.rpartition(".")[2], paths.values(), n=1)
     close = [path for path, name in paths.items() if name in similar]
     return f"did you mean {close[0]}?" if close else "docs/settings.md lists all settings."
@@ -166,24 +166,11 @@ def camel(name: str) -> str:
     return first + "".join(map(str.capitalize, others))
 
 
-def settings_table() -> str:
-    rows = [
-        f"| `{path}` | {_shown(one.default)} | {one.metadata['description']} |" for path, one in _all(EditorSettings)
-    ]
-    return "\n".join(["| setting | default | description |", "|---|---|---|", *rows])
-
-
-def _all(kind: type[Any], path: str = "") -> Iterator[tuple[str, Field[Any]]]:
+def settings_by_path(kind: type[Any] = EditorSettings, path: str = "") -> Iterator[tuple[str, Field[Any]]]:
     hints = get_type_hints(kind)
     for one in fields(kind):
         name = path + camel(one.name)
         if is_dataclass(hints[one.name]):
-            yield from _all(hints[one.name], name + ".")
+            yield from settings_by_path(hints[one.name], name + ".")
         else:
             yield name, one
-
-
-def _shown(default: Any) -> str:
-    if default in ("", ()):
-        return "empty"
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"

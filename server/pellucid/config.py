@@ -20,7 +20,6 @@ from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_cache_path, user_config_path, user_data_path
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -457,34 +456,7 @@ def _explain(error: ValidationError, sources: tuple[_Source, ...]) -> str:
         return f"{rule[0].upper()}{rule[1:]}."
     name = str(first["loc"][0])
     if first["type"] == "string_pattern_mismatch":
-        rule = f"should be one of {_plain(Settings.model_fields[name]).partition(': ')[2]}"
+        rule = f"should be one of {(Settings.model_fields[name].description or '').partition(': ')[2]}"
     where = next((source.spell(name) for source in sources if name in source.values), f"The setting {name}")
     shown = "" if name == "api_key" else f", not {first['input']!r}"
     return f"{where} {rule}{shown}."
-
-
-def settings_table() -> str:
-    """Return all settings as a Markdown table, for the documentation."""
-    rows = ["| setting | flag of `serve` | environment | default | description |", "|---|---|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        flags = f"`{flag_of(name)}`"
-        if field.annotation is bool:
-            flags += f", `--no-{flag_of(name).removeprefix('--')}`"
-        variable = f"`{ENVIRONMENT_PREFIX}{name.upper()}`"
-        rows.append(f"| `{name}` | {flags} | {variable} | {_default(name, field)} | {_plain(field)} |")
-    return "\n".join(rows)
-
-
-def _plain(field: FieldInfo) -> str:
-    return (field.description or "").replace("|", "\\|")
-
-
-def _default(name: str, field: FieldInfo) -> str:
-    if field.default_factory is not None:
-        return f"the platform's {name} folder"
-    value = field.default
-    if value is None or value == ():
-        return "none"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    return f"`{', '.join(value)}`" if isinstance(value, tuple) else f"`{value}`"

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from generate import _cell, models_page, settings_page
+from pellucid.config import Settings
+from pellucid_lsp.editor_settings import settings_by_path
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -14,6 +16,17 @@ DOCS = Path(__file__).parents[2] / "docs"
 def test_settings() -> None:
     """The committed page equals the generated page; otherwise run ``python docs/generate.py``."""
     assert (DOCS / "settings.md").read_text(encoding="utf-8") == settings_page()
+
+
+def test_every_setting() -> None:
+    """The page has each setting: the server's with flag and variable, and the editor's."""
+    page = settings_page()
+
+    for name in Settings.model_fields:
+        assert f"| `{name}` | `--" in page
+        assert f"`PELLUCID_{name.upper()}`" in page
+    for path, _ in settings_by_path():
+        assert f"| `{path}` |" in page
 
 
 def test_catalog() -> None:

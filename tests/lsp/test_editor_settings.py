@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.errors import ConfigError
-from pellucid_lsp.editor_settings import EditorSettings, settings_table
+from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.server import Pellucid
-
-PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
 def test_defaults() -> None:
@@ -112,11 +109,6 @@ def test_nothing_to_take() -> None:
     """A value of the wrong type changes no settings and is reported."""
     assert EditorSettings.read_valid("x") == (EditorSettings(), ("pellucid should be an object of settings, not 'x'.",))
     assert EditorSettings.read_valid({"enabled": False}) == (EditorSettings(enabled=False), ())
-
-
-def test_documentation() -> None:
-    """The page of settings lists every setting."""
-    assert settings_table() in PAGE
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.config import Settings, is_loopback, load_settings, origins, settings_table
+from pellucid.config import is_loopback, load_settings, origins
 from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 
@@ -207,12 +207,3 @@ def test_where_the_key_may_go(host: str, capsys: pytest.CaptureFixture[str]) -> 
 def test_loopback(host: str, answer: bool) -> None:
     """Loopback is the addresses of RFC 1122 and 4291 and the name localhost, nothing else."""
     assert answer is is_loopback(host)
-
-
-def test_table_has_every_setting() -> None:
-    """The README's table has a row for each setting, with flag and variable."""
-    table = settings_table()
-
-    for name in Settings.model_fields:
-        assert f"| `{name}` | `--" in table
-        assert f"`PELLUCID_{name.upper()}`" in table
