@@ -34,6 +34,7 @@ from pellucid.models.load import load, open_checkpoint
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
+from pellucid.system.svg import write_picture
 from pellucid_lsp.model_server import server_process
 from pellucid_webui.conversations.conversation import USER
 from pellucid_webui.conversations.storage.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict
@@ -169,7 +170,7 @@ def evaluation_report(folder: Path, number: int) -> None:
 
 def bench_plot(folder: Path, number: int) -> None:
     """Draw a benchmark."""
-    plot.draw(report(date=f"2026-11-2{number}T00:00:00+00:00"), folder / "bench.svg")
+    write_picture(folder / "bench.svg", plot.picture(report(date=f"2026-11-2{number}T00:00:00+00:00")))
 
 
 def training_curves(folder: Path, number: int) -> None:

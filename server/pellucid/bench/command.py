@@ -17,7 +17,7 @@ import torch
 from pellucid.bench.compare import compare, read_report
 from pellucid.bench.machine_limits import Floors, multiply_rate, read_rate
 from pellucid.bench.measure import Measurements, Quantity, Trial
-from pellucid.bench.plot import draw
+from pellucid.bench.plot import picture
 from pellucid.bench.report import Figure, Report, Unit
 from pellucid.bench.report_tables import as_json, show
 from pellucid.bench.start_time import SETTINGS, Start, start_elsewhere
@@ -33,7 +33,7 @@ from pellucid.serving.loading import warm_up
 from pellucid.serving.saved_speeds import Speed, add_speeds
 from pellucid.system import machine
 from pellucid.system.memory import resident
-from pellucid.system.svg import check_picture_path
+from pellucid.system.svg import check_picture_path, write_picture
 from pellucid.terminal.progress_bars import Bars, Steps
 
 Samples = Mapping[Quantity, Sequence[float]]
@@ -77,7 +77,7 @@ def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | N
     else:
         show(report, comparison)
     if plot is not None:
-        draw(report, plot)
+        write_picture(plot, picture(report))
         sys.stderr.write(f"The chart is in {plot}.\n")
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pellucid.bench.report import Figure, Report, Unit
 from pellucid.bench.report_tables import heading
-from pellucid.system.svg import Picture, write_picture
+from pellucid.system.svg import Picture
 
 WIDTH = 860
 MARGIN = 28
@@ -34,10 +33,6 @@ class Panel:
         full = self.full or figure.limit
         assert full, "a panel has a scale"
         return min(value / full, 1.0)
-
-
-def draw(report: Report, path: Path) -> None:
-    write_picture(path, picture(report))
 
 
 def picture(report: Report) -> Picture:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pellucid.bench.compare import Comparison
 from pellucid.bench.report import Figure, Report
+from pellucid.terminal.plain_tables import plain_console, plain_table
 
 EXPLANATION = (
     "Medians over the rounds; for the machine's own rates, the best. "
@@ -44,7 +45,7 @@ def as_json(report: Report, comparison: Comparison | None) -> str:
 
 
 def show(report: Report, comparison: Comparison | None, console: Console | None = None) -> None:
-    console = console or Console(highlight=False, markup=False, emoji=False)
+    console = console or plain_console()
     for line in heading(report):
         console.print(line, soft_wrap=True)
     console.print()
@@ -79,10 +80,7 @@ def heading(report: Report) -> list[str]:
 
 
 def _figures(figures: Sequence[Figure]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for name in ("figure", "spread", "limit", "reached"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = plain_table(("",), ("figure", "spread", "limit", "reached"), whole_names=True)
     for section in dict.fromkeys(figure.section for figure in figures):
         table.add_row(Text(section, "bold"))
         for row in (figure for figure in figures if figure.section == section):
@@ -95,11 +93,7 @@ def _figures(figures: Sequence[Figure]) -> Table:
 
 
 def _changes(comparison: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for name in ("then", "now", "ratio"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table = plain_table(("",), ("then", "now", "ratio"), ("",), whole_names=True)
     for change in comparison.changes:
         then, now = ("" if figure is None else change.unit.show(figure.value) for figure in (change.then, change.now))
         ratio = "" if change.ratio is None else f"{change.ratio:.2f}"

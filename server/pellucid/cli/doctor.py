@@ -37,15 +37,13 @@ def report(*, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(findings, indent=2) + "\n")
         return
-    from rich.console import Console
-    from rich.table import Table
+    from pellucid.terminal.plain_tables import plain_console, plain_table
 
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = plain_table(("", ""), whole_names=True)
+    table.columns[0].style, table.columns[1].overflow = "bold", "fold"
     for subject, found in findings.items():
         table.add_row(subject, found if isinstance(found, str) else "\n".join(found))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    plain_console().print(table)
 
 
 def examine(settings: Settings) -> Findings:

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from pellucid.client.http_client import Client
 from pellucid.config import Settings, load_settings
@@ -21,6 +19,7 @@ from pellucid.models.store import Store, as_argument, local_path
 from pellucid.models.untrusted_files import printable
 from pellucid.system import atomic_files
 from pellucid.system.atomic_files import human
+from pellucid.terminal.plain_tables import plain_console, plain_table
 from pellucid.terminal.progress_bars import Bars
 from pellucid.vocabulary.model_card import ADAPTER_NAME
 
@@ -30,9 +29,7 @@ T = TypeVar("T")
 def show_all() -> None:
     settings = load_settings()
     loaded = asyncio.run(_loaded(settings))
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "size", "rank", "changes", "made for", "loaded as"):
-        table.add_column(heading, no_wrap=heading == "name")
+    table = plain_table(("name", "size", "rank", "changes", "made for", "loaded as"), whole_names=True)
     problems = []
     for folder in stored_adapters(Store(settings.cache)):
         served_as = ", ".join(loaded.pop(folder.name, [])) or "no"
@@ -45,7 +42,7 @@ def show_all() -> None:
         table.add_row(card.name, human(card.size), str(card.rank), ", ".join(card.targets), card.base or "?", served_as)
     for name, ids in loaded.items():  # Adapters in folders outside of the store.
         table.add_row(name, "?", "?", "?", "?", ", ".join(ids))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    plain_console().print(table)
     for problem in problems:
         typer.echo(problem)
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from pellucid.client.http_client import Client
 from pellucid.config import Settings, load_settings
 from pellucid.errors import ConfigError, NotFoundError, UnavailableError
 from pellucid.fleet.membership import CHECK_SECONDS, engine_in, engine_url, read_engines, read_list
 from pellucid.system import atomic_files
+from pellucid.terminal.plain_tables import plain_console, plain_table
 
 PATIENCE_SECONDS = 5 * CHECK_SECONDS
 """Time for the server to see a change of the file. The check of an engine that compiles its kernels
@@ -35,13 +34,11 @@ def show_all(url: str, key: str | None) -> None:
             f"The server at {url} has no engines: it computes its models itself, or its list of engines is empty."
         )
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("engine", "state", "vLLM", "models", "running", "waiting", "lost"):
-        table.add_column(heading, no_wrap=heading == "engine")
+    table = plain_table(("engine", "state", "vLLM", "models", "running", "waiting", "lost"), whole_names=True)
     for one in engines:
         counts = (str(one[name]) for name in ("running", "waiting", "lost"))
         table.add_row(one["id"], one["state"], one["version"], ", ".join(one["models"]), *counts)
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    plain_console().print(table)
     for one in engines:
         if one.get("problem"):
             typer.echo(f"{one['id']}: {one['problem']}")

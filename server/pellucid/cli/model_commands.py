@@ -24,6 +24,7 @@ from pellucid.serving.saved_speeds import Speed, add_speeds, read_speeds
 from pellucid.system.atomic_files import human
 from pellucid.system.machine import busy_note
 from pellucid.system.memory import available_memory
+from pellucid.terminal.plain_tables import plain_console, plain_table
 from pellucid.terminal.progress_bars import Bars, Steps
 from pellucid.vocabulary.model_facts import ModelFacts
 
@@ -42,7 +43,7 @@ def show_all(*, as_json: bool) -> None:
     if others := found_models():
         output = _console()
         output.print("\nDownloaded by other programs, for example for pellucid serve --model:")
-        more = Table(box=None, pad_edge=False, show_header=False)
+        more = plain_table(("", "", ""))
         for model in others:
             more.add_row(model.program, human(model.size), Text(model.argument, overflow="fold"))
         output.print(more)
@@ -135,8 +136,7 @@ def remove(names: Sequence[str]) -> None:
 
 
 def _console() -> Console:
-    width = None if sys.stdout.isatty() else ALL_COLUMNS
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    return plain_console(None if sys.stdout.isatty() else ALL_COLUMNS)
 
 
 def _print_table(facts: Sequence[ModelFacts]) -> None:

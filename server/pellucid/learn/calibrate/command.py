@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from pellucid.completion.document_cursor import normalize_newlines
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
@@ -23,7 +21,7 @@ from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.learn.calibrate.cursors import SUFFIXES, ReplayCursor, divide, draw
 from pellucid.learn.calibrate.held_out_check import Findings, find
 from pellucid.learn.calibrate.logged_suggestions import logged_table
-from pellucid.learn.calibrate.plot import draw_findings
+from pellucid.learn.calibrate.plot import picture
 from pellucid.learn.calibrate.probability_models import MIN_SUGGESTIONS, check, fit_all
 from pellucid.learn.calibrate.replay import replay_cursors, replay_identity
 from pellucid.learn.calibrate.replay_records import SuggestionRecord, open_records
@@ -34,7 +32,8 @@ from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
 from pellucid.serving.assemble_front import assemble_front, check_front, join_engines
-from pellucid.system.svg import check_picture_path
+from pellucid.system.svg import check_picture_path, write_picture
+from pellucid.terminal.plain_tables import plain_console
 from pellucid.terminal.progress_bars import Bars, Steps
 from pellucid.text.assistant import LocalAssistant
 
@@ -193,9 +192,9 @@ def _report(findings: Findings, options: CalibrateOptions, path: Path | None) ->
         )
     else:
         width = None if sys.stdout.isatty() else WIDE
-        show(findings, Console(highlight=False, markup=False, emoji=False, width=width))
+        show(findings, plain_console(width))
     if options.plot is not None:
-        draw_findings(findings, options.plot)
+        write_picture(options.plot, picture(findings))
         sys.stderr.write(f"The chart is in {options.plot}.\n")
     if findings.scores[findings.calibration.kind].skill.low <= 0:
         sys.stderr.write(

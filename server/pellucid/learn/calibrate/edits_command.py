@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from pellucid.completion.edits.edit_gate import EditGate, default_gate
 from pellucid.config import Settings
@@ -30,6 +29,7 @@ from pellucid.learn.evaluate.suites.next_edit import NextEdit
 from pellucid.learn.exclusive_lock import locked
 from pellucid.learn.metrics import Interval
 from pellucid.models.calibrations import EditCalibrationFile, write
+from pellucid.terminal.plain_tables import plain_console, plain_table
 from pellucid.terminal.progress_bars import Steps
 from pellucid.text.assistant import LocalAssistant
 
@@ -81,7 +81,7 @@ def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
     if options.json:
         sys.stdout.write(json.dumps(gate.record | {"path": stored and str(stored)}) + "\n")
     else:
-        _show(fitted, table, Console(highlight=False, markup=False, emoji=False))
+        _show(fitted, table, plain_console())
     sys.stderr.write(f"{sentence}\n")
 
 
@@ -205,10 +205,7 @@ def _show(fitted: FittedGate, table: ReadProposals, console: Console) -> None:
         "The default model's calibration, and one fitted without the packages or commits that it judges (95 % "
         "intervals by these)"
     )
-    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    grid.add_column("")
-    for name in ("the default", "fitted"):
-        grid.add_column(name, justify="right")
+    grid = plain_table(("",), ("the default", "fitted"), title=title)
     rows: dict[str, Callable[[GateScore], Interval]] = {
         "AUROC": lambda score: score.auroc,
         "ECE, 10 bins": lambda score: score.calibration_error,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import CalibrationKind
 from pellucid.learn.calibrate.held_out_check import Findings
 from pellucid.learn.calibrate.report import MODEL_LABELS
 from pellucid.learn.metrics import Bin
-from pellucid.system.svg import Anchor, Mark, Picture, Scale, write_picture
+from pellucid.system.svg import Anchor, Mark, Picture, Scale
 
 SIDE = 240
 LEFT = 56
@@ -20,10 +19,6 @@ BOTTOM = TOP + SIDE
 COUNTS_HEIGHT = 54
 WIDTH = LEFT + 2 * STEP + SIDE + 30
 HEIGHT = BOTTOM + COUNTS_HEIGHT + 78
-
-
-def draw_findings(findings: Findings, path: Path) -> None:
-    write_picture(path, picture(findings))
 
 
 def picture(findings: Findings) -> Picture:

@@ -8,13 +8,16 @@ from math import isfinite
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table as Grid
+from rich.table import Table
 
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import CalibrationKind
 from pellucid.learn.calibrate.gate_levels import LevelOutcome
 from pellucid.learn.calibrate.held_out_check import Findings
 from pellucid.learn.metrics import Bin, Interval
+from pellucid.terminal.plain_tables import plain_table
+
+OUTCOMES = ("cost", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right")
 
 MODEL_LABELS: Mapping[CalibrationKind, str] = {
     CalibrationKind.RAW: "the mean probability, uncalibrated",
@@ -76,13 +79,11 @@ def show(findings: Findings, console: Console) -> None:
     console.print(_curve(findings))
 
 
-def _scores(findings: Findings) -> Grid:
+def _scores(findings: Findings) -> Table:
     """Return a table with a column per model; with intervals, a row is too wide."""
-    grid = _grid("Quality of the probabilities on files that were not used for fitting (95 % intervals by file)")
+    title = "Quality of the probabilities on files that were not used for fitting (95 % intervals by file)"
+    grid = plain_table(("",), [MODEL_LABELS[model.kind] for model in findings.models], title=title)
     scores = [findings.scores[model.kind] for model in findings.models]
-    grid.add_column("")
-    for model in findings.models:
-        grid.add_column(MODEL_LABELS[model.kind], justify="right")
     rows: dict[str, Sequence[Interval]] = {
         "ECE, 10 bins": [one.width for one in scores],
         "ECE, 15 of equal mass": [one.mass for one in scores],
@@ -97,20 +98,18 @@ def _scores(findings: Findings) -> Grid:
     return grid
 
 
-def _bars(findings: Findings) -> Grid:
-    grid = _grid("Predicted and observed, ten bins of equal width")
-    for name in ("before: predicted", "right", "of", "after: predicted", "right", "of"):
-        grid.add_column(name, justify="right")
+def _bars(findings: Findings) -> Table:
+    columns = ("before: predicted", "right", "of", "after: predicted", "right", "of")
+    grid = plain_table((), columns, title="Predicted and observed, ten bins of equal width")
     before, after = findings.bars[CalibrationKind.RAW], findings.bars[findings.calibration.kind]
     for number in range(max(len(before), len(after))):
         grid.add_row(*_bar(before, number), *_bar(after, number))
     return grid
 
 
-def _checks(findings: Findings) -> Grid:
-    grid = _grid("Calibration by group")
-    for name in ("", "suggestions", "right", "predicted before", "after"):
-        grid.add_column(name, justify="left" if not name else "right")
+def _checks(findings: Findings) -> Table:
+    columns = ("suggestions", "right", "predicted before", "after")
+    grid = plain_table(("",), columns, title="Calibration by group")
     for check in findings.checks:
         grid.add_row(
             check.name, f"{check.count:,}", _with_interval(check.right), f"{check.before:.3f}", f"{check.after:.3f}"
@@ -118,11 +117,8 @@ def _checks(findings: Findings) -> Grid:
     return grid
 
 
-def _levels(findings: Findings) -> Grid:
-    grid = _grid("Effect of each level")
-    columns = ("", "cost", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right")
-    for name in columns:
-        grid.add_column(name, justify="left" if not name else "right")
+def _levels(findings: Findings) -> Table:
+    grid = plain_table(("",), OUTCOMES, title="Effect of each level")
     for level in GateLevel:
         ours, theirs = findings.outcomes[level]
         grid.add_row(f"{level}, calibrated", f"{findings.calibration.costs[level]:g}", *_cells(ours))
@@ -130,10 +126,8 @@ def _levels(findings: Findings) -> Grid:
     return grid
 
 
-def _curve(findings: Findings) -> Grid:
-    grid = _grid("Wrong suggestions hidden against right ones lost")
-    for name in ("cost", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right"):
-        grid.add_column(name, justify="right")
+def _curve(findings: Findings) -> Table:
+    grid = plain_table((), OUTCOMES, title="Wrong suggestions hidden against right ones lost")
     for point in findings.tested:
         grid.add_row(f"{point.cost:g}", *_cells(point.outcome))
     return grid
@@ -174,7 +168,3 @@ def _each(value: Any, change: Callable[[float], float | None]) -> Any:
 
 def _files(table: Any) -> int:
     return len(set(table.files.tolist()))
-
-
-def _grid(title: str) -> Grid:
-    return Grid(title=title, title_justify="left", box=None, pad_edge=False)

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from pellucid.learn.evaluate.compare import ResultComparison
 from pellucid.learn.evaluate.results import EvaluationResults
 from pellucid.terminal.coloured_tokens import harmless
+from pellucid.terminal.plain_tables import plain_console, plain_table
 
 STYLES = {"better": "green", "worse": "red"}
 
 
 def show_results(results: EvaluationResults) -> None:
-    console = _console()
+    console = plain_console()
     for suite in results.suites:
-        table = Table(box=None, pad_edge=False, title=suite, title_justify="left", title_style="bold")
-        for name in ("figure", "model"):
-            table.add_column(name)
-        for name in ("value", "95 % interval", "of"):
-            table.add_column(name, justify="right")
+        table = plain_table(("figure", "model"), ("value", "95 % interval", "of"), title=suite)
+        table.title_style = "bold"
         notes: dict[str, list[str]] = {}
         rows: dict[str, list[list[str]]] = {}
         for model in results.models:
@@ -49,15 +45,10 @@ def show_results(results: EvaluationResults) -> None:
 
 
 def show_comparisons(comparisons: Sequence[ResultComparison]) -> None:
-    console = _console()
+    console = plain_console()
     for comparison in comparisons:
         console.print(Text(harmless(f"{comparison.before}, then {comparison.after}"), "bold"), soft_wrap=True)
-        table = Table(box=None, pad_edge=False)
-        for name in ("suite", "figure"):
-            table.add_column(name)
-        for name in ("difference (95 % interval)", "pairs"):
-            table.add_column(name, justify="right")
-        table.add_column("")
+        table = plain_table(("suite", "figure"), ("difference (95 % interval)", "pairs"), ("",))
         for change in comparison.changes:
             verdict = Text(change.verdict, STYLES.get(change.verdict, ""))
             table.add_row(change.suite, change.label, change.show_difference(), str(change.pairs), verdict)
@@ -73,7 +64,3 @@ def show_comparisons(comparisons: Sequence[ResultComparison]) -> None:
             "dim",
         )
     )
-
-
-def _console() -> Console:
-    return Console(highlight=False, markup=False, emoji=False)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from pellucid.learn.finetune.before_after import ComparisonRow
@@ -15,6 +15,11 @@ from pellucid.learn.finetune.estimate import Estimate
 from pellucid.learn.finetune.pipeline import FinetuneResult
 from pellucid.learn.finetune.repository_files import Dataset
 from pellucid.system.atomic_files import human
+from pellucid.terminal.plain_tables import plain_console, plain_table
+
+COLUMNS = ("before", "after", "difference (95 % interval)", "files")
+WIDE = 130
+"""Width of a table in a pipe."""
 
 STYLES = {"better": "green", "worse": "red", "no difference shown": "dim"}
 PREFIX_ONLY = (
@@ -44,7 +49,7 @@ def left_out(dataset: Dataset) -> list[str]:
 
 def show_estimate(found: Estimate, dataset: Dataset) -> None:
     console = _console()
-    table = _table("", "")
+    table = plain_table(("", ""), whole_names=True)
     memory = "not reported by this system" if found.memory is None else human(found.memory)
     for name, value in (
         (
@@ -74,7 +79,7 @@ def show_estimate(found: Estimate, dataset: Dataset) -> None:
 def show_tuned(tuned: FinetuneResult) -> None:
     console = _console()
     outcome = tuned.outcome
-    table = _table("held-out files", "before", "after", "difference (95 % interval)", "files", "")
+    table = plain_table(("held-out files",), COLUMNS, ("",), whole_names=True)
     for row in tuned.rows:
         words = row.verdict if row.verdict != "no difference shown" else "no difference shown by these files"
         figures = (_figure(row, row.before), _figure(row, row.after), _difference(row), str(row.units))
@@ -105,15 +110,5 @@ def _difference(row: ComparisonRow) -> str:
     return f"{value} ({low} to {high})"
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=any(columns))
-    for number, name in enumerate(columns):
-        table.add_column(name, justify="left" if number in (0, len(columns) - 1) else "right", no_wrap=number == 0)
-    return table
-
-
 def _console() -> Console:
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 130
-    return console
+    return plain_console(None if sys.stdout.isatty() else WIDE)

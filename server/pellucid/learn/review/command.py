@@ -10,15 +10,13 @@ from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.review.rater_agreement import agreements
 from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system.regular_files import read_text
+from pellucid.terminal.plain_tables import plain_console, plain_table
 from pellucid.terminal.progress_bars import Steps
 from pellucid.vocabulary.finish import Finish, FinishReason
 from pellucid.vocabulary.message import Message
@@ -29,11 +27,11 @@ from pellucid_webui.inspection.blind_review_results import results, sentences, t
 
 def list_reviews(settings: Settings) -> None:
     reviews = Reviews(settings.data / REVIEWS)
-    shown = Table("review", "a", "b", "pairs", "judged", box=None, pad_edge=False)
+    shown = plain_table(("review", "a", "b", "pairs", "judged"))
     for name in reviews.names():
         review, judged = reviews.find(name), {one.pair for one in reviews.judgements(name)}
         shown.add_row(name, review.a, review.b, str(len(review.pairs)), str(len(judged)))
-    Console(highlight=False, markup=False, emoji=False).print(
+    plain_console().print(
         shown
         if shown.rows
         else "There is no review yet: create one on the page, or with pellucid review NAME -m A -m B --prompts FILE."
@@ -125,13 +123,13 @@ async def _answer(assistant: Assistant, model: str | None, prompt: str, params: 
 
 
 def _print_results(review: Review, judgements: Sequence[Judgement]) -> None:
-    console, found = Console(highlight=False, markup=False, emoji=False), results(review, judgements)
+    console, found = plain_console(), results(review, judgements)
     console.print("\n".join(sentences(review, found)))
     if not judgements:
         console.print("Open the page's Review tab to judge.")
         return
     head, *rows = table(found)
-    shown = Table(*head, box=None, pad_edge=False)
+    shown = plain_table(head)
     for row in rows:
         shown.add_row(*row)
     console.print(shown)

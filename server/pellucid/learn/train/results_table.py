@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from pellucid.config import Settings
 from pellucid.learn.corpus import Document
@@ -19,6 +15,7 @@ from pellucid.models.untrusted_files import read_json
 from pellucid.serving.assemble import assemble
 from pellucid.system.atomic_files import human
 from pellucid.system.progress import Progress
+from pellucid.terminal.plain_tables import plain_console, plain_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +139,10 @@ def _disk_bytes(folder: Path) -> int:
 
 
 def show(results: TrainResults) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for found in results.rows:
-        table.add_column(found.name, justify="right", no_wrap=True)
+    table = plain_table(("",), [found.name for found in results.rows])
     for name, cell in _LINES.items():
         table.add_row(name, *(cell(found) for found in results.rows))
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    console = plain_console()
     console.print(table)
     for note in results.notes:
         console.print(note, style="dim")

@@ -25,12 +25,13 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate import held_out_check
 from pellucid.learn.calibrate.gate_levels import COSTS, CURVE_COSTS, curve, outcome, shown, shown_by_thresholds
 from pellucid.learn.calibrate.held_out_check import Findings, find
-from pellucid.learn.calibrate.plot import draw_findings, picture
+from pellucid.learn.calibrate.plot import picture
 from pellucid.learn.calibrate.probability_models import fit_all
 from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRecord
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.metrics import Interval
+from pellucid.system.svg import write_picture
 from support.editors.known_calibrations import RAW
 from support.editors.token_factory import token
 from support.learn.calibration_records import record, records
@@ -184,7 +185,7 @@ def test_shown(findings: Findings) -> None:
 def test_picture(findings: Findings, tmp_path: Path) -> None:
     """The picture is well-formed with counts and two colour schemes, and a bad path is an error."""
     path = tmp_path / "a.svg"
-    draw_findings(findings, path)
+    write_picture(path, picture(findings))
 
     root = ElementTree.fromstring(path.read_text())
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
@@ -194,4 +195,4 @@ def test_picture(findings: Findings, tmp_path: Path) -> None:
         assert str(bar.count) in texts
     assert "prefers-color-scheme: dark" in picture(findings).file()
     with pytest.raises(InvalidRequestError, match="The chart cannot be written to"):
-        draw_findings(findings, tmp_path)
+        write_picture(tmp_path, picture(findings))
