@@ -87,7 +87,8 @@ class PythonModel:
         **sampling: Any,
     ) -> TokenTrace:
         """Continue ``prefix`` or, with ``suffix``, fill the gap; ``files`` are further texts."""
-        return self._run(self._complete(prefix, suffix, files, model, sampling))
+        query = CompletionQuery(prefix, suffix, tuple(files), _params(sampling), model=model)
+        return self._run(self._collect(self._assistant.complete(query), model))
 
     async def acomplete(
         self,
@@ -99,7 +100,8 @@ class PythonModel:
         **sampling: Any,
     ) -> TokenTrace:
         """Do the same as ``complete`` without blocking."""
-        return await self._await(self._complete(prefix, suffix, files, model, sampling))
+        query = CompletionQuery(prefix, suffix, tuple(files), _params(sampling), model=model)
+        return await self._await(self._collect(self._assistant.complete(query), model))
 
     def chat(
         self,
@@ -130,13 +132,15 @@ class PythonModel:
 
     def score(self, text: str, *, model: str | None = None, top_logprobs: int = 0, windows: bool = False) -> TokenTrace:
         """Return the text's tokens with their probabilities."""
-        return self._run(self._score(text, model, top_logprobs, windows=windows))
+        query = ScoreQuery(text, model=model, top_logprobs=top_logprobs, windows=windows)
+        return self._run(self._collect(self._assistant.score(query), model))
 
     async def ascore(
         self, text: str, *, model: str | None = None, top_logprobs: int = 0, windows: bool = False
     ) -> TokenTrace:
         """Do the same as ``score`` without blocking."""
-        return await self._await(self._score(text, model, top_logprobs, windows=windows))
+        query = ScoreQuery(text, model=model, top_logprobs=top_logprobs, windows=windows)
+        return await self._await(self._collect(self._assistant.score(query), model))
 
     def models(self) -> list[str]:
         """Return the names of the models, the default model first."""
@@ -171,14 +175,6 @@ class PythonModel:
     ) -> None:
         self.close()
 
-    async def _complete(
-        self, prefix: str, suffix: str | None, files: Sequence[Extra], model: str | None, sampling: dict[str, Any]
-    ) -> TokenTrace:
-        return await self._collect(
-            self._assistant.complete(CompletionQuery(prefix, suffix, tuple(files), _params(sampling), model=model)),
-            model,
-        )
-
     async def _chat(
         self,
         messages: Messages,
@@ -192,10 +188,6 @@ class PythonModel:
             sent = (*sent[:-1], replace(sent[-1], images=(*pictures, *sent[-1].images)))
         query = ChatQuery(sent, _params(sampling), model=model, reasoning=reasoning)
         return await self._collect(self._assistant.chat(query), model)
-
-    async def _score(self, text: str, model: str | None, top_logprobs: int, *, windows: bool) -> TokenTrace:
-        query = ScoreQuery(text, model=model, top_logprobs=top_logprobs, windows=windows)
-        return await self._collect(self._assistant.score(query), model)
 
     async def _collect(self, items: Items, model: str | None) -> TokenTrace:
         name = model or (await self._assistant.cards())[0].name

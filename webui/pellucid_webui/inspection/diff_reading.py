@@ -9,7 +9,7 @@ from math import log
 from typing import Any
 
 from pellucid.vocabulary.token import Token
-from pellucid_webui.inspection.reading_figures import ReadingFigures, surprisal
+from pellucid_webui.inspection.reading_figures import ReadingFigures, ReadTokens
 from pellucid_webui.inspection.unified_diff import DiffLine, Hunk
 
 EQUAL_BITS = 0.005
@@ -17,18 +17,9 @@ EQUAL_BITS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class ScoredLine:
+class ScoredLine(ReadTokens):
     line: DiffLine
     tokens: tuple[Token, ...]
-
-    @property
-    def bits(self) -> float:
-        return sum(surprisal(token) for token in self.tokens)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the tokens that have a probability."""
-        return sum(len(token.bytes) for token in self.tokens if token.logprob is not None)
 
 
 @dataclass(eq=False)

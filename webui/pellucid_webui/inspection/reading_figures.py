@@ -38,16 +38,11 @@ class SurprisingLine:
         return self.bits / self.tokens
 
 
-@dataclass(frozen=True, slots=True)
-class ReadingFigures:
-    """Figures of a scored text; a first token without probability is not counted."""
+class ReadTokens:
+    """The surprise of tokens in all; a first token without probability is not counted."""
 
-    model: str
+    __slots__ = ()
     tokens: tuple[Token, ...]
-
-    @property
-    def perplexity(self) -> float | None:
-        return perplexity(self.tokens)
 
     @property
     def bits(self) -> float:
@@ -57,6 +52,18 @@ class ReadingFigures:
     def bytes(self) -> int:
         """Bytes of the tokens that have a probability."""
         return sum(len(token.bytes) for token in self.tokens if token.logprob is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingFigures(ReadTokens):
+    """Figures of a scored text; a first token without probability is not counted."""
+
+    model: str
+    tokens: tuple[Token, ...]
+
+    @property
+    def perplexity(self) -> float | None:
+        return perplexity(self.tokens)
 
     @property
     def bits_per_byte(self) -> float | None:
