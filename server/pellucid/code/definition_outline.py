@@ -20,19 +20,19 @@ MAX_LINE = 160
 MAX_SCANNED_LINES = 2_000
 """Maximum number of lines in which members are looked for."""
 
-_MODIFIERS = r"""(?:(?:export|default|public|private|protected|internal|static|final|abstract|sealed|async|unsafe|extern
+MODIFIERS = r"""(?:(?:export|default|public|private|protected|internal|static|final|abstract|sealed|async|unsafe|extern
     |inline|virtual|override|declare|readonly|partial|data|open|const|let|var|pub(?:\([^)]*\))?)\s+)*"""
 
 _CONTAINER = re.compile(
-    rf"\s*{_MODIFIERS}(?:class|interface|struct|enum|union|trait|impl|namespace|module|object|record|protocol"
+    rf"\s*{MODIFIERS}(?:class|interface|struct|enum|union|trait|impl|namespace|module|object|record|protocol"
     r"|extension)\b"
-    rf"|\s*{_MODIFIERS}(?:type\s+)?[\w$]+[^=(]*=\s*(?:Object\.freeze\()?\{{\s*$",
+    rf"|\s*{MODIFIERS}(?:type\s+)?[\w$]+[^=(]*=\s*(?:Object\.freeze\()?\{{\s*$",
     re.VERBOSE,
 )
 """The header of a definition with members."""
 
 _TOP_LEVEL = re.compile(
-    rf"{_MODIFIERS}(?:def|class|function\*?|fn|func|interface|struct|enum|union|impl|trait|type|module|namespace"
+    rf"{MODIFIERS}(?:def|class|function\*?|fn|func|interface|struct|enum|union|impl|trait|type|module|namespace"
     r"|object|record)\b"
     rf"|(?:export\s+)?(?:const|let|var)\s+\w+|[A-Z][A-Z0-9_]+\s*[:=]|[A-Za-z_][\w\s*&:<>,]*\([^;]*$",
     re.VERBOSE,
@@ -42,7 +42,7 @@ _NO_MEMBER = re.compile(
 )
 _ATTRIBUTE = re.compile(r"\s*(?:self|this)\.(?P<name>[A-Za-z_$][\w$]*)\s*(?::|=(?!=))")
 _MEMBER_NAME = re.compile(
-    rf"\s*{_MODIFIERS}(?:(?:get|set|def|function\*?|fn|func|class|interface|struct|enum|type|namespace|\#define)\s+)*"
+    rf"\s*{MODIFIERS}(?:(?:get|set|def|function\*?|fn|func|class|interface|struct|enum|type|namespace|\#define)\s+)*"
     r"(?:[\w<>\[\],.?*&]+\s+)*?\**(?P<name>[\w$#]+)\s*(?=[(<:=;?,{!]|$)",
     re.VERBOSE,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
@@ -171,6 +171,15 @@ def code_parts(text: str, syntax: Syntax) -> Iterator[tuple[int, int]]:
         begin += len(line)
 
 
+def with_masked_text(text: str, syntax: Syntax, mask: Callable[[int, int], str]) -> str:
+    """Return code with ``mask(begin, end)`` instead of each string and comment."""
+    pieces, at = [], 0
+    for begin, end in (*code_parts(text, syntax), (len(text), len(text))):
+        pieces += [mask(at, begin), text[begin:end]]
+        at = end
+    return "".join(pieces)
+
+
 def _is_ended(string: str) -> bool:
     escaped = (len(string) - 1 - len(string[:-1].rstrip("\\"))) % 2
     return len(string) > 1 and string[-1] == string[0] and not escaped
@@ -255,5 +264,9 @@ def _ends_with_function(code: str) -> bool:
     return _FUNCTION.search(code, name, begin) is not None
 
 
+def margin(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
 def indentation(line: str) -> int:
-    return len(line[: len(line) - len(line.lstrip())].expandtabs(TAB))
+    return len(margin(line).expandtabs(TAB))

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pellucid.code.language_syntax import Syntax, code_parts, find_syntax, indentation
+from pellucid.code.blocks import headers_around
+from pellucid.code.language_syntax import Syntax, find_syntax, with_masked_text
 from pellucid.completion.document_cursor import DocumentCursor
 
 MAX_NAMES = 32
@@ -61,10 +62,11 @@ def names_near(cursor: DocumentCursor) -> list[NamePlace]:
     lines = [*above[:-1], above[-1] + right, *below]
     syntax = find_syntax(cursor.language)
     top = _code(lines, 0, min(IMPORT_LINES, len(lines)), syntax)
-    near = _code(lines, max(here - SEARCHED_ABOVE, 0), min(here + 1 + LINES_BELOW, len(lines)), syntax)
+    first, end = max(here - SEARCHED_ABOVE, 0), min(here + 1 + LINES_BELOW, len(lines))
+    near = _code(lines, first, end, syntax)
     numbers = [
         *range(here - 1, max(here - LINES_ABOVE, 0) - 1, -1),
-        *_around(near, here),
+        *(first + number for number in headers_around(lines[first:end], list(near.values()), here - first)),
         *range(here + 1, min(here + 1 + LINES_BELOW, len(lines))),
     ]
     on_line = _names(near, [here])
@@ -83,11 +85,7 @@ def names_near(cursor: DocumentCursor) -> list[NamePlace]:
 def _code(lines: Sequence[str], first: int, end: int, syntax: Syntax) -> dict[int, str]:
     """Return some lines by number, with spaces for comments, strings and imports' modules."""
     text = "\n".join(lines[first:end])
-    code, at = "", 0
-    for begin, stop in code_parts(text, syntax):
-        code += _NO_LINE_END.sub(" ", text[at:begin]) + text[begin:stop]
-        at = stop
-    code += _NO_LINE_END.sub(" ", text[at:])
+    code = with_masked_text(text, syntax, lambda begin, stop: _NO_LINE_END.sub(" ", text[begin:stop]))
     code = _MODULE.sub(lambda found: _NO_LINE_END.sub(" ", found[0]), code)
     return dict(enumerate(code.split("\n"), first))
 
@@ -99,16 +97,6 @@ def _names(code: dict[int, str], numbers: Iterable[int]) -> list[NamePlace]:
         for match in _NAME.finditer(code.get(number, ""))
         if match[0] not in _WORDS
     ]
-
-
-def _around(code: dict[int, str], here: int) -> Iterator[int]:
-    """Yield the lines that open the blocks around a line, the innermost first."""
-    depth = indentation(code[here]) if code[here].strip() else len(code[here]) + 1
-    for number in range(here - 1, min(code) - 1, -1):
-        line = code[number]
-        if line.strip() and indentation(line) < depth and not line.lstrip().startswith((")", "]", "}")):
-            depth = indentation(line)
-            yield number
 
 
 def _imports(code: dict[int, str]) -> Iterator[int]:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import cached_property
-from itertools import pairwise
 from pathlib import PurePosixPath
 
-from pellucid.code.language_syntax import code_parts, find_syntax, indentation
+from pellucid.code.blocks import block_end, headers_around
+from pellucid.code.language_syntax import find_syntax, with_masked_text
 
 STRING, COMMENT = "\0", "\1"
 """The characters that stand for those of strings and comments."""
@@ -25,8 +25,6 @@ _CLASS = re.compile(
     r"|extension|protocol|CREATE\s+TABLE)\b(?!\s*[=(])",
     re.IGNORECASE,
 )
-_CONTINUES = re.compile(r"\s*[)\]].*[:{(]\s*$|\s*\{\s*$|\s*\)?\s*->")
-"""A line that belongs to the header above although it is not further in."""
 
 
 class Role(StrEnum):
@@ -48,43 +46,28 @@ class CodeView:
         syntax = find_syntax(self.language)
         marks = (*syntax.comments, *(begin for begin, _ in syntax.spans if begin in ("/*", "<!--", "--[[")))
         text = "\n".join(self.lines)
-        pieces: list[str] = []
-        parts = [*code_parts(text, syntax), (len(text), len(text))]
-        for (begin, end), (following, _) in pairwise([(0, 0), *parts]):
-            gap, before = text[end:following], text[end - 1 : end]
-            sign = COMMENT if gap.startswith(marks) else STRING
-            pieces += [text[begin:end], _masked(gap, sign, self.language, before)]
-        return "".join(pieces).split("\n")
+
+        def mask(begin: int, end: int) -> str:
+            sign = COMMENT if text.startswith(marks, begin) else STRING
+            return _masked(text[begin:end], sign, self.language, text[begin - 1 : begin])
+
+        return with_masked_text(text, syntax, mask).split("\n")
+
+    @cached_property
+    def _bare_code(self) -> list[str]:
+        return [line.replace(STRING, " ").replace(COMMENT, " ") for line in self.code]
 
     def role(self, line: int, column: int) -> Role:
         return role_of(self.code[line][column : column + 1])
 
     def block(self, header: int) -> range:
         """Return the lines of a header and of the block below."""
-        outer, end = indentation(self.lines[header]), header + 1
-        for index in range(header + 1, len(self.lines)):
-            line = self.lines[index]
-            if not line.strip():
-                continue
-            if indentation(line) <= outer and not (indentation(line) == outer and _CONTINUES.match(line)):
-                return range(header, index + 1 if line.strip()[0] in "})]" else end)
-            end = index + 1
-        return range(header, end)
+        return range(header, block_end(self.lines, header))
 
     def enclosing(self, line: int) -> int | None:
         """Return the header of the function or class around a line; None at the top of the file."""
-        level = indentation(self.lines[line])
-        for index in range(line - 1, -1, -1):
-            text = self.code[index]
-            if not text.strip() or indentation(text) >= level:
-                continue
-            if text.strip() == "{":  # The header above is no further out
-                level = indentation(text) + 1
-                continue
-            level = indentation(text)
-            if not _CONTROL.match(text) and text.strip()[0] not in ")]}":
-                return index
-        return None
+        headers = headers_around(self.lines, self._bare_code, line)
+        return next((index for index in headers if not _CONTROL.match(self.code[index])), None)
 
     def is_class(self, header: int) -> bool:
         return _CLASS.match(self.code[header]) is not None

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from pellucid.code.language_syntax import margin
 from pellucid.completion.edits.candidate import Evidence
 from pellucid.completion.edits.code_tokens import (
     Sign,
@@ -155,7 +156,7 @@ def substitutions(edit: Edit, lines: Sequence[str] = ()) -> Iterator[Substitutio
                 continue
             outer = "".join(before[begin:end])
             if replaced:  # The spaces around the replaced tokens stay
-                text = text.removeprefix(outer[: len(outer) - len(outer.lstrip())])
+                text = text.removeprefix(margin(outer))
                 text = text.removesuffix(outer[len(outer.rstrip()) :])
             left = _signs_of(before[:begin], reverse=True)
             right = _signs_of(before[end:], reverse=False)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 
+from pellucid.code.language_syntax import margin
 from pellucid.completion.edits.candidate import Candidate
 from pellucid.completion.edits.code_tokens import (
     IMPORT,
@@ -20,8 +20,6 @@ from pellucid.completion.edits.code_tokens import (
 from pellucid.completion.edits.edit_history import Edit
 
 MAX_INSERTED_LINES = 6
-
-_INDENTATION = re.compile(r"[ \t]*")
 
 
 def whole_line_changes(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Iterator[Candidate]:
@@ -63,7 +61,7 @@ def _insertions(inserted: Sequence[str], at: int, lines: Sequence[str], uri: str
             words = _same_shape(lines[anchor], line)
             if words is None:
                 continue
-            outer, inner = _indentation(lines[anchor]), _indentation(line)
+            outer, inner = margin(lines[anchor]), margin(line)
             copied = [renamed(one, words) for one in inserted]
             new = tuple(inner + one.removeprefix(outer) if one.strip() else one for one in copied)
             place = index + offset
@@ -124,8 +122,3 @@ def _names(line: str) -> set[str]:
 
 def _is_telling_line(line: str) -> bool:
     return any(map(is_telling, code_tokens(line)))
-
-
-def _indentation(line: str) -> str:
-    found = _INDENTATION.match(line)
-    return found[0] if found else ""

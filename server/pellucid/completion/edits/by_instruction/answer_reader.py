@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-from pellucid.code.language_syntax import may_be_prose
+from pellucid.code.language_syntax import margin, may_be_prose
 from pellucid.completion.edits.by_instruction.selected_lines import Indentation, SelectedLines
 from pellucid.vocabulary.token import Token
 
@@ -86,7 +86,7 @@ class AnswerReader:
                 self._blank.append(span)
             return []
         if self._margin is None:
-            self._margin = _margin(line)
+            self._margin = len(margin(line))
         if not self.lines and not self._may_be_prose and _is_sentence(line):
             self.is_prose = True
             return []
@@ -98,24 +98,20 @@ class AnswerReader:
 
     def _is_end(self, line: str) -> bool:
         """Return whether a fence closes the answer or repeats the opening, so is not text."""
-        margin, name = _margin(line), line.strip().lstrip("`")
+        column, name = len(margin(line)), line.strip().lstrip("`")
         if name and _FENCE_NAME.fullmatch(name) is None:
             return False
-        if self._inner is not None and (name or margin >= self._inner):
-            if not name and margin == self._inner:
+        if self._inner is not None and (name or column >= self._inner):
+            if not name and column == self._inner:
                 self._inner = None
             return False
-        if not name and margin <= (self._margin or 0):
+        if not name and column <= (self._margin or 0):
             self.closed = True
             return True
         if name and not self.lines and not self._may_be_prose:
             return True
-        self._inner = margin
+        self._inner = column
         return False
-
-
-def _margin(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 def _is_sentence(line: str) -> bool:

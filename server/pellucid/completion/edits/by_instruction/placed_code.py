@@ -13,6 +13,9 @@ from difflib import get_close_matches
 from itertools import takewhile
 from textwrap import dedent
 
+from pellucid.code.blocks import block_end
+from pellucid.code.definition_outline import MODIFIERS
+from pellucid.code.language_syntax import margin
 from pellucid.code.line_rules import is_telling
 from pellucid.completion.edits.by_instruction.edit_query import Hunk
 from pellucid.completion.edits.by_instruction.line_changes import line_changes
@@ -21,14 +24,11 @@ from pellucid.completion.edits.by_instruction.selected_lines import Indentation,
 SIMILAR = 0.6
 """The least similarity of a changed line to the line in its place, as difflib measures it."""
 
-_WORDS = (
-    r"(?:export|default|public|private|protected|internal|static|async|final|abstract|override|inline|unsafe|local|"
-    r"pub(?:\([^)]*\))?)"
-)
 _KINDS = r"(?:def|class|function\*?|func|fun|fn|interface|struct|enum|trait|impl|type|module|namespace)"
 _DEFINITION = re.compile(
-    rf"\s*(?:{_WORDS}\s+)*(?:{_KINDS}\s+(?:\([^)]*\)\s*)?(?P<name>[\w$.:]+?)\b|"
-    r"(?:const|let|var)\s+(?P<variable>[\w$]+)\s*=\s*(?:async\s*)?(?:\(|function\b|\w+\s*=>))"
+    rf"\s*{MODIFIERS}(?:{_KINDS}\s+(?:\([^)]*\)\s*)?(?P<name>[\w$.:]+?)\b|"
+    r"(?:const|let|var)\s+(?P<variable>[\w$]+)\s*=\s*(?:async\s*)?(?:\(|function\b|\w+\s*=>))",
+    re.VERBOSE,
 )
 _ABOVE = re.compile(r"\s*(?:@|#|//|/?\*|--)")
 """A decorator or a comment above a definition."""
@@ -69,12 +69,12 @@ def _by_definition(document: str, lines: Sequence[str], new: Sequence[str]) -> l
     """Return [] if the document defines no common name, or a common name twice."""
     known = list(_definitions(lines))
     places = {old.name: old for old in known}
-    added = [made for made in _definitions(new) if not _indentation(new[made.first])]
+    added = [made for made in _definitions(new) if not margin(new[made.first])]
     shared = [made.name for made in added if made.name in places]
     if not shared or any([old.name for old in known].count(name) > 1 for name in shared):
         return []
     hunks = []
-    margin = _margin(lines[places[shared[0]].first])
+    outer = margin(lines[places[shared[0]].first])
     at = places[shared[0]].start
     covered: set[int] = set()
     for number, made in enumerate(added):
@@ -85,7 +85,7 @@ def _by_definition(document: str, lines: Sequence[str], new: Sequence[str]) -> l
             hunks += _replaced(document, first, place.end, new[made.start : made.end])
             at = place.end
             continue
-        text = [margin + line if line.strip() else "" for line in new[made.start : made.end]]
+        text = [outer + line if line.strip() else "" for line in new[made.start : made.end]]
         before = added[number - 1].end if number else made.start
         blank = [""] * (made.start - before) if number else []
         after = [""] * (added[1].start - made.end) if not number else []
@@ -97,7 +97,7 @@ def _by_definition(document: str, lines: Sequence[str], new: Sequence[str]) -> l
 def _imports(lines: Sequence[str], new: Sequence[str]) -> list[Hunk]:
     present = {line.strip() for line in lines}
     missing = tuple(line for line in new if _IMPORT.match(line) and line.strip() not in present)
-    known = [index for index, line in enumerate(lines) if _IMPORT.match(line) and not _indentation(line)]
+    known = [index for index, line in enumerate(lines) if _IMPORT.match(line) and not margin(line)]
     return [Hunk(known[-1] + 1 if known else 0, (), missing)] if missing else []
 
 
@@ -130,30 +130,6 @@ def _definitions(lines: Sequence[str]) -> Iterator[_Definition]:
     for first, line in enumerate(lines):
         if found := _DEFINITION.match(line):
             above = takewhile(_ABOVE.match, reversed(lines[:first]))
-            yield _Definition(found["name"] or found["variable"], first - len(list(above)), first, _end(lines, first))
-
-
-def _end(lines: Sequence[str], first: int) -> int:
-    """Return the line after a definition, by indentation and closing brackets."""
-    end, outer = first + 1, _indentation(lines[first])
-    for index in range(first + 1, len(lines)):
-        text = lines[index].strip()
-        if not text:
-            continue
-        if _indentation(lines[index]) > outer or text[0] == "{":
-            end = index + 1
-        elif _indentation(lines[index]) == outer and (text[0] in "})]" or re.match(r"end\b", text)):
-            end = index + 1
-            if not text.endswith(("{", ":", "(")):
-                break
-        else:
-            break
-    return end
-
-
-def _margin(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())]
-
-
-def _indentation(line: str) -> int:
-    return len(_margin(line.expandtabs(4)))
+            yield _Definition(
+                found["name"] or found["variable"], first - len(list(above)), first, block_end(lines, first)
+            )
