@@ -31,6 +31,7 @@ from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage
+from support.page.small_page_server import kept_answer
 from support.servers.http_servers import TINY, ScriptedAssistant, live_scripted
 from support.servers.started_commands import Start, started_commands
 
@@ -207,15 +208,6 @@ def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iter
                 time.sleep(0.01)
             yield page_server
         go_on.set()
-
-
-def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
-    """Return the text and the end of the only kept answer."""
-    store = ConversationStore(data / "conversations.db")
-    (summary,) = store.list(LOCAL)
-    (node,) = store.conversation(LOCAL, summary.id).nodes.values()
-    store.close()
-    return node.text, node.end
 
 
 def test_answers_have_their_grace_time(tmp_path: Path, port: int) -> None:

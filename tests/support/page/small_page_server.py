@@ -17,9 +17,10 @@ import httpx
 from pellucid.api.routes.info import about, notice_of
 from pellucid.api.server_state import ServerState
 from pellucid.client.assistant_protocol import Assistant, AssistantFor
-from pellucid.door.api_keys import read_keys
+from pellucid.door.api_keys import LOCAL, read_keys
 from pellucid.door.plain_page import PageNotice
 from pellucid.door.user_assistant import UserAssistant
+from pellucid.vocabulary.finish import FinishReason
 from pellucid.vocabulary.message import Message
 from pellucid.vocabulary.query import ChatQuery
 from pellucid.vocabulary.token import Token
@@ -116,3 +117,12 @@ def paged(
     with live(state, page, proxies) as server, httpx.Client(base_url=server.url, timeout=30, trust_env=False) as http:
         http.headers["origin"] = server.url
         yield PagedServer(server, page, http)
+
+
+def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
+    """Return the text and the end of the only kept answer."""
+    store = ConversationStore(data / "conversations.db")
+    (summary,) = store.list(LOCAL)
+    (node,) = store.conversation(LOCAL, summary.id).nodes.values()
+    store.close()
+    return node.text, node.end

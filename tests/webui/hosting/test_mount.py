@@ -33,7 +33,7 @@ from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.mount import PREPARING
-from support.page.small_page_server import PagedServer, page_of, paged, small_page
+from support.page.small_page_server import PagedServer, kept_answer, page_of, paged, small_page
 from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
 
 pytestmark = pytest.mark.slow
@@ -372,15 +372,6 @@ def unwatched_page(assistant_for: AssistantFor, store: ConversationStore, turns:
     with gr.Blocks() as blocks:
         gr.Textbox()
     return GradioPage(blocks, routes={"begin": begin})
-
-
-def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
-    """Return the only saved answer, and the reason for the end."""
-    store = ConversationStore(data / "conversations.db")
-    (summary,) = store.list(LOCAL)
-    (node,) = store.conversation(LOCAL, summary.id).nodes.values()
-    store.close()
-    return node.text, node.end
 
 
 def hanging(started: threading.Event) -> ScriptedAssistant:

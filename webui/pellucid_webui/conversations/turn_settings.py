@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields, replace
 from math import isfinite
 from typing import Any, Literal, Self, get_args
 
@@ -142,6 +142,14 @@ def settings_of_controls(values: object) -> TurnSettings:
     settings = TurnSettings.read(found)
     settings.sampling()
     return settings
+
+
+def settings_of_retry(settings: TurnSettings, other: object) -> TurnSettings:
+    """Return settings with the page's model and temperature."""
+    model, temperature = (other.get("model"), other.get("temperature")) if isinstance(other, Mapping) else (None, None)
+    if not isinstance(model, str) or not isinstance(temperature, int | float) or isinstance(temperature, bool):
+        raise InvalidRequestError("The page sent no valid model and temperature: reload it.")
+    return replace(settings, model=model, temperature=float(temperature))
 
 
 def _seed(text: str) -> int | None:

@@ -20,10 +20,14 @@ from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import Conversation, Node
 from pellucid_webui.conversations.model_view import ALL_MESSAGES, messages_of, nodes_in_view, view_of
-from pellucid_webui.conversations.retry_settings import other_settings
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
-from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings, settings_of_controls
+from pellucid_webui.conversations.turn_settings import (
+    ALTERNATIVES,
+    TurnSettings,
+    settings_of_controls,
+    settings_of_retry,
+)
 from pellucid_webui.inspection.alignment import message_tokens
 from pellucid_webui.inspection.scoring import score
 from pellucid_webui.page_threads import in_page_thread, in_rendering_thread
@@ -150,7 +154,7 @@ class ChatRoute:
         id, settings, node = _conversation_id(asked), _settings(asked), _number(asked, "node")
         actions = self._actions(owner)
         if "with" in asked:  # Settings for this answer only.
-            turn = await actions.retry(id, node, other_settings(settings, asked["with"]))
+            turn = await actions.retry(id, node, settings_of_retry(settings, asked["with"]))
             return {"conversation": id, "node": turn.node}
         turn = await actions.retry(id, node, settings, remedy=remedy_of(asked), reads_all=asked.get("remedy") == "all")
         return await self._started(owner, id, settings, turn, asked)

@@ -10,8 +10,8 @@ from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.model_view import messages_of, view_of
-from pellucid_webui.conversations.retry_settings import other_settings
 from pellucid_webui.conversations.storage.store import ConversationStore
+from pellucid_webui.conversations.turn_settings import settings_of_retry
 from pellucid_webui.inspection.comparison import LETTERS, ChatSource, Column, Comparison, StoredAnswer
 from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.routes.comparison_form import fields_of
@@ -98,7 +98,7 @@ def _answer(conversation: Conversation, number: object) -> Node:
 
 def _column(conversation: Conversation, first: Node, asked: Mapping[str, Any]) -> dict[str, Any]:
     if "answer" not in asked:
-        return fields_of(other_settings(conversation.settings_of(first), asked))
+        return fields_of(settings_of_retry(conversation.settings_of(first), asked))
     node = _answer(conversation, asked["answer"])
     without = {"pictures": False} if asked.get("pictures") is False else {}
     return fields_of(conversation.settings_of(node)) | {"answer": node.id} | without
