@@ -6,7 +6,7 @@ import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, afterEach, before, test } from "node:test";
-import { freePort, ROOT, serve, serveCode, stop, writeSettings } from "./processes.mjs";
+import { freePort, PLAIN_WINDOW, ROOT, serve, serveCode, stop, writeSettings } from "./processes.mjs";
 import { eventually, Workbench } from "./workbench.mjs";
 
 const STATS = `"""Statistics of lists of numbers."""
@@ -36,19 +36,11 @@ before(async () => {
   await cp(path.join(import.meta.dirname, "probe"), path.join(folder, "extensions/pellucid.probe-0.0.1"), { recursive: true });
   port = await freePort();
   settings = {
+    ...PLAIN_WINDOW,
     "pellucid.command": [path.join(ROOT, ".venv/bin/pellucid"), "lsp"],
     "pellucid.server.url": `http://127.0.0.1:${port}`,
     "pellucid.server.start": false,
-    "editor.minimap.enabled": false,
-    "extensions.autoCheckUpdates": false,
-    "extensions.autoUpdate": false,
-    "files.autoSave": "off",
     "security.workspace.trust.enabled": false,
-    "telemetry.telemetryLevel": "off",
-    "workbench.colorTheme": "Default Dark Modern",
-    "workbench.reduceMotion": "on",
-    "workbench.secondarySideBar.defaultVisibility": "hidden",
-    "workbench.startupEditor": "none",
   };
   workbench = await Workbench.open(await serveCode(folder, settings), folder);
   chat = workbench.chat;

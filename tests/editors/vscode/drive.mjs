@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { isDeepStrictEqual, promisify } from "node:util";
-import { languageServers, ROOT, serve, serveCode, stop, writeSettings } from "./processes.mjs";
+import { languageServers, PLAIN_WINDOW, ROOT, serve, serveCode, stop, writeSettings } from "./processes.mjs";
 import { eventually, Workbench } from "./workbench.mjs";
 
 const SHOP = `def total(items):
@@ -90,25 +90,17 @@ before(async () => {
   await writeFile(path.join(path.dirname(file), "till.py"), TILL);
   await writeFile(path.join(path.dirname(file), "broken.json"), '{"first": 1 "second": 2}\n');
   settings = {
+    ...PLAIN_WINDOW,
     "pellucid.command": [path.join(ROOT, ".venv/bin/pellucid"), "lsp"],
     "pellucid.server.url": await serve(folder),
     "pellucid.server.start": false,
     "pellucid.completion.level": "eager", // so that a suggestion is shown of which the small model is not sure
     "chat.disableAIFeatures": true,
-    "editor.minimap.enabled": false,
     "editor.quickSuggestions": {
       other: "off",
       comments: "off",
       strings: "off",
     },
-    "extensions.autoCheckUpdates": false,
-    "extensions.autoUpdate": false,
-    "files.autoSave": "off",
-    "telemetry.telemetryLevel": "off",
-    "workbench.colorTheme": "Default Dark Modern",
-    "workbench.reduceMotion": "on",
-    "workbench.secondarySideBar.defaultVisibility": "hidden",
-    "workbench.startupEditor": "none",
   };
   workbench = await Workbench.open(await serveCode(folder, settings), folder);
 });

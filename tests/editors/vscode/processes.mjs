@@ -12,6 +12,19 @@ export const BUILD = path.join(ROOT, "build/vscode");
 const CODE_SERVER = path.join(BUILD, "node_modules/code-server/out/node/entry.js");
 const PELLUCID = path.join(ROOT, ".venv/bin/pellucid");
 
+/** Settings of a window that looks the same in each test, and changes nothing by itself. */
+export const PLAIN_WINDOW = {
+  "editor.minimap.enabled": false,
+  "extensions.autoCheckUpdates": false,
+  "extensions.autoUpdate": false,
+  "files.autoSave": "off",
+  "telemetry.telemetryLevel": "off",
+  "workbench.colorTheme": "Default Dark Modern",
+  "workbench.reduceMotion": "on",
+  "workbench.secondarySideBar.defaultVisibility": "hidden",
+  "workbench.startupEditor": "none",
+};
+
 /** Processes that are ended, last first, by `stop()`. */
 const started = [];
 

@@ -62,12 +62,6 @@ async def choose(page: Page, label: str, option: str, which: int = 0) -> None:
     await page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
 
 
-async def unfold(page: Page, name: str) -> None:
-    """Open the visible accordions with this name."""
-    for found in await page.get_by_role("button", name=name).locator("visible=true").all():
-        await found.click()
-
-
 async def set_number(page: Page, label: str, value: float, which: int = 0) -> None:
     """Set the field or slider with this label, by number if several are visible."""
     fields = page.get_by_label(label, exact=True).or_(page.get_by_label(f"number input for {label}", exact=True))

@@ -184,6 +184,18 @@ local function closed(view)
   vim.cmd.startinsert({ bang = view.cursor[2] >= line_length })
 end
 
+--- Fill the window, with the token at `index` (from 0) open, and open the token of each line to which the cursor moves.
+local function fill_float(view, index)
+  render(view, index)
+  vim.api.nvim_win_set_cursor(view.float.win, { index + 1, 0 })
+  vim.api.nvim_create_autocmd("CursorMoved", {
+    buffer = view.float.buf,
+    callback = function()
+      follow(view)
+    end,
+  })
+end
+
 local function show(answer, inserting)
   if #answer.tokens == 0 then
     return client.warn("the suggestion has no tokens.")
@@ -200,13 +212,7 @@ local function show(answer, inserting)
     closed(view)
   end)
   local function fill()
-    render(view, 0)
-    vim.api.nvim_create_autocmd("CursorMoved", {
-      buffer = view.float.buf,
-      callback = function()
-        follow(view)
-      end,
-    })
+    fill_float(view, 0)
   end
   if inserting then
     -- At the end of insert mode Neovim deletes an indent that it inserted itself: the blanks at the cursor, here those of the first line.
@@ -224,14 +230,7 @@ end
 local function inspect(shown)
   local view = { answer = shown }
   view.float = float.open(shown.title)
-  render(view, shown.index)
-  vim.api.nvim_win_set_cursor(view.float.win, { shown.index + 1, 0 })
-  vim.api.nvim_create_autocmd("CursorMoved", {
-    buffer = view.float.buf,
-    callback = function()
-      follow(view)
-    end,
-  })
+  fill_float(view, shown.index)
 end
 
 --- Let the window show, in a buffer, what `source` returns: {title, tokens, index}, or nil and a sentence.
