@@ -230,26 +230,10 @@ class StandInReplica:
                     if fault is not None and sent == fault.tokens:
                         self.fired.append(fault)
                         if fault.kind == "error event":
-                            yield line(
-                                {
-                                    "error": {
-                                        "message": "EngineCore encountered an issue.",
-                                        "type": "InternalServerError",
-                                        "code": 500,
-                                    }
-                                }
-                            )
+                            yield error_line("EngineCore encountered an issue.", "InternalServerError", 500)
                             yield "data: [DONE]\n\n"
                         elif fault.kind == "refusal":
-                            yield line(
-                                {
-                                    "error": {
-                                        "message": "min_p is not supported.",
-                                        "type": "BadRequestError",
-                                        "code": 400,
-                                    }
-                                }
-                            )
+                            yield error_line("min_p is not supported.", "BadRequestError", 400)
                         elif fault.kind == "garbage":
                             yield "data: {nonsense\n\n"
                         if fault.kind == "cut":
@@ -326,6 +310,10 @@ class StandInReplica:
 def line(data: dict[str, Any]) -> str:
     """Return an event of a stream."""
     return f"data: {json.dumps(data)}\n\n"
+
+
+def error_line(message: str, kind: str, code: int) -> str:
+    return line({"error": {"message": message, "type": kind, "code": code}})
 
 
 def refusal(status: int, message: str, kind: str = "BadRequestError") -> Response:

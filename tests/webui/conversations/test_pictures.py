@@ -18,6 +18,7 @@ from pellucid_webui.conversations.model_view import messages_of
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
+from support.page.import_text import import_text
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, tokens
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -51,7 +52,7 @@ def test_kept_pictures(tmp_path: Path, export: Callable[[ConversationStore, str,
         store.add("ann", id, None, USER, "What?", pictures=[PICTURE])
     with closing(ConversationStore(tmp_path / "kept.db")) as store:
         assert [node.pictures for node in store.conversation("ann", id).path()] == [(PICTURE,)]
-        path = store.conversation("ann", import_export.read(store, "ann", export(store, "ann", id), name)).path()
+        path = store.conversation("ann", import_text(store, "ann", export(store, "ann", id), name)).path()
     assert [node.pictures for node in path] == [(PICTURE,)]
     assert [message.images for message in messages_of(path, "", SETTINGS)] == [(Image(0, PICTURE.url),)]
 
@@ -71,7 +72,7 @@ def test_refused_imports(tmp_path: Path, role: str, url: str, said: str) -> None
         store.add("ann", id, None, role, "What?", pictures=[Picture("a.png", url)])
         text = import_export.as_json(store, "ann", id)
         with pytest.raises(InvalidRequestError, match=said):
-            import_export.read(store, "ann", text, "a.json")
+            import_text(store, "ann", text, "a.json")
 
 
 async def test_a_model_without_eyes(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from pellucid_webui.conversations.exchange.markdown_format import from_markdown,
 from pellucid_webui.conversations.storage.folders import MAX_NAME
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
+from support.page.import_text import import_text
 from support.page.scripted_assistant import tokens
 
 SETTINGS = TurnSettings(model="m", system="Be brief.\nPlease.", temperature=0.5, seed=7)
@@ -124,7 +125,7 @@ class TestJson:
     def test_the_same_conversation(self, store: ConversationStore, id: str) -> None:
         """An imported conversation has new ids, and gives the same file when exported again."""
         text = import_export.as_json(store, "ann", id)
-        copy = import_export.read(store, "bob", text, "Conversation.JSON")
+        copy = import_text(store, "bob", text, "Conversation.JSON")
         assert copy != id
         assert import_export.as_json(store, "bob", copy) == text
         assert len(store.list("bob", "thanks")) == 1
@@ -142,15 +143,15 @@ class TestJson:
         store.folders.move("ann", id, folder)
         store.folders.pin("ann", id, True)
         text = write(store, "ann", id)
-        again = import_export.read(store, "ann", text, name)
-        copies = [import_export.read(store, "bob", text, name) for _ in range(2)]
+        again = import_text(store, "ann", text, name)
+        copies = [import_text(store, "bob", text, name) for _ in range(2)]
         assert {(one.pinned, one.folder) for one in store.list("ann") if one.id in (id, again)} == {(True, folder)}
         (new,) = store.folders.list("bob")
         assert new.name == 'Bread & "butter"'
         assert {one.id: (one.pinned, one.folder) for one in store.list("bob")} == dict.fromkeys(copies, (True, new.id))
         store.folders.delete("ann", folder)
         store.folders.pin("ann", id, False)
-        plain = import_export.read(store, "bob", write(store, "ann", id), name)
+        plain = import_text(store, "bob", write(store, "ann", id), name)
         assert [(one.pinned, one.folder) for one in store.list("bob") if one.id == plain] == [(False, None)]
 
     @pytest.mark.parametrize("folder", ["", " ", "x" * (MAX_NAME + 1)])
@@ -158,14 +159,14 @@ class TestJson:
         """A file with an invalid folder name is refused, and nothing is saved."""
         text = json.dumps(written(store, id) | {"folder": folder})
         with pytest.raises(InvalidRequestError, match=r"a\.json cannot be imported: The .*folder has"):
-            import_export.read(store, "bob", text, "a.json")
+            import_text(store, "bob", text, "a.json")
         assert (store.list("bob"), store.folders.list("bob")) == ([], [])
 
     def test_a_file_without_pin_and_folder(self, store: ConversationStore, id: str) -> None:
         """A file of an earlier release has no pin or folder, and is imported outside of folders."""
         found = written(store, id)
         del found["pinned"], found["folder"]
-        import_export.read(store, "bob", json.dumps(found), "a.json")
+        import_text(store, "bob", json.dumps(found), "a.json")
         assert [(one.pinned, one.folder) for one in store.list("bob")] == [(False, None)]
 
     def test_details(self, store: ConversationStore, id: str) -> None:
@@ -186,7 +187,7 @@ class TestJson:
     def test_an_empty_conversation(self, store: ConversationStore) -> None:
         """A conversation without messages can be exported and imported."""
         text = import_export.as_json(store, "ann", store.create("ann", SETTINGS))
-        assert import_export.as_json(store, "bob", import_export.read(store, "bob", text, "a.json")) == text
+        assert import_export.as_json(store, "bob", import_text(store, "bob", text, "a.json")) == text
         assert from_json(text).conversation.nodes == {}
 
     def test_another_owners(self, store: ConversationStore, id: str) -> None:
@@ -260,7 +261,7 @@ class TestJson:
             at = at[step]
         at[place[-1]] = value
         with pytest.raises(InvalidRequestError, match=r"^mine\.json cannot be imported: ") as caught:
-            import_export.read(store, "bob", json.dumps(found), "mine.json")
+            import_text(store, "bob", json.dumps(found), "mine.json")
         assert sentence is None or str(caught.value) == f"mine.json cannot be imported: {sentence}"
         assert "\n" not in str(caught.value)
         assert store.list("bob") == []
@@ -271,7 +272,7 @@ class TestJson:
         found = written(store, id)
         del found[name]
         with pytest.raises(InvalidRequestError, match=f"{name}: Field required"):
-            import_export.read(store, "bob", json.dumps(found), "a.json")
+            import_text(store, "bob", json.dumps(found), "a.json")
 
     @pytest.mark.parametrize(
         ("text", "sentence"),
@@ -290,7 +291,7 @@ class TestJson:
     def test_what_is_no_conversation(self, store: ConversationStore, text: str, sentence: str) -> None:
         """Other JSON, and text in another format, is refused with the reason."""
         with pytest.raises(InvalidRequestError, match=f"a.json cannot be imported: {sentence}"):
-            import_export.read(store, "bob", text, "a.json")
+            import_text(store, "bob", text, "a.json")
 
 
 class TestFiles:
@@ -298,15 +299,15 @@ class TestFiles:
     def test_names(self, store: ConversationStore, id: str, name: str) -> None:
         """The content of a file determines the type; the name is ignored."""
         for text in (import_export.as_json(store, "ann", id), import_export.as_markdown(store, "ann", id)):
-            assert store.conversation("bob", import_export.read(store, "bob", text, name)).title == 'A "title"'
+            assert store.conversation("bob", import_text(store, "bob", text, name)).title == 'A "title"'
         with pytest.raises(
             InvalidRequestError, match=r"cannot be imported: It is no export that Pellucid can read: choose one of"
         ):
-            import_export.read(store, "ann", "{}", name)
+            import_text(store, "ann", "{}", name)
 
     def test_packed(self) -> None:
         """Files are sent as gzip."""
-        assert import_export.unpacked(gzip.compress("Größe\r\n".encode()), "a.md") == "Größe\r\n"
+        assert import_export.unpacked(gzip.compress(b"one\r\n"), "a.md") == b"one\r\n"
 
     def test_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A file over the limit is not unpacked completely."""
@@ -321,13 +322,13 @@ class TestFiles:
         with pytest.raises(InvalidRequestError, match=r"^a\.json was damaged in transit: choose it again\.$"):
             import_export.unpacked(data, "a.json")
 
-    def test_no_text(self) -> None:
+    def test_no_text(self, store: ConversationStore) -> None:
         """An image is not a conversation."""
         with pytest.raises(
             InvalidRequestError,
             match=r"^a\.png is not UTF-8 text: choose a file that ends in \.json, \.jsonl, \.md or \.zip\.$",
         ):
-            import_export.unpacked(gzip.compress(b"\x89PNG"), "a.png")
+            import_export.read_file(store, "bob", gzip.compress(b"\x89PNG"), "a.png", TurnSettings())
 
     def test_a_mark_in_front(self, store: ConversationStore, id: str) -> None:
         """A file may begin with a byte order mark."""
@@ -335,7 +336,7 @@ class TestFiles:
             (import_export.as_json(store, "ann", id), "a.json"),
             (import_export.as_markdown(store, "ann", id), "a.md"),
         ):
-            assert import_export.read(store, "bob", "\ufeff" + text, name)
+            assert import_text(store, "bob", "\ufeff" + text, name)
 
 
 def chain(*texts: str, title: str = "T", model: str = "m", settings: TurnSettings = SETTINGS) -> Conversation:
@@ -390,7 +391,7 @@ class TestMarkdown:
 
     def test_through_the_store(self, store: ConversationStore, id: str) -> None:
         """A Markdown path is imported as a conversation of its own."""
-        copy = import_export.read(store, "bob", import_export.as_markdown(store, "ann", id), "a.md")
+        copy = import_text(store, "bob", import_export.as_markdown(store, "ann", id), "a.md")
         path = store.conversation("bob", copy).path()
         assert [(node.role, node.text, node.end) for node in path] == [
             (USER, "How?", FinishReason.STOP),
@@ -526,7 +527,7 @@ class TestMarkdown:
         """Each error in a file is reported in a sentence, and nothing is saved."""
         text = to_markdown(chain("question", "answer")).replace(*change, 1)
         with pytest.raises(InvalidRequestError, match=r"^a\.md cannot be imported: ") as caught:
-            import_export.read(store, "bob", text, "a.md")
+            import_text(store, "bob", text, "a.md")
         assert sentence is None or str(caught.value) == f"a.md cannot be imported: {sentence}"
         assert store.list("bob") == []
 
@@ -582,5 +583,5 @@ def test_any_conversation_through_the_store(store: ConversationStore, archive: A
     """Any conversation is restored from JSON, also into a store."""
     text = to_json(archive)
     assert from_json(text) == archive
-    id = import_export.read(store, "ann", text, "a.json")
+    id = import_text(store, "ann", text, "a.json")
     assert import_export.as_json(store, "ann", id) == text

@@ -26,6 +26,7 @@ from pellucid_webui.conversations.exchange.import_formats import recognition
 from pellucid_webui.conversations.exchange.import_formats.recognition import UNKNOWN
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
+from support.page.import_text import import_text
 from support.trial_counts import trial_count
 
 SHOWN = TurnSettings(model="m", system="Mine.", temperature=0.25, answer_format="json_object")
@@ -484,4 +485,4 @@ class TestHostile:
             return
         for id in imported.ids:
             text = import_export.as_json(store, "ann", id)
-            assert import_export.read(store, "ann", text, "again.json")
+            assert import_text(store, "ann", text, "again.json")

@@ -16,6 +16,7 @@ from pellucid_webui.conversations.exchange import import_export
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import LARGEST, TurnSettings
 from pellucid_webui.routes.conversation_display import RenderedMessages, state_of
+from support.page.import_text import import_text
 
 SETTINGS = TurnSettings(model="m", seed=1).record()
 
@@ -121,7 +122,7 @@ def test_impossible_numbers(store: ConversationStore, number: str) -> None:
     assert len(PLACES) > 40
     for place in PLACES:
         with pytest.raises(InvalidRequestError, match=r"^talk\.json cannot be imported: "):
-            import_export.read(store, "me", changed(place, number), "talk.json")
+            import_text(store, "me", changed(place, number), "talk.json")
     assert store.list("me") == []
 
 
@@ -132,7 +133,7 @@ def test_what_is_imported_can_be_shown(store: ConversationStore, number: str) ->
     """Every number in a file is refused, or the conversation can be shown and exported."""
     for place in PLACES:
         try:
-            id = import_export.read(store, "me", changed(place, number), "talk.json")
+            id = import_text(store, "me", changed(place, number), "talk.json")
         except InvalidRequestError:
             continue
         shown(store, id)

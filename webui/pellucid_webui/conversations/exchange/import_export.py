@@ -53,7 +53,7 @@ def read_file(store: ConversationStore, owner: str, data: bytes, name: str, sett
 
     Conversations of other programs receive the model and the sampling of ``settings``.
     """
-    content = _unpacked(data, name)
+    content = unpacked(data, name)
     if content.startswith(ZIP):
         archives, left_out = _named(
             name,
@@ -65,17 +65,7 @@ def read_file(store: ConversationStore, owner: str, data: bytes, name: str, sett
     return Imported(store.restore(owner, archives), left_out)
 
 
-def unpacked(data: bytes, name: str) -> str:
-    """Return the text of a gzipped file."""
-    return _decoded(_unpacked(data, name), name)
-
-
-def read(store: ConversationStore, owner: str, text: str, name: str) -> str:
-    """Save the conversations in a file's text, all or none; return the first id."""
-    return store.restore(owner, _named(name, lambda: _archives(text, name, TurnSettings()))[0])[0]
-
-
-def _unpacked(data: bytes, name: str) -> bytes:
+def unpacked(data: bytes, name: str) -> bytes:
     unpacking = zlib.decompressobj(wbits=31)  # 15 for the largest window, and 16 for a gzip header
     try:
         content = unpacking.decompress(data, MAX_IMPORT_BYTES + 1)
