@@ -20,6 +20,7 @@ OUTSIDE = {
     "deploy/README.md": "deployments.md",
     "editors/README.md": "editor-others.md",
     "editors/nvim/README.md": "editor-neovim.md",
+    "editors/vim/README.md": "editor-vim.md",
     "editors/vscode/README.md": "editor-vscode.md",
     "lsp/README.md": "lsp-protocol.md",
 }

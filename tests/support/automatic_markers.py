@@ -29,6 +29,7 @@ HELPERS = {
     "neovim": "editor",
     "small_page_server": "server",
     "tmux": "editor",
+    "vim": "editor",
 }
 """Modules of helpers, and the marker of tests that import the helpers."""
 

@@ -8,9 +8,10 @@ import subprocess
 
 import pytest
 
-LEAST = {"emacs": (29, 1), "hx": (23, 5), "node": (20, 0), "nvim": (0, 10)}
+LEAST = {"emacs": (29, 1), "hx": (23, 5), "node": (20, 0), "nvim": (0, 10), "vim": (9, 1)}
 """Minimum versions: Emacs with eglot, Helix with ``[language-server]``, Node with
-``stream/consumers`` and import of JSON, and the plugin's Neovim."""
+``stream/consumers`` and import of JSON, the plugin's Neovim, and Vim with
+the texts of text properties."""
 
 
 def require_program(*names: str) -> str:
