@@ -65,11 +65,11 @@ def test_real_model(tmp_path: Path, served_model: str) -> None:
 
 
 def test_accept(ready: Vim) -> None:
-    """<Tab> inserts all as one undo step, and no ghost text comes back by undo."""
-    ready.keys("Tab", "x")
+    """<Tab> right after typed keys inserts the rest as one undo step; undo brings no ghost text."""
+    ready.keys("r", "e", "Tab", "x")
     ready.until_text(HEAD + SUM + "x" + TAIL)
     ready.normal()
-    for text in (HEAD + SUM + TAIL, HEAD + TAIL):
+    for text in (HEAD + SUM + TAIL, HEAD + "re" + TAIL, HEAD + TAIL):
         ready.keys("u")
         ready.until_text(text)
         assert ready.ghost == ""

@@ -12,7 +12,7 @@ const WORD = '^\_s*\%(\k\+\|\%(\k\@!\S\)\+\)\?' # with the blanks before it
 # {id, text, partial, buf, lnum, col, right}: `text` continues the line `lnum` at the byte `col`; `right` follows the cursor.
 var shown: dict<any> = {}
 var drawn = 0 # the buffer with ghost text
-var piece = '' # the part that is accepted
+var pressed = '' # the action of the last key that accepts
 var waiting = 0 # the timer before a request
 var request = 0 # the id of a running one
 var told = '' # id of the last suggestion that was reported as shown
@@ -179,19 +179,22 @@ export def Otherwise(action: string, key: string)
   otherwise[action] = eval($'"{key->escape('"\')->substitute('<', '\\<', 'g')}"')
 enddef
 
-# Return the keys that act on the suggestion, or if there is none those of the earlier function.
+# Return the keys that act on the suggestion, or if there is none those of the earlier function. Vim may call this while keys that were
+# typed before are not in the text yet: the part to insert is found later.
 export def Press(action: string): string
-  const rest = pumvisible() ? '' : Rest(Cursor())
-  if rest == ''
-    return otherwise->get(action, '')
-  endif
-  piece = action == 'accept_word' ? rest->matchstr(WORD) : rest
-  return KEYS[action]
+  pressed = action
+  return pumvisible() || Rest(Cursor()) == '' ? otherwise->get(action, '') : KEYS[action]
 enddef
 
 # Insert the part that is accepted, report it, and draw the rest.
 export def Insert()
   Hide() # before Vim remembers the line for undo
+  const rest = Rest(Cursor())
+  if rest == '' # the keys typed something else
+    feedkeys(otherwise->get(pressed, ''), 'im')
+    return
+  endif
+  const piece = pressed == 'accept_word' ? rest->matchstr(WORD) : rest
   const [lnum, col] = [line('.'), col('.') - 1]
   final lines = (getline('.')->strpart(0, col) .. piece)->split("\n", true)
   const end = len(lines[-1])
