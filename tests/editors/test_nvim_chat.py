@@ -62,8 +62,12 @@ def test_a_conversation(tmp_path: Path, served_model: str) -> None:
 
 
 def test_a_message_and_the_answer(server: LanguageServerInNeovim) -> None:
-    """The answer comes between two headings while the next message is typed below."""
+    """The answer comes between two headings while the next message is typed below.
+
+    The chat is no document of the server.
+    """
     vim, request = server.vim, asked(server)
+    assert vim.lua("return #vim.lsp.get_clients({ bufnr = 0 })") == 0
     assert request["params"]["messages"] == [{"role": "user", "content": "Hello"}]
     server.speak(request, "Hi", "\nthe")
     vim.keys("iAnd you?")

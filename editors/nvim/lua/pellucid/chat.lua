@@ -285,8 +285,8 @@ end
 local function make_buffer()
   headings, running = {}, nil
   buf = vim.api.nvim_create_buf(true, false)
+  vim.bo[buf].buftype = "nofile" -- before the name, by which a buffer becomes a document of the server
   vim.api.nvim_buf_set_name(buf, NAME)
-  vim.bo[buf].buftype = "nofile"
   vim.bo[buf].bufhidden = "hide"
   vim.bo[buf].swapfile = false
   vim.bo[buf].filetype = "markdown"
