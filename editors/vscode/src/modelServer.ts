@@ -7,7 +7,7 @@ export class ModelServer {
 
   constructor(private readonly findAddress: () => Promise<Address>) {}
 
-  /** Starts the server if necessary, and waits until the server answers. Throws an Error with a sentence for the user if there is none. */
+  /** Starts the server if necessary, and waits until the server answers. Throws an Error with a sentence for the user if no server answers. */
   connect(): Promise<Address> {
     const address = this.findAddress();
     this.address = address;

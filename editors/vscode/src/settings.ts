@@ -19,7 +19,7 @@ export function serverSettings(resource?: vscode.Uri): Record<string, unknown> {
   return { ...Object.fromEntries(entries), statusNotifications: true, doubtfulRests: true, findDefinitions: true };
 }
 
-/** Returns the language server's command, or a sentence that says why there is none. */
+/** Returns the language server's command, or the reason why no program was found, as a sentence. */
 export function configuredCommand(): Promise<Command | string> {
   return findCommand(vscode.workspace.getConfiguration(SECTION).get<string[]>("command", []), {
     folders: vscode.workspace.isTrusted ? (vscode.workspace.workspaceFolders ?? []).map((folder) => folder.uri.fsPath) : [],

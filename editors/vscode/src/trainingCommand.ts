@@ -5,7 +5,7 @@ import type { Command } from "./executable";
 
 const MAX_NAME = 64;
 
-/** Returns the adapter's name and the command, or a sentence that says why there is none. */
+/** Returns the adapter's name and the command, or the reason why the folder cannot be trained on, as a sentence. */
 export function trainingCommand({ program, args }: Command, folder: string): { name: string; command: Command } | string {
   if (args.at(-1) !== "lsp") {
     return 'A training runs the program in the setting pellucid.command, which has to end with "lsp" for it, as in "pellucid lsp".';

@@ -5,10 +5,10 @@ import { trainingCommand } from "../../../editors/vscode/src/trainingCommand";
 test("the training runs the language server's program, with a valid adapter name for the folder", () => {
   const command = { program: "/bin/uv", args: ["run", "pellucid", "lsp"] };
   for (const [folder, name] of [
-    ["/home/a/my shop", "my-shop"],
-    ["/home/a/.config", "config"],
-    ["/home/a/日本", "workspace"],
-    [`/home/a/${"x".repeat(63)}..`, "x".repeat(63)],
+    ["/projects/my shop", "my-shop"],
+    ["/projects/.config", "config"],
+    ["/projects/日本", "workspace"],
+    [`/projects/${"x".repeat(63)}..`, "x".repeat(63)],
   ] as const) {
     const args = ["run", "pellucid", "finetune", folder, "--name", name, "--replace"];
     assert.deepEqual(trainingCommand(command, folder), { name, command: { program: "/bin/uv", args } });
@@ -16,5 +16,5 @@ test("the training runs the language server's program, with a valid adapter name
 });
 
 test("a program that is no pellucid lsp trains nothing", () => {
-  assert.match(String(trainingCommand({ program: "/bin/server", args: [] }, "/home/a")), /has to end with "lsp"/);
+  assert.match(String(trainingCommand({ program: "/bin/server", args: [] }, "/projects")), /has to end with "lsp"/);
 });

@@ -179,8 +179,8 @@ export def Otherwise(action: string, key: string)
   otherwise[action] = eval($'"{key->escape('"\')->substitute('<', '\\<', 'g')}"')
 enddef
 
-# Return the keys that act on the suggestion, or if there is none those of the earlier function. Vim may call this while keys that were
-# typed before are not in the text yet: the part to insert is found later.
+# Return the keys that act on the suggestion, or the key's earlier function where nothing is shown. Keys that were typed before may not be
+# in the text yet: the part to insert is found later.
 export def Press(action: string): string
   pressed = action
   return pumvisible() || Rest(Cursor()) == '' ? otherwise->get(action, '') : KEYS[action]
